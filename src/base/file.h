@@ -1,0 +1,42 @@
+/* Files: opening, reading, mapping. Nothing here trusts a size that a file states of itself. */
+#ifndef PV_BASE_FILE_H
+#define PV_BASE_FILE_H
+
+#include "pensieve.h"
+
+typedef struct pv_mapping {
+    int descriptor;
+    uint64_t size;         /* bytes, as it was when opened */
+    const uint8_t *bytes;  /* NULL unless mapped */
+} pv_mapping;
+
+/* Opens a regular file for reading. With `map`, maps it too (an empty file is not mapped).
+ * Errors: PV_NOT_FOUND, PV_IO (not a regular file, permission; with the system's reason). */
+pv_status pv_mapping_open(const char *path, bool map, pv_mapping *mapping, pv_error *error);
+void pv_mapping_close(pv_mapping *mapping);
+/* Copies [offset, offset + length) to `out` by reading, mapped or not. Errors: PV_IO (short read names offset and size). */
+pv_status pv_mapping_read(const pv_mapping *mapping, uint64_t offset, void *out, size_t length, pv_error *error);
+/* Lets go of the resident pages of a mapped range; they come back from the file when touched. */
+void pv_mapping_drop(const pv_mapping *mapping, uint64_t offset, uint64_t length);
+
+/* Reads a whole file, NUL-terminated past *length. Errors: PV_NOT_FOUND, PV_IO, PV_BAD_FILE (longer than `limit`), PV_OUT_OF_MEMORY. */
+pv_status pv_read_file(const pv_allocator *allocator, const char *path, size_t limit, char **text, size_t *length, pv_error *error);
+/* 1 if a regular file, 2 if a folder, 0 if neither or absent. */
+int pv_path_kind(const char *path);
+
+/* Writes a file under a temporary name beside `path`; commit renames it, discard removes it. */
+typedef struct pv_writer {
+    const pv_allocator *allocator;
+    int descriptor;
+    char *path, *temporary;
+    uint8_t *buffer;
+    size_t used;
+    uint64_t written; /* bytes so far */
+} pv_writer;
+pv_status pv_writer_open(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error);
+/* Errors: PV_IO ("no space left on device", with the file and offset). */
+pv_status pv_writer_write(pv_writer *writer, const void *bytes, size_t length, pv_error *error);
+pv_status pv_writer_commit(pv_writer *writer, pv_error *error);
+void pv_writer_discard(pv_writer *writer);
+
+#endif
