@@ -1,0 +1,165 @@
+/* The ops: each one's contract stands here, once, for every backend.
+ *
+ * R is the number of rows that the step really has for a tensor of that extent; rows beyond are neither read nor written.
+ * Unless said otherwise activations are f32 [R, cols], accumulation is f32, and a row's result depends on nothing but that row (for
+ * attention: its sequence), bit for bit, whatever else is in the step and however many threads run it.
+ *
+ * Fusions are fields of an op. A backend may decline an op with such a field set (supports); lowering then replaces it by its plain
+ * forms, which every backend owes:
+ *   linear with norm   → rms_norm, linear            linear with glu    → linear, glu
+ *   linear with parts  → one linear for each part    rope with a store  → rope, kv_store
+ */
+#ifndef PV_RUNTIME_OP_H
+#define PV_RUNTIME_OP_H
+
+#include "backend/kernel_args.h"
+#include "runtime/tensor.h"
+
+#define PV_OP_LIST(X)                                                                                               \
+    X(begin) X(embed) X(rope_angles) X(rms_norm) X(linear) X(rope) X(kv_store) X(attention) X(glu) X(gather_rows) X(sample)
+
+typedef enum pv_op_kind {
+#define PV_OP_ENUM(name) PV_OP_##name,
+    PV_OP_LIST(PV_OP_ENUM)
+#undef PV_OP_ENUM
+    PV_OP_COUNT
+} pv_op_kind;
+
+/* One layer's part of a cache group. Storage of a layer: [page][K, V][kv_head][PV_PAGE_TOKENS][head_dim], f16. */
+typedef struct pv_kv_view {
+    pv_tensor pages; /* 1 row of bytes at the layer's start; page p begins p × page_bytes later; layout: that of elements */
+    pv_tensor table; /* block table, int32 [slots][context / PV_PAGE_TOKENS]; rows = slots, cols = blocks */
+    uint32_t kv_heads, head_dim;
+    uint64_t page_bytes;
+} pv_kv_view;
+
+/* Applies the block's patches to the block tables, then writes every literal token (row token ≥ 0) to
+ * token_log[slot][position]. The first op of every forward plan. */
+typedef struct pv_op_begin {
+    pv_tensor tables[PV_MAX_GROUPS]; /* by group; absent ones are not patched */
+    pv_tensor token_log;             /* int32 [slots][context] (layout F32 stands for 4-byte cells) */
+} pv_op_begin;
+
+/* out[r] = scale × table[token of row r]; a row with PV_TOKEN_FROM_LOG takes token_log[slot][position].
+ * A token outside the table gives a row of NaN. */
+typedef struct pv_op_embed {
+    pv_tensor table, token_log, out;
+    float scale;
+} pv_op_embed;
+
+/* out[r] = {cos a₀, sin a₀, cos a₁, sin a₁, …}, aᵢ = (float)position × inverse_frequency[i], both times `magnitude`.
+ * The angle is one f32 product; sine and cosine of it are right to 2 ulp or 1e-7 absolute. inverse_frequency: f32 [1, dim / 2]. */
+typedef struct pv_op_rope_angles {
+    pv_tensor inverse_frequency, out;
+    float magnitude;
+} pv_op_rope_angles;
+
+/* out[r] = x[r] / sqrt(mean(x[r]²) + epsilon) × weight. weight: f32 [1, cols]. out may be x. */
+typedef struct pv_op_rms_norm {
+    pv_tensor x, weight, out;
+    float epsilon;
+} pv_op_rms_norm;
+
+typedef struct pv_linear_part {
+    pv_tensor weight; /* any layout and packing, [out cols, in cols] */
+    pv_tensor bias;   /* f32 [1, out cols], or absent */
+    pv_tensor out;    /* [R, weight rows] */
+} pv_linear_part;
+
+typedef enum pv_activation { PV_ACTIVATION_NONE, PV_ACTIVATION_SILU } pv_activation;
+
+/* For each part: out = x' · weightᵀ (+ bias) (+ residual), x' = rms_norm(x, norm) if norm is present, else x.
+ * With `glu` there are two parts, gate and up, of equal shape, and only parts[0].out is written: glu(gate) × up.
+ * With `residual` there is one part; residual may be the same tensor as out, which then accumulates.
+ * A quantized weight meets x' quantized to 8 bits in groups of 32: scale = max|x'| / 127, rounded to nearest;
+ * dense weights meet x' in f32. */
+typedef struct pv_op_linear {
+    pv_tensor x;
+    pv_tensor norm; /* f32 [1, in cols], or absent */
+    float epsilon;
+    uint32_t part_count; /* 1 to 3 */
+    pv_linear_part parts[3];
+    pv_activation glu; /* PV_ACTIVATION_NONE: no glu */
+    pv_tensor residual;
+} pv_op_linear;
+
+typedef enum pv_rope_pairing {
+    PV_ROPE_HALVES,      /* element i turns with i + dim / 2 (Hugging Face) */
+    PV_ROPE_NEIGHBOURS,  /* element 2i turns with 2i + 1 (GGUF llama) */
+} pv_rope_pairing;
+
+/* Turns the first `dim` elements of every head of q [R, heads × head_dim] and k [R, kv_heads × head_dim] in place by the angles of
+ * its row ([R, dim], from rope_angles). With `store.pages` present also does kv_store of the turned k and of v. */
+typedef struct pv_op_rope {
+    pv_tensor q, k, angles;
+    uint32_t head_dim, dim;
+    pv_rope_pairing pairing;
+    pv_tensor v;
+    pv_kv_view store;
+} pv_op_rope;
+
+/* Writes k and v of each row, as f16, to its position's place in the cache: page table[slot][position / 32], token position % 32. */
+typedef struct pv_op_kv_store {
+    pv_tensor k, v;
+    pv_kv_view store;
+} pv_op_kv_store;
+
+/* out[r, h] = softmax(scale × q[r, h] · K) · V over keys 0 … position of row r of its sequence, head h using kv head
+ * h / (heads / kv_heads). Sums run over spans of PV_SPLIT_TOKENS keys, the spans merge in order, so that a row gets the same bits
+ * alone, in a batch, and in any chunk of a prompt. Keys beyond a row's position have no influence, not even NaN. */
+typedef struct pv_op_attention {
+    pv_tensor q, out; /* [R, heads × head_dim] */
+    pv_kv_view cache;
+    uint32_t heads;
+    float scale;
+} pv_op_attention;
+
+/* out = activation(gate) × up. out may be gate. */
+typedef struct pv_op_glu {
+    pv_tensor gate, up, out;
+    pv_activation activation;
+} pv_op_glu;
+
+/* out[i] = x[logits[i].row]; out has extent LOGITS. */
+typedef struct pv_op_gather_rows {
+    pv_tensor x, out;
+} pv_op_gather_rows;
+
+/* For every row i that wants logits: takes logits[i], applies repetition, frequency and presence penalties over token_log (positions
+ * 0 … position), then bias, temperature, top-k, top-p, min-p, draws with Philox4x32-10 (key = seed, counter = {position + 1, 0, 0, 0};
+ * the first word, as (word >> 8) × 2⁻²⁴) against the cumulative sum of the survivors' probabilities, most likely first, ties by lower
+ * id; writes outputs[i] and, if `sample`, token_log[slot][position + 1]. Temperature 0 takes the largest (ties: the lowest id).
+ * NaN in the row, or no finite logit, gives status PV_OUTPUT_NON_FINITE, token −1, and nothing in the log. `logits` is not changed. */
+typedef struct pv_op_sample {
+    pv_tensor logits, token_log;
+} pv_op_sample;
+
+typedef struct pv_op {
+    pv_op_kind kind;
+    bool barrier; /* the builder's: ops before it must have finished */
+    char label[24]; /* "layer 3 qkv", for errors and profiles */
+    union {
+#define PV_OP_MEMBER(name) pv_op_##name name;
+        PV_OP_LIST(PV_OP_MEMBER)
+#undef PV_OP_MEMBER
+    };
+} pv_op;
+
+const char *pv_op_name(pv_op_kind kind);
+
+typedef enum pv_access { PV_READ = 1, PV_WRITE = 2, PV_UPDATE = 3 } pv_access;
+typedef struct pv_operand {
+    pv_tensor *tensor;
+    pv_access access;
+} pv_operand;
+#define PV_MAX_OPERANDS 16
+/* Every present tensor that the op reads or writes; what the builder derives order and lifetimes from. */
+size_t pv_op_operands(pv_op *op, pv_operand operands[PV_MAX_OPERANDS]);
+
+/* Work of an op on `rows` rows whose keys number `kv_length`. */
+typedef struct pv_cost {
+    double bytes, operations;
+} pv_cost;
+pv_cost pv_op_cost(const pv_op *op, uint32_t rows, uint32_t kv_length);
+
+#endif
