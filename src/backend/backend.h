@@ -54,6 +54,11 @@ typedef struct pv_submission {
     const atomic_bool *abort;  /* looked at between ops where the backend can; may be NULL; outlives the fence */
 } pv_submission;
 
+typedef struct pv_counter {
+    const char *name; /* "linear q4_0 avx512" */
+    uint64_t count;
+} pv_counter;
+
 struct pv_backend {
     const char *name; /* "cpu" */
     void *context;    /* the wrapper's, for wrapped backends */
@@ -98,13 +103,8 @@ struct pv_backend {
      * PV_CANCELLED (aborted; lasting state may hold part of the step, which a resubmission overwrites), PV_DEVICE_*. */
     pv_status (*wait)(pv_backend_device *device, pv_fence fence, uint32_t timeout_ms, pv_error *error);
     /* How often each op kind ran on each kernel variant, for tests: returns the number of counters, fills up to `capacity`. */
-    size_t (*counters)(const pv_backend_device *device, struct pv_counter *counters, size_t capacity);
+    size_t (*counters)(const pv_backend_device *device, pv_counter *counters, size_t capacity);
 };
-
-typedef struct pv_counter {
-    const char *name; /* "linear q4_0 avx512" */
-    uint64_t count;
-} pv_counter;
 
 /* First member of every backend's device. */
 struct pv_backend_device {
