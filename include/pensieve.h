@@ -167,7 +167,7 @@ typedef struct pv_model_options {
     PV_BOOL check_finite;   /* refuse weights that hold NaN or infinities */
     uint32_t context;       /* tokens a sequence may hold; default: the model's own, at most 8192 */
     uint32_t max_sequences; /* that run at once; default 8 */
-    uint64_t kv_bytes;      /* for all sequences together; default: `context` tokens for one sequence, or more if max_sequences asks */
+    uint64_t kv_bytes;      /* for all sequences together; default: what one sequence of `context` tokens takes */
     uint32_t max_step_rows; /* tokens one step may run; default 512 */
     PV_BOOL plain_programs; /* use the plainest variant of every kernel */
     /* Called while loading with bytes done of bytes in all; returning false cancels. */

@@ -53,7 +53,10 @@ typedef struct pv_step_tile {
     int32_t reserved;
 } pv_step_tile;
 
-/* block_table[group][slot][index] = page */
+#define PV_PATCH_TOKEN_LOG (-1)
+
+/* block_table[group][slot][index] = page; with group PV_PATCH_TOKEN_LOG: token_log[slot][index] = page, which puts tokens into the log
+ * whose rows are not computed here because their pages were found in the cache. */
 typedef struct pv_step_patch {
     int32_t group, slot, index, page;
 } pv_step_patch;

@@ -33,7 +33,7 @@ typedef struct pv_kv_view {
     uint64_t page_bytes;
 } pv_kv_view;
 
-/* Applies the block's patches to the block tables, then writes every literal token (row token ≥ 0) to
+/* Applies the block's patches to the block tables and the token log, then writes every literal token (row token ≥ 0) to
  * token_log[slot][position]. The first op of every forward plan. */
 typedef struct pv_op_begin {
     pv_tensor tables[PV_MAX_GROUPS]; /* by group; absent ones are not patched */

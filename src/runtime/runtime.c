@@ -1,0 +1,122 @@
+#include "runtime/runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+static const pv_backend *const builtin_backends[] = {&pv_cpu_backend};
+
+const char *pv_version(void)
+{
+#define PV_TEXT(x) #x
+#define PV_DOTTED(a, b, c) PV_TEXT(a) "." PV_TEXT(b) "." PV_TEXT(c)
+    return PV_DOTTED(PV_VERSION_MAJOR, PV_VERSION_MINOR, PV_VERSION_PATCH);
+}
+
+static pv_status find_devices(pv_runtime *runtime, const pv_backend *const *backends, size_t count, pv_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        pv_device_description found[PV_MAX_DEVICES];
+        size_t room = PV_MAX_DEVICES - runtime->device_count, number = 0;
+        pv_status status = backends[i]->enumerate(backends[i], &runtime->environment, found, room, &number, error);
+        if (status != PV_OK) return status;
+        if (number > room) number = room;
+        for (size_t j = 0; j < number; j++)
+            runtime->devices[runtime->device_count++] = (pv_runtime_device){.backend = backends[i], .description = found[j]};
+    }
+    return PV_OK;
+}
+
+pv_status pv_runtime_create_with(const pv_runtime_options *options, const pv_backend *const *backends, size_t count,
+                                 pv_runtime **out, pv_error *error)
+{
+    static const pv_runtime_options defaults;
+    if (options == NULL) options = &defaults;
+    if (out == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "runtime is NULL");
+    pv_allocator allocator = options->allocator.reallocate != NULL ? options->allocator : pv_allocator_default();
+    pv_runtime *runtime = pv_calloc(&allocator, 1, sizeof *runtime);
+    if (runtime == NULL) return pv_fail_memory(error, sizeof *runtime, "the runtime");
+    runtime->allocator = allocator;
+    if (options->cpu_kernels != NULL) snprintf(runtime->kernels, sizeof runtime->kernels, "%s", options->cpu_kernels);
+    runtime->environment = (pv_environment){
+        .allocator = &runtime->allocator,
+        .log = options->log,
+        .log_user = options->log_user,
+        .cpu_kernels = runtime->kernels[0] != '\0' ? runtime->kernels : NULL,
+        .threads = options->threads,
+    };
+    pv_status status = find_devices(runtime, backends, count, error);
+    if (status != PV_OK) {
+        pv_runtime_destroy(runtime);
+        return status;
+    }
+    *out = runtime;
+    return PV_OK;
+}
+
+pv_status pv_runtime_create(const pv_runtime_options *options, pv_runtime **runtime, pv_error *error)
+{
+    return pv_runtime_create_with(options, builtin_backends, sizeof builtin_backends / sizeof builtin_backends[0], runtime, error);
+}
+
+void pv_runtime_destroy(pv_runtime *runtime)
+{
+    if (runtime == NULL) return;
+    pv_allocator allocator = runtime->allocator;
+    pv_free(&allocator, runtime);
+}
+
+pv_status pv_runtime_find_device(const pv_runtime *runtime, const char *id, const pv_runtime_device **device, pv_error *error)
+{
+    bool automatic = id == NULL || id[0] == '\0' || strcmp(id, "auto") == 0;
+    char known[256] = "";
+    for (size_t i = 0; i < runtime->device_count; i++) {
+        const pv_runtime_device *candidate = &runtime->devices[i];
+        const pv_device_description *description = &candidate->description;
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s%s", i > 0 ? ", " : "", description->id, description->available ? "" : " (unavailable)");
+        if (!automatic && strcmp(description->id, id) != 0) continue;
+        if (description->available) {
+            *device = candidate;
+            return PV_OK;
+        }
+        if (!automatic) return pv_fail(error, PV_NOT_FOUND, "device %s is not available: %s", id, description->reason);
+    }
+    return pv_fail(error, PV_NOT_FOUND, "no device '%s'; there is: %s", automatic ? "auto" : id, known);
+}
+
+size_t pv_device_count(const pv_runtime *runtime)
+{
+    return runtime->device_count;
+}
+
+pv_status pv_device_get_info(const pv_runtime *runtime, size_t index, pv_device_info *info, pv_error *error)
+{
+    if (index >= runtime->device_count)
+        return pv_fail(error, PV_INVALID_ARGUMENT, "device %zu is asked for, there are %zu", index, runtime->device_count);
+    const pv_device_description *description = &runtime->devices[index].description;
+    *info = (pv_device_info){
+        .id = description->id,
+        .name = description->name,
+        .kernels = description->kernels,
+        .available = description->available,
+        .reason = description->reason,
+        .memory_total = description->memory_total,
+        .memory_usable = description->memory_usable,
+        .threads = description->threads,
+    };
+    return PV_OK;
+}
+
+void pv_runtime_log(const pv_runtime *runtime, pv_log_level level, const char *format, ...)
+{
+    if (runtime->environment.log == NULL) return;
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    runtime->environment.log(runtime->environment.log_user, level, line);
+}
