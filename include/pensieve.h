@@ -164,7 +164,7 @@ typedef enum pv_load { PV_LOAD_MAP, PV_LOAD_COPY } pv_load;
 typedef struct pv_model_options {
     const char *device;     /* an id, "auto" or NULL */
     pv_load load;           /* PV_LOAD_MAP: a file truncated by somebody else while it loads raises SIGBUS; PV_LOAD_COPY reads */
-    PV_BOOL check_finite;   /* refuse weights that hold NaN or infinities */
+    PV_BOOL allow_non_finite; /* default: weights that hold NaN or infinities are refused */
     uint32_t context;       /* tokens a sequence may hold; default: the model's own, at most 8192 */
     uint32_t max_sequences; /* that run at once; default 8 */
     uint64_t kv_bytes;      /* for all sequences together; default: what one sequence of `context` tokens takes */

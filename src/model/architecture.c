@@ -22,10 +22,14 @@ static const pv_role llama_roles[] = {
     LAYER(k_bias, "attn_k.bias", "self_attn.k_proj.bias", true, ONE, KV_HEADS, PV_USE_VECTOR),
     LAYER(v_bias, "attn_v.bias", "self_attn.v_proj.bias", true, ONE, KV_HEADS, PV_USE_VECTOR),
     LAYER(attention_out, "attn_output.weight", "self_attn.o_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX),
+    LAYER(attention_out_bias, "attn_output.bias", "self_attn.o_proj.bias", true, ONE, WIDTH, PV_USE_VECTOR),
     LAYER(feed_forward_norm, "ffn_norm.weight", "post_attention_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
     LAYER(gate, "ffn_gate.weight", "mlp.gate_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     LAYER(up, "ffn_up.weight", "mlp.up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     LAYER(down, "ffn_down.weight", "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
+    LAYER(gate_bias, "ffn_gate.bias", "mlp.gate_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
+    LAYER(up_bias, "ffn_up.bias", "mlp.up_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
+    LAYER(down_bias, "ffn_down.bias", "mlp.down_proj.bias", true, ONE, WIDTH, PV_USE_VECTOR),
 };
 
 #define ROLES(table) table, sizeof table / sizeof table[0]

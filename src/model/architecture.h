@@ -6,7 +6,8 @@
 
 /* Weights by role; absent optional ones are zeroed. */
 typedef struct pv_layer_weights {
-    pv_tensor attention_norm, q, k, v, q_bias, k_bias, v_bias, attention_out, feed_forward_norm, gate, up, down;
+    pv_tensor attention_norm, q, k, v, attention_out, feed_forward_norm, gate, up, down;
+    pv_tensor q_bias, k_bias, v_bias, attention_out_bias, gate_bias, up_bias, down_bias;
 } pv_layer_weights;
 
 typedef struct pv_weights {

@@ -156,8 +156,6 @@ static pv_status refuse_unknown(const config *c, pv_error *error)
     const char *activation = pv_flat_string(&c->flat, "hidden_act");
     if (activation != NULL && strcmp(activation, "silu") != 0)
         return pv_fail(error, PV_UNSUPPORTED, "config.json: hidden_act is '%s', 'silu' is supported", activation);
-    if (pv_flat_true(&c->flat, "mlp_bias"))
-        return pv_fail(error, PV_UNSUPPORTED, "config.json: mlp_bias is true, which is not supported");
     const char *method = pv_flat_string(&c->flat, "quantization_config.quant_method");
     if (method != NULL) return pv_fail(error, PV_UNSUPPORTED, "config.json: quantization method '%s' is not supported", method);
     if (pv_flat_find(&c->flat, "quantization.bits") != NULL)

@@ -1,0 +1,245 @@
+#include "model/placement.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+
+/* ---- Shape classes ---- */
+
+static const uint32_t decode_steps[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256};
+static const uint32_t prefill_steps[] = {0, 32, 128, 512, 2048};
+
+/* The smallest step that holds `rows`, but no more than `most` (which holds them too). */
+static uint32_t round_rows(const uint32_t *steps, size_t count, uint32_t rows, uint32_t most)
+{
+    for (size_t i = 0; i < count; i++)
+        if (steps[i] >= rows) return steps[i] < most ? steps[i] : most;
+    return most;
+}
+
+pv_step_limits pv_capacity_limits(const pv_capacity *c)
+{
+    /* a sequence that joins with a cached prefix patches its whole table and, for penalties, its whole log */
+    uint32_t patches = c->context + c->context / PV_PAGE_TOKENS + 2 * c->max_sequences + c->prefill_rows / PV_PAGE_TOKENS;
+    return (pv_step_limits){
+        .rows = c->max_sequences + c->prefill_rows,
+        .seqs = c->max_sequences,
+        .logits = c->max_sequences + PV_TILE_ROWS, /* one tile of a prompt may want all its logits */
+        .patches = patches,
+        .biases = PV_MAX_BIASES * (c->max_sequences < 8 ? c->max_sequences : 8),
+        .slots = c->max_sequences + 1,
+        .context = c->context,
+    };
+}
+
+/* ---- What it takes ---- */
+
+static uint64_t page_bytes_of(const pv_decoder *d)
+{
+    return 2ull * d->kv_heads * PV_PAGE_TOKENS * d->head_dim * 2;
+}
+
+/* A class without memory behind it, to learn its scratch. */
+static pv_status measure_scratch(const pv_allocator *allocator, const pv_decoder *d, const pv_capacity *c, pv_backend_device *device,
+                                 uint64_t *bytes, pv_error *error)
+{
+    static const pv_buffer nowhere = {.bytes = UINT64_MAX};
+    pv_tensor somewhere = {.buffer = &nowhere, .rows = 1, .cols = 1, .layout = PV_LAYOUT_F32};
+    pv_step_limits limits = pv_capacity_limits(c);
+    pv_builder *builder = NULL;
+    pv_plan plan;
+    pv_kv_view *cache = pv_calloc(allocator, d->layers, sizeof *cache);
+    pv_weights weights = {.embed = somewhere, .output = somewhere, .output_norm = somewhere, .inverse_frequency = somewhere,
+                          .layers = pv_calloc(allocator, d->layers, sizeof *weights.layers)};
+    pv_status status = PV_OK;
+    if (cache == NULL || weights.layers == NULL) status = pv_fail_memory(error, d->layers * sizeof *weights.layers, "the layers");
+    for (uint32_t i = 0; i < d->layers && status == PV_OK; i++) {
+        pv_layer_weights *w = &weights.layers[i];
+        w->attention_norm = w->q = w->k = w->v = w->attention_out = w->feed_forward_norm = w->gate = w->up = w->down = somewhere;
+        cache[i] = (pv_kv_view){.pages = somewhere, .table = somewhere, .kv_heads = d->kv_heads, .head_dim = d->head_dim};
+    }
+    pv_forward forward = {.decoder = d, .weights = &weights, .cache = cache, .tables = &somewhere, .group_count = 1, .token_log = somewhere};
+    if (status == PV_OK) status = pv_builder_create(allocator, &limits, limits.rows, limits.logits, &builder, error);
+    if (status == PV_OK) {
+        pv_forward_build(&forward, builder);
+        status = pv_builder_finish(builder, device, NULL, 0, &plan, error);
+    }
+    if (status == PV_OK) {
+        *bytes = plan.scratch_bytes;
+        pv_plan_free(&plan);
+    }
+    pv_builder_destroy(builder);
+    pv_free(allocator, cache);
+    pv_free(allocator, weights.layers);
+    return status;
+}
+
+pv_status pv_placement_needs(const pv_allocator *allocator, const pv_decoder *d, const pv_capacity *c, const pv_weight_list *list,
+                             pv_backend_device *device, pv_needs *needs, pv_error *error)
+{
+    pv_step_limits limits = pv_capacity_limits(c);
+    pv_step_layout step = pv_step_layout_for(&limits);
+    needs->weights = list->bytes;
+    needs->kv_page = page_bytes_of(d) * d->layers;
+    needs->kv = needs->kv_page * c->pages;
+    needs->other = PV_STEP_RING * (step.bytes + (uint64_t)limits.logits * sizeof(pv_step_output)) +
+                   4ull * limits.slots * (limits.context + limits.context / PV_PAGE_TOKENS);
+    return measure_scratch(allocator, d, c, device, &needs->scratch, error);
+}
+
+/* ---- Making ---- */
+
+static pv_status place(pv_placement *p, pv_memory kind, uint64_t bytes, uint32_t rows, uint32_t cols, pv_tensor *tensor, pv_error *error)
+{
+    pv_range range;
+    pv_status status = pv_pool_alloc(p->pool, kind, bytes, 256, &range, error);
+    if (status != PV_OK) return status;
+    *tensor = (pv_tensor){.buffer = range.buffer, .offset = range.offset, .rows = rows, .cols = cols, .row_bytes = 4ull * cols, .layout = PV_LAYOUT_F32};
+    return PV_OK;
+}
+
+static pv_status place_cache(pv_placement *p, pv_error *error)
+{
+    const pv_decoder *d = p->decoder;
+    pv_cache_group *group = &p->groups[0];
+    uint32_t blocks = p->limits.context / PV_PAGE_TOKENS;
+    p->group_count = 1;
+    *group = (pv_cache_group){.kv_heads = d->kv_heads, .head_dim = d->head_dim, .layers = d->layers, .page_bytes = page_bytes_of(d)};
+    uint64_t layer_bytes = group->page_bytes * p->capacity.pages;
+    pv_status status = pv_pool_alloc(p->pool, PV_MEMORY_KV, layer_bytes * d->layers, 256, &group->storage, error);
+    if (status != PV_OK) return status;
+    status = place(p, PV_MEMORY_KV, 4ull * p->limits.slots * blocks, p->limits.slots, blocks, &group->table, error);
+    if (status != PV_OK) return status;
+    p->tables[0] = group->table;
+    p->layer_cache = pv_calloc(p->allocator, d->layers, sizeof *p->layer_cache);
+    if (p->layer_cache == NULL) return pv_fail_memory(error, d->layers * sizeof *p->layer_cache, "the cache's layers");
+    for (uint32_t layer = 0; layer < d->layers; layer++)
+        p->layer_cache[layer] = (pv_kv_view){
+            .pages = {.buffer = group->storage.buffer, .offset = group->storage.offset + layer * layer_bytes, .rows = 1,
+                      .cols = (uint32_t)(layer_bytes / 2 > UINT32_MAX ? UINT32_MAX : layer_bytes / 2), .row_bytes = layer_bytes, .layout = PV_LAYOUT_F16},
+            .table = group->table,
+            .kv_heads = d->kv_heads,
+            .head_dim = d->head_dim,
+            .page_bytes = group->page_bytes,
+        };
+    return PV_OK;
+}
+
+static pv_status place_step(pv_placement *p, pv_error *error)
+{
+    pv_status status = place(p, PV_MEMORY_KV, 4ull * p->limits.slots * p->limits.context, p->limits.slots, p->limits.context, &p->token_log, error);
+    uint64_t output_bytes = (uint64_t)p->limits.logits * sizeof(pv_step_output);
+    for (size_t i = 0; i < PV_STEP_RING && status == PV_OK; i++) {
+        status = place(p, PV_MEMORY_STEP, p->step.bytes, 1, p->step.bytes / 4, &p->block[i], error);
+        if (status == PV_OK) status = place(p, PV_MEMORY_STEP, output_bytes, p->limits.logits, sizeof(pv_step_output) / 4, &p->outputs[i], error);
+    }
+    return status;
+}
+
+pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *decoder, const pv_capacity *capacity,
+                              const pv_source *source, const pv_weight_list *list, bool allow_non_finite, pv_load_progress progress,
+                              const pv_needs *needs, pv_backend_device *device, pv_placement **out, pv_error *error)
+{
+    pv_placement *p = pv_calloc(allocator, 1, sizeof *p);
+    if (p == NULL) {
+        device->backend->close(device);
+        return pv_fail_memory(error, sizeof *p, "a model's place on a device");
+    }
+    *p = (pv_placement){.allocator = allocator, .decoder = decoder, .capacity = *capacity, .device = device, .limits = pv_capacity_limits(capacity)};
+    p->step = pv_step_layout_for(&p->limits);
+    pv_status status = pv_pool_create(allocator, device, 64u << 20, &p->pool, error);
+    if (status == PV_OK)
+        status = pv_weights_load(allocator, decoder, source, list, allow_non_finite, progress, device, p->pool, &p->weights, error);
+    if (status == PV_OK) status = place_cache(p, error);
+    if (status == PV_OK) status = place_step(p, error);
+    if (status == PV_OK) status = pv_pool_alloc(p->pool, PV_MEMORY_SCRATCH, needs->scratch, 256, &p->scratch, error);
+    if (status != PV_OK) {
+        pv_placement_destroy(p);
+        return status;
+    }
+    *out = p;
+    return PV_OK;
+}
+
+static void drop_class(pv_placement *p, pv_class *class)
+{
+    for (size_t i = 0; i < 2; i++)
+        if (class->prepared[i] != NULL) p->device->backend->release(p->device, class->prepared[i]);
+    pv_plan_free(&class->forward_plan);
+    pv_plan_free(&class->sampling_plan);
+    *class = (pv_class){0};
+}
+
+void pv_placement_destroy(pv_placement *p)
+{
+    if (p == NULL) return;
+    for (size_t i = 0; i < PV_MAX_CLASSES; i++)
+        if (p->classes[i].used != 0) drop_class(p, &p->classes[i]);
+    pv_weights_free(p->allocator, &p->weights);
+    pv_free(p->allocator, p->layer_cache);
+    pv_pool_destroy(p->pool);
+    p->device->backend->close(p->device);
+    pv_free(p->allocator, p);
+}
+
+/* ---- Classes ---- */
+
+static pv_status build_plans(pv_placement *p, pv_class *class, pv_error *error)
+{
+    pv_forward forward = {.decoder = p->decoder, .weights = &p->weights, .cache = p->layer_cache, .tables = p->tables,
+                          .group_count = p->group_count, .token_log = p->token_log};
+    uint32_t rows = class->decode + class->prefill;
+    pv_builder *builder = NULL;
+    pv_status status = pv_builder_create(p->allocator, &p->limits, rows, class->logits, &builder, error);
+    if (status != PV_OK) return status;
+    pv_tensor logits = pv_forward_build(&forward, builder);
+    status = pv_builder_finish(builder, p->device, p->scratch.buffer, p->scratch.offset, &class->forward_plan, error);
+    if (status == PV_OK) class->logit_rows = pv_builder_placed(builder, &logits);
+    pv_builder_destroy(builder);
+    if (status == PV_OK && class->forward_plan.scratch_bytes > p->scratch.bytes)
+        status = pv_fail(error, PV_INTERNAL, "a step of %u rows needs %llu bytes of scratch, %llu were placed", rows,
+                         (unsigned long long)class->forward_plan.scratch_bytes, (unsigned long long)p->scratch.bytes);
+    if (status != PV_OK) return status;
+    status = pv_builder_create(p->allocator, &p->limits, rows, class->logits, &builder, error);
+    if (status != PV_OK) return status;
+    pv_sampling_build(&forward, class->logit_rows, builder);
+    status = pv_builder_finish(builder, p->device, NULL, 0, &class->sampling_plan, error);
+    pv_builder_destroy(builder);
+    return status;
+}
+
+static pv_status make_class(pv_placement *p, pv_class *class, pv_error *error)
+{
+    const pv_backend *backend = p->device->backend;
+    pv_status status = build_plans(p, class, error);
+    if (status == PV_OK) status = backend->prepare(p->device, &class->forward_plan, &class->prepared[0], error);
+    if (status == PV_OK) status = backend->prepare(p->device, &class->sampling_plan, &class->prepared[1], error);
+    if (status != PV_OK) drop_class(p, class);
+    return status;
+}
+
+pv_status pv_placement_class(pv_placement *p, uint32_t decode, uint32_t prefill, uint32_t logits, pv_class **found, pv_error *error)
+{
+    uint32_t d = round_rows(decode_steps, sizeof decode_steps / sizeof decode_steps[0], decode, p->capacity.max_sequences);
+    uint32_t f = round_rows(prefill_steps, sizeof prefill_steps / sizeof prefill_steps[0], prefill, p->capacity.prefill_rows);
+    uint32_t few = p->capacity.max_sequences < d + f ? p->capacity.max_sequences : d + f;
+    uint32_t l = logits <= few ? few : p->limits.logits;
+    pv_class *oldest = &p->classes[0];
+    for (size_t i = 0; i < PV_MAX_CLASSES; i++) {
+        pv_class *class = &p->classes[i];
+        if (class->used != 0 && class->decode == d && class->prefill == f && class->logits == l) {
+            class->used = ++p->tick;
+            *found = class;
+            return PV_OK;
+        }
+        if (class->used < oldest->used) oldest = class;
+    }
+    if (oldest->used != 0) drop_class(p, oldest);
+    oldest->decode = d, oldest->prefill = f, oldest->logits = l;
+    pv_status status = make_class(p, oldest, error);
+    if (status != PV_OK) return status;
+    oldest->used = ++p->tick;
+    *found = oldest;
+    return PV_OK;
+}

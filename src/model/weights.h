@@ -1,0 +1,48 @@
+/* A model's weights: which tensors of the files they are, what they take on a device, and how they get there. */
+#ifndef PV_MODEL_WEIGHTS_H
+#define PV_MODEL_WEIGHTS_H
+
+#include "model/architecture.h"
+#include "runtime/pool.h"
+
+/* One weight: where it stands in the file and where its tensor goes. */
+typedef struct pv_weight_entry {
+    const pv_role *role;
+    uint32_t layer;
+    const pv_source_tensor *source;
+    unsigned uses;
+    pv_weight_spec spec;
+} pv_weight_entry;
+
+typedef struct pv_weight_list {
+    pv_weight_entry *entries;
+    size_t count;
+    uint64_t bytes;       /* on the device, alignment included */
+    uint64_t parameters;
+    bool tied;            /* the output is the embedding */
+} pv_weight_list;
+
+/* Finds every weight of the architecture in the source, checks shapes and layouts, and asks the device how it wants them.
+ * Errors: PV_NOT_FOUND (a tensor: named), PV_BAD_FILE (shape: found and wanted), PV_UNSUPPORTED (layout; a tensor that this architecture
+ * does not know, which running without would give wrong answers). */
+pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source,
+                          const pv_backend_device *device, pv_weight_list *list, pv_error *error);
+void pv_weight_list_free(const pv_allocator *allocator, pv_weight_list *list);
+
+typedef struct pv_load_progress {
+    PV_BOOL (*call)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} pv_load_progress;
+
+/* Allocates from the pool and uploads, a few MiB at a time; pages of the mapping are let go behind it. weights->layers is allocated.
+ * Errors: PV_CANCELLED, PV_IO, PV_BAD_FILE (non-finite weights: tensor and row), PV_DEVICE_OUT_OF_MEMORY, PV_OUT_OF_MEMORY. */
+pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source, const pv_weight_list *list,
+                          bool allow_non_finite, pv_load_progress progress, pv_backend_device *device, pv_pool *pool,
+                          pv_weights *weights, pv_error *error);
+/* Frees host memory only; the pool owns the rest. */
+void pv_weights_free(const pv_allocator *allocator, pv_weights *weights);
+
+/* The row of the first weight that is NaN or infinite, or `rows` if there is none. Quantized layouts: their scales. */
+uint64_t pv_first_non_finite(pv_layout layout, const void *rows_data, uint64_t rows, uint64_t row_bytes);
+
+#endif
