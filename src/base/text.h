@@ -18,6 +18,11 @@ void pv_bytes_free(pv_bytes *bytes);
 void pv_bytes_add(pv_bytes *bytes, const void *data, size_t length);
 void pv_bytes_format(pv_bytes *bytes, const char *format, ...) PV_PRINTF(2, 3);
 
+/* Bytes [start, end) of a text. */
+typedef struct pv_span {
+    size_t start, end;
+} pv_span;
+
 /* Decodes one character at text[0..length): returns its bytes (1-4) and the code point, or 0 if the bytes are no valid UTF-8. */
 size_t pv_utf8_decode(const char *text, size_t length, uint32_t *code_point);
 /* Writes 1-4 bytes; 0 if not a Unicode scalar value. */

@@ -44,8 +44,8 @@ static bool is_known_extra(const char *name)
     return strcmp(name, "rope_freqs.weight") == 0 || (length > sizeof rotary && strcmp(name + length - (sizeof rotary - 1), rotary) == 0);
 }
 
-static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, const pv_backend_device *device, const pv_role *role,
-                            uint32_t layer, pv_weight_list *list, pv_error *error)
+static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer,
+                            pv_weight_list *list, pv_error *error)
 {
     char name[128];
     role_name(role, pv_source_get_kind(source), layer, name);
@@ -61,7 +61,6 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
     if (status != PV_OK) return status;
     list->entries[list->count++] = (pv_weight_entry){.role = role, .layer = layer, .source = tensor, .uses = role->uses};
     list->parameters += tensor->rows * tensor->cols;
-    (void)device;
     return PV_OK;
 }
 
@@ -95,6 +94,7 @@ static pv_status ask_device(const pv_backend_device *device, pv_weight_list *lis
         if (!pv_align_u64(entry->spec.bytes, 256, &aligned) || !pv_add_u64(list->bytes, aligned, &list->bytes))
             return pv_fail(error, PV_BAD_FILE, "the weights' sizes overflow");
     }
+    list->bytes += 4096; /* the frequencies of RoPE, at most 512 of them, and room to align */
     return PV_OK;
 }
 
@@ -110,7 +110,7 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
         const pv_role *role = &architecture->roles[i];
         uint32_t times = role->per_layer ? decoder->layers : 1;
         for (uint32_t layer = 0; layer < times && status == PV_OK; layer++)
-            status = add_weight(decoder, source, device, role, layer, list, error);
+            status = add_weight(decoder, source, role, layer, list, error);
     }
     if (status == PV_OK) status = refuse_strangers(source, list, error);
     if (status == PV_OK) status = ask_device(device, list, error);
@@ -178,7 +178,28 @@ typedef struct loader {
     bool allow_non_finite;
     pv_load_progress progress;
     uint64_t done, total;
+    pv_range range;  /* where weights are placed one behind the other */
+    uint64_t used;   /* bytes of it */
+    uint64_t left;   /* bytes of weights not placed yet, alignment included */
 } loader;
+
+/* Weights live and die together: they get one range, or as few as the device's largest buffer allows. */
+static pv_status place_weight(loader *l, const pv_weight_spec *spec, pv_tensor *tensor, pv_error *error)
+{
+    uint64_t bytes = (spec->bytes + 255) & ~255ull, largest = l->device->backend->describe(l->device)->max_buffer;
+    if (l->range.bytes - l->used < bytes) {
+        uint64_t wanted = l->left < largest || largest == 0 ? l->left : largest;
+        pv_status status = pv_pool_alloc(l->pool, PV_MEMORY_WEIGHTS, wanted > bytes ? wanted : bytes, spec->alignment > 256 ? spec->alignment : 256,
+                                         &l->range, error);
+        if (status != PV_OK) return status;
+        l->used = 0;
+    }
+    tensor->buffer = l->range.buffer;
+    tensor->offset = l->range.offset + l->used;
+    l->used += bytes;
+    l->left -= bytes < l->left ? bytes : l->left;
+    return PV_OK;
+}
 
 static pv_status need_staging(loader *l, uint64_t bytes, pv_error *error)
 {
@@ -227,18 +248,15 @@ static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_t
 static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor *tensor, pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
-    pv_range range;
-    pv_status status = pv_pool_alloc(l->pool, PV_MEMORY_WEIGHTS, entry->spec.bytes, entry->spec.alignment, &range, error);
-    if (status != PV_OK) return status;
     *tensor = (pv_tensor){
-        .buffer = range.buffer,
-        .offset = range.offset,
         .rows = (uint32_t)source->rows,
         .cols = (uint32_t)source->cols,
         .layout = entry->spec.layout,
         .packing = entry->spec.packing,
         .extent = PV_EXTENT_FIXED,
     };
+    pv_status status = place_weight(l, &entry->spec, tensor, error);
+    if (status != PV_OK) return status;
     if (tensor->packing == PV_PACKING_NONE && !pv_layout_row_bytes(tensor->layout, tensor->cols, &tensor->row_bytes))
         return pv_fail_at(error, PV_BAD_FILE, source->name, source->offset, "tensor %s: the size of a row overflows", source->name);
     uint64_t tile = entry->spec.row_tile > 0 ? entry->spec.row_tile : 1;
@@ -286,17 +304,15 @@ static pv_status load_frequencies(loader *l, const pv_decoder *decoder, pv_tenso
     uint32_t count = decoder->rope.dim / 2;
     float *factors, *frequencies;
     pv_weight_spec spec;
-    pv_range range;
     pv_status status = read_rope_factors(l, decoder, &factors, error);
     if (status != PV_OK) return status;
     frequencies = pv_alloc(l->allocator, count, sizeof *frequencies);
     if (frequencies == NULL) status = pv_fail_memory(error, count * sizeof *frequencies, "rope frequencies");
     if (status == PV_OK) status = l->device->backend->weight_spec(l->device, PV_LAYOUT_F32, 1, count, PV_USE_VECTOR, &spec, error);
-    if (status == PV_OK) status = pv_pool_alloc(l->pool, PV_MEMORY_WEIGHTS, spec.bytes, spec.alignment, &range, error);
+    *tensor = (pv_tensor){.rows = 1, .cols = count, .row_bytes = 4ull * count, .layout = spec.layout, .packing = spec.packing};
+    if (status == PV_OK) status = place_weight(l, &spec, tensor, error);
     if (status == PV_OK) {
         pv_rope_frequencies(&decoder->rope, factors, frequencies);
-        *tensor = (pv_tensor){.buffer = range.buffer, .offset = range.offset, .rows = 1, .cols = count, .row_bytes = 4ull * count,
-                              .layout = spec.layout, .packing = spec.packing, .extent = PV_EXTENT_FIXED};
         status = l->device->backend->upload(l->device, tensor, 0, 1, frequencies, error);
     }
     pv_free(l->allocator, frequencies);
@@ -312,7 +328,8 @@ pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decod
     for (size_t i = 0; i < list->count; i++) l.total += list->entries[i].source->bytes;
     *weights = (pv_weights){.layers = pv_calloc(allocator, decoder->layers, sizeof *weights->layers)};
     if (weights->layers == NULL) return pv_fail_memory(error, decoder->layers * sizeof *weights->layers, "the layers");
-    pv_status status = pv_pool_reserve(pool, PV_MEMORY_WEIGHTS, list->bytes, error);
+    l.left = list->bytes;
+    pv_status status = PV_OK;
     for (size_t i = 0; i < list->count && status == PV_OK; i++)
         status = load_weight(&l, &list->entries[i], place_of(weights, &list->entries[i]), error);
     if (status == PV_OK) status = load_frequencies(&l, decoder, &weights->inverse_frequency, error);

@@ -20,14 +20,9 @@ typedef struct pv_template pv_template;
 pv_status pv_template_compile(const pv_allocator *allocator, const char *source, size_t length, pv_template **tmpl, pv_error *error);
 void pv_template_destroy(pv_template *tmpl);
 
-/* Which bytes of the output came from the caller's input and not from the template or a trusted variable. */
-typedef struct pv_span {
-    size_t start, end;
-} pv_span;
-
 typedef struct pv_rendered {
     pv_bytes text;
-    pv_span *input; /* in order, not touching */
+    pv_span *input; /* the bytes that came from the caller's input and not from the template; in order, not touching */
     size_t input_count, input_capacity;
 } pv_rendered;
 void pv_rendered_init(pv_rendered *rendered, const pv_allocator *allocator);

@@ -28,6 +28,10 @@ enum { PV_ENCODE_SPECIAL = 1 /* added and control tokens spelled in the text bec
  * Errors: PV_INVALID_ARGUMENT (longer than 2^30 bytes), PV_OUT_OF_MEMORY. */
 pv_status pv_tokenizer_encode(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags, pv_tokens *tokens,
                               pv_error *error);
+/* The same, but control tokens are not recognised where they touch one of `plain`'s spans (in order, not overlapping): user text inside
+ * a rendered chat stays text, while the pre-tokenizer still sees the whole. Added tokens that are no control tokens are not affected. */
+pv_status pv_tokenizer_encode_marked(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
+                                     const pv_span *plain, size_t plain_count, pv_tokens *tokens, pv_error *error);
 /* The bytes that an id stands for; kept by the tokenizer. For a control token the text of its spelling, with *control true. */
 bool pv_tokenizer_bytes(const pv_tokenizer *tokenizer, int32_t id, const char **bytes, size_t *length, bool *control);
 uint32_t pv_tokenizer_size(const pv_tokenizer *tokenizer);
