@@ -117,19 +117,12 @@ typedef struct touched {
     bool written;
 } touched;
 
-/* A cache's pages begin at their tensor; how many there are the tensor does not say. */
-static bool is_pages(const pv_op *op, const pv_tensor *tensor)
-{
-    return (op->kind == PV_OP_rope && tensor == &op->rope.store.pages) ||
-           (op->kind == PV_OP_kv_store && tensor == &op->kv_store.store.pages) ||
-           (op->kind == PV_OP_attention && tensor == &op->attention.cache.pages);
-}
-
-static touched memory_of(const pv_op *op, const pv_operand *operand)
+/* What a tensor does not tell of its size reaches to the buffer's end. */
+static touched memory_of(const pv_operand *operand)
 {
     const pv_tensor *tensor = operand->tensor;
     uint64_t bytes, end;
-    bool known = !is_pages(op, tensor) && tensor->packing == PV_PACKING_NONE && tensor->row_bytes > 0 &&
+    bool known = tensor->packing == PV_PACKING_NONE && tensor->row_bytes > 0 &&
                  pv_mul_u64(tensor->rows, tensor->row_bytes, &bytes) && pv_add_u64(tensor->offset, bytes, &end);
     return (touched){tensor->buffer, tensor->offset, known ? end : UINT64_MAX, (operand->access & PV_WRITE) != 0};
 }
@@ -155,7 +148,7 @@ static bool set_barriers(const pv_allocator *allocator, pv_op *ops, size_t op_co
         size_t count = pv_op_operands(&ops[i], operands);
         bool barrier = i == 0;
         for (size_t j = 0; j < count; j++) {
-            now[j] = memory_of(&ops[i], &operands[j]);
+            now[j] = memory_of(&operands[j]);
             for (size_t k = 0; k < since_count && !barrier; k++) barrier = conflict(&now[j], &since[k]);
         }
         ops[i].barrier = barrier;

@@ -27,7 +27,7 @@ typedef enum pv_op_kind {
 
 /* One layer's part of a cache group. Storage of a layer: [page][K, V][kv_head][PV_PAGE_TOKENS][head_dim], f16. */
 typedef struct pv_kv_view {
-    pv_tensor pages; /* 1 row of bytes at the layer's start; page p begins p × page_bytes later; layout: that of elements */
+    pv_tensor pages; /* 1 row: all bytes of the layer (row_bytes); page p begins p × page_bytes later; layout: that of elements */
     pv_tensor table; /* block table, int32 [slots][context / PV_PAGE_TOKENS]; rows = slots, cols = blocks */
     uint32_t kv_heads, head_dim;
     uint64_t page_bytes;

@@ -31,10 +31,11 @@ void pv_builder_keep(pv_builder *builder, pv_tensor *tensor);
 /* Lowers what the device declines (device NULL: nothing is declined), places scratch tensors, whose lifetimes run from the first
  * write to the last read, in a space of scratch_bytes, and sets barriers. Kept tensors lie at the start of that space, in the order they
  * were kept. Tensors then have buffer = `scratch` (may be NULL to learn the size alone) and their offset from `scratch_offset`.
+ * May be called again: each call starts from the ops as they were added. Room for `scratch` is checked.
  * Errors: PV_UNSUPPORTED (an op that the device has in no form: named), PV_OUT_OF_MEMORY, PV_INTERNAL (read before written). */
 pv_status pv_builder_finish(pv_builder *builder, struct pv_backend_device *device, const pv_buffer *scratch, uint64_t scratch_offset,
                             pv_plan *plan, pv_error *error);
-/* Where finish put a scratch tensor. */
+/* Where the last finish put a scratch tensor. With a buffer it is then a tensor like any other, for other builders too. */
 pv_tensor pv_builder_placed(const pv_builder *builder, const pv_tensor *tensor);
 void pv_plan_free(pv_plan *plan);
 
