@@ -13,7 +13,7 @@ typedef struct pv_source_tensor {
     pv_layout layout;    /* PV_LAYOUT_COUNT if this build does not know it: type_name tells; refused when it is needed */
     const char *type_name;
     uint32_t dims;
-    uint64_t dim[4];     /* the slowest varying first */
+    uint64_t dim[4];     /* the slowest varying first; of more than 4 the slowest are merged into one */
     uint64_t rows, cols; /* rows: the product of all but the last; a vector has 1 row, a scalar 1 × 1 */
     uint64_t row_bytes, bytes, offset;
     uint32_t file;       /* index into files */
