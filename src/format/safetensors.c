@@ -157,7 +157,8 @@ static pv_status place_tensor(header *h, entry *e, pv_error *error)
         if (!pv_mul_u64(tensor->rows, tensor->dim[i], &tensor->rows))
             return fail_entry(h, e, "the product of its dimensions overflows", error);
     /* Rows of odd widths of 4 or 6 bits do not start at bytes: such a tensor is read whole or not at all. */
-    if (tensor->rows > 0 && tensor->bytes % tensor->rows == 0) tensor->row_bytes = tensor->bytes / tensor->rows;
+    uint64_t row_bits;
+    if (pv_mul_u64(tensor->cols, dtypes[e->dtype].bits, &row_bits) && row_bits % 8 == 0) tensor->row_bytes = row_bits / 8;
     tensor->type_name = dtypes[e->dtype].name;
     tensor->layout = pv_layout_find(tensor->type_name);
     tensor->file = h->file;

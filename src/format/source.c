@@ -327,7 +327,8 @@ pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *t
 {
     const char *file = source->files[tensor->file].name;
     uint64_t start, bytes;
-    if (!pv_inside(first, count, tensor->rows) || !pv_mul_u64(first, tensor->row_bytes, &start) ||
+    bool whole_rows = tensor->row_bytes > 0 || tensor->bytes == 0;
+    if (!whole_rows || !pv_inside(first, count, tensor->rows) || !pv_mul_u64(first, tensor->row_bytes, &start) ||
         !pv_mul_u64(count, tensor->row_bytes, &bytes) || !pv_inside(start, bytes, tensor->bytes) || bytes > PTRDIFF_MAX)
         return pv_fail_at(error, PV_INVALID_ARGUMENT, tensor->name, tensor->offset,
                           "%s: tensor %s has %llu rows of %llu bytes, wanted %llu rows from %llu", file, tensor->name,
