@@ -23,8 +23,11 @@ typedef enum pv_fault_kind {
     PV_FAULT_COUNT
 } pv_fault_kind;
 
-/* Injects `count` faults of a kind, the first at the nth call (from 1) of the function that shows it, counted over all devices that the
- * wrapper opened. NON_FINITE hits the output with index `row`, or, with `slot` ≥ 0, every output of that slot. */
+/* Injects `count` faults of a kind, the first at the nth call (from 1) of the function concerned, counted over all devices that the
+ * wrapper opened. TRANSIENT, LOST, HANG and NON_FINITE count submissions, and the waits for that submission show them; what is
+ * submitted behind a LOST or HANG one is not run. TRANSIENT in turn runs half of the first plan's ops, nothing, and the first half of
+ * the plans. NON_FINITE hits the output with index `row`, or, with `slot` ≥ 0, every output of that slot; nothing is injected if there
+ * is none. Several at one submission: the first of LOST, HANG, TRANSIENT, NON_FINITE. A wait never sleeps longer than the device's. */
 typedef struct pv_fault {
     pv_fault_kind kind;
     uint64_t nth, count;
@@ -42,7 +45,7 @@ const pv_backend *pv_fault_backend_get(pv_fault_backend *wrapper);
 void pv_fault_backend_set(pv_fault_backend *wrapper, const pv_fault *faults, size_t count);
 /* Faults injected so far since set. */
 uint64_t pv_fault_backend_injected(const pv_fault_backend *wrapper);
-/* Calls so far since set of the function that shows faults of this kind: so a test knows which nth exist. */
+/* Calls so far since set of the function that faults of this kind count: so a test knows which nth exist. */
 uint64_t pv_fault_backend_calls(const pv_fault_backend *wrapper, pv_fault_kind kind);
 
 #endif
