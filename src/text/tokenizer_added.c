@@ -1,0 +1,265 @@
+#include "text/tokenizer_added.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "text/unicode.h"
+
+void pv_added_init(pv_added *added, const pv_allocator *allocator)
+{
+    *added = (pv_added){.allocator = allocator};
+    pv_bytes_init(&added->text, allocator);
+}
+
+void pv_added_free(pv_added *added)
+{
+    pv_free(added->allocator, added->tokens);
+    pv_free(added->allocator, added->raw.order);
+    pv_free(added->allocator, added->normalized.order);
+    pv_bytes_free(&added->text);
+    pv_added_init(added, added->allocator);
+}
+
+pv_status pv_added_put(pv_added *added, uint32_t id, const char *content, size_t length, unsigned flags, const char *file,
+                       pv_error *error)
+{
+    if (length == 0 || length > PV_ADDED_MAX_LENGTH)
+        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "added token %u has %zu bytes, must have 1 to %u", id, length,
+                          PV_ADDED_MAX_LENGTH);
+    if (!pv_grow(added->allocator, (void **)&added->tokens, &added->capacity, added->count + 1, sizeof *added->tokens))
+        return pv_fail_memory(error, (added->count + 1) * sizeof *added->tokens, "the added tokens");
+    added->tokens[added->count++] = (pv_added_token){
+        .id = id, .offset = (uint32_t)added->text.length, .length = (uint32_t)length, .flags = (uint8_t)flags,
+        .pattern = (uint32_t)added->text.length, .pattern_length = (uint32_t)length,
+    };
+    pv_bytes_add(&added->text, content, length);
+    return added->text.failed ? pv_fail_memory(error, length, "the added tokens") : PV_OK;
+}
+
+static int compare_bytes(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    int order = memcmp(a, b, pv_min_size(a_length, b_length));
+    if (order != 0) return order;
+    return a_length < b_length ? -1 : a_length > b_length;
+}
+
+static int by_id(const void *left, const void *right)
+{
+    const pv_added_token *a = left, *b = right;
+    return a->id < b->id ? -1 : a->id > b->id;
+}
+
+/* qsort has no context argument: what is sorted carries its text along. */
+typedef struct sorted_pattern {
+    const char *text;
+    uint32_t length, token;
+} sorted_pattern;
+
+static int by_pattern(const void *left, const void *right)
+{
+    const sorted_pattern *a = left, *b = right;
+    int order = compare_bytes(a->text, a->length, b->text, b->length);
+    return order != 0 ? order : (a->token < b->token ? -1 : a->token > b->token);
+}
+
+static pv_status build_matcher(pv_added *added, bool normalized, pv_added_matcher *matcher, pv_error *error)
+{
+    size_t count = 0;
+    sorted_pattern *sorted = pv_alloc(added->allocator, added->count, sizeof *sorted);
+    if (!sorted) return pv_fail_memory(error, added->count * sizeof *sorted, "the added tokens");
+    for (size_t i = 0; i < added->count; i++) {
+        const pv_added_token *token = &added->tokens[i];
+        if (((token->flags & PV_ADDED_NORMALIZED) != 0) != normalized) continue;
+        sorted[count++] = (sorted_pattern){added->text.data + token->pattern, token->pattern_length, (uint32_t)i};
+    }
+    if (count > 0) {
+        qsort(sorted, count, sizeof *sorted, by_pattern);
+        matcher->order = pv_alloc(added->allocator, count, sizeof *matcher->order);
+        if (!matcher->order) {
+            pv_free(added->allocator, sorted);
+            return pv_fail_memory(error, count * sizeof *matcher->order, "the added tokens");
+        }
+        for (size_t i = 0; i < count; i++) {
+            matcher->order[i] = sorted[i].token;
+            matcher->first[(uint8_t)sorted[i].text[0] + 1]++;
+        }
+        for (size_t i = 1; i < 257; i++) matcher->first[i] += matcher->first[i - 1];
+        matcher->count = count;
+    }
+    pv_free(added->allocator, sorted);
+    return PV_OK;
+}
+
+static pv_status normalize_patterns(pv_added *added, pv_error *error)
+{
+    for (size_t i = 0; i < added->count; i++) {
+        pv_added_token *token = &added->tokens[i];
+        const char *content = added->text.data + token->offset;
+        if (!(token->flags & PV_ADDED_NORMALIZED) || pv_utf8_valid(content, token->length) != token->length ||
+            pv_unicode_is_nfc(content, token->length))
+            continue;
+        pv_bytes normal;
+        pv_bytes_init(&normal, added->allocator);
+        pv_unicode_nfc(content, token->length, &normal);
+        token->pattern = (uint32_t)added->text.length;
+        token->pattern_length = (uint32_t)normal.length;
+        if (!normal.failed) pv_bytes_add(&added->text, normal.data, normal.length);
+        bool failed = normal.failed || added->text.failed;
+        pv_bytes_free(&normal);
+        if (failed) return pv_fail_memory(error, token->length, "the added tokens");
+    }
+    return PV_OK;
+}
+
+static pv_status refuse_duplicates(const pv_added *added, const char *file, pv_error *error)
+{
+    for (size_t i = 1; i < added->count; i++)
+        if (added->tokens[i].id == added->tokens[i - 1].id)
+            return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "added token id %u is given twice", added->tokens[i].id);
+    pv_map contents;
+    pv_map_init(&contents, added->allocator);
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < added->count && status == PV_OK; i++) {
+        const pv_added_token *token = &added->tokens[i];
+        const char *content = added->text.data + token->offset;
+        int fresh = pv_map_add(&contents, content, token->length, token->id);
+        if (fresh < 0) {
+            status = pv_fail_memory(error, added->count, "the added tokens");
+        } else if (fresh == 0) {
+            status = pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "added token \"%.*s\" is given twice",
+                                (int)pv_min_size(token->length, 64), content);
+        }
+    }
+    pv_map_free(&contents);
+    return status;
+}
+
+pv_status pv_added_seal(pv_added *added, bool nfc, const char *file, pv_error *error)
+{
+    pv_status status;
+    if (added->count == 0) return PV_OK;
+    qsort(added->tokens, added->count, sizeof *added->tokens, by_id);
+    if ((status = refuse_duplicates(added, file, error)) != PV_OK) return status;
+    if (nfc && (status = normalize_patterns(added, error)) != PV_OK) return status;
+    if ((status = build_matcher(added, false, &added->raw, error)) != PV_OK) return status;
+    return build_matcher(added, true, &added->normalized, error);
+}
+
+const pv_added_token *pv_added_get(const pv_added *added, uint32_t id)
+{
+    pv_added_token key = {.id = id};
+    return added->count ? bsearch(&key, added->tokens, added->count, sizeof *added->tokens, by_id) : NULL;
+}
+
+const pv_added_token *pv_added_find(const pv_added *added, const char *content, size_t length)
+{
+    for (size_t i = 0; i < added->count; i++) {
+        const pv_added_token *token = &added->tokens[i];
+        if (token->length == length && memcmp(added->text.data + token->offset, content, length) == 0) return token;
+    }
+    return NULL;
+}
+
+static const char *pattern_at(const pv_added *added, const pv_added_matcher *matcher, size_t index, size_t *length)
+{
+    const pv_added_token *token = &added->tokens[matcher->order[index]];
+    *length = token->pattern_length;
+    return added->text.data + token->pattern;
+}
+
+/* The first of order[low..high) whose byte `depth` is at least `byte`; all are longer than `depth`. */
+static size_t lower_bound(const pv_added *added, const pv_added_matcher *matcher, size_t low, size_t high, size_t depth, unsigned byte)
+{
+    while (low < high) {
+        size_t length, middle = low + (high - low) / 2;
+        if ((uint8_t)pattern_at(added, matcher, middle, &length)[depth] < byte) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* The longest pattern that text[0..length) begins with, as an index into order; false if there is none. */
+static bool longest_at(const pv_added *added, const pv_added_matcher *matcher, const char *text, size_t length, size_t *found)
+{
+    bool any = false;
+    size_t low = matcher->first[(uint8_t)text[0]], high = matcher->first[(uint8_t)text[0] + 1];
+    for (size_t depth = 1; low < high; depth++) {
+        size_t first_length;
+        pattern_at(added, matcher, low, &first_length);
+        if (first_length == depth) { /* the shortest of the range stands first, twice if two normalize alike */
+            any = true;
+            *found = low;
+            do low++;
+            while (low < high && (pattern_at(added, matcher, low, &first_length), first_length == depth));
+        }
+        if (depth == length) break;
+        uint8_t byte = (uint8_t)text[depth];
+        low = lower_bound(added, matcher, low, high, depth, byte);
+        high = lower_bound(added, matcher, low, high, depth, byte + 1u);
+    }
+    return any;
+}
+
+static bool word_before(const char *text, size_t at)
+{
+    if (at == 0) return false;
+    size_t start = pv_utf8_back(text, at);
+    uint32_t code_point;
+    return pv_utf8_decode(text + start, at - start, &code_point) == at - start && pv_unicode_word(code_point);
+}
+
+static bool word_after(const char *text, size_t length, size_t at)
+{
+    uint32_t code_point;
+    return pv_utf8_decode(text + at, length - at, &code_point) != 0 && pv_unicode_word(code_point);
+}
+
+static size_t spaces_before(const char *text, size_t at, size_t limit)
+{
+    while (at > limit) {
+        size_t start = pv_utf8_back(text, at);
+        uint32_t code_point;
+        if (start < limit || pv_utf8_decode(text + start, at - start, &code_point) != at - start ||
+            !(pv_unicode_class(code_point) & PV_SPACE))
+            break;
+        at = start;
+    }
+    return at;
+}
+
+static size_t spaces_after(const char *text, size_t length, size_t at)
+{
+    for (;;) {
+        uint32_t code_point;
+        size_t bytes = pv_utf8_decode(text + at, length - at, &code_point);
+        if (bytes == 0 || !(pv_unicode_class(code_point) & PV_SPACE)) return at;
+        at += bytes;
+    }
+}
+
+const pv_added_token *pv_added_next(const pv_added *added, const pv_added_matcher *matcher, bool control, const char *text,
+                                    size_t length, size_t *at, size_t free_from, size_t *start, size_t *end)
+{
+    while (*at < length) {
+        size_t found, from = *at;
+        uint8_t byte = (uint8_t)text[from];
+        if (matcher->first[byte] == matcher->first[byte + 1] || !longest_at(added, matcher, text + from, length - from, &found)) {
+            ++*at;
+            continue;
+        }
+        const pv_added_token *token = &added->tokens[matcher->order[found]];
+        size_t stop = from + token->pattern_length;
+        *at = stop; /* a token that is passed over hides what it covers */
+        if ((token->flags & PV_ADDED_CONTROL) && !control) continue;
+        if ((token->flags & PV_ADDED_WORD) && (word_before(text, from) || word_after(text, length, stop))) continue;
+        /* The spaces taken by the token before may reach into this one's place; it stands nevertheless. */
+        if ((token->flags & PV_ADDED_LSTRIP) && from > free_from) from = spaces_before(text, from, free_from);
+        if (token->flags & PV_ADDED_RSTRIP) stop = spaces_after(text, length, stop);
+        *start = from;
+        *end = stop;
+        return token;
+    }
+    return NULL;
+}

@@ -1,0 +1,230 @@
+#include "text/unicode.h"
+
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/alloc.h"
+
+/* C0 controls hold no class, but tab to carriage return are spaces. */
+#define S PV_SPACE
+#define E (PV_SPACE | PV_NEWLINE)
+#define P PV_SIGN
+#define N PV_NUMBER
+#define U PV_UPPER
+#define L PV_LOWER
+const uint8_t pv_ascii_class[128] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, S, E, S, S, E, 0, 0, /* control */
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* control */
+    S, P, P, P, P, P, P, P, P, P, P, P, P, P, P, P, /*  !"#$%&'()*+,-./ */
+    N, N, N, N, N, N, N, N, N, N, P, P, P, P, P, P, /* 0-9 :;<=>? */
+    P, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, /* @ A-O */
+    U, U, U, U, U, U, U, U, U, U, U, P, P, P, P, P, /* P-Z [\]^_ */
+    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, /* ` a-o */
+    L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, 0, /* p-z {|}~ DEL */
+};
+#undef S
+#undef E
+#undef P
+#undef N
+#undef U
+#undef L
+
+uint8_t pv_unicode_class(uint32_t code_point)
+{
+    static const uint8_t by_category[] = {
+        [UTF8PROC_CATEGORY_CN] = 0,
+        [UTF8PROC_CATEGORY_LU] = PV_UPPER,
+        [UTF8PROC_CATEGORY_LL] = PV_LOWER,
+        [UTF8PROC_CATEGORY_LT] = PV_UPPER,
+        [UTF8PROC_CATEGORY_LM] = PV_CASELESS,
+        [UTF8PROC_CATEGORY_LO] = PV_CASELESS,
+        [UTF8PROC_CATEGORY_MN] = PV_MARK,
+        [UTF8PROC_CATEGORY_MC] = PV_MARK,
+        [UTF8PROC_CATEGORY_ME] = PV_MARK,
+        [UTF8PROC_CATEGORY_ND] = PV_NUMBER,
+        [UTF8PROC_CATEGORY_NL] = PV_NUMBER,
+        [UTF8PROC_CATEGORY_NO] = PV_NUMBER,
+        [UTF8PROC_CATEGORY_PC] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PD] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PS] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PE] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PI] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PF] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PO] = PV_SIGN,
+        [UTF8PROC_CATEGORY_SM] = PV_SIGN,
+        [UTF8PROC_CATEGORY_SC] = PV_SIGN,
+        [UTF8PROC_CATEGORY_SK] = PV_SIGN,
+        [UTF8PROC_CATEGORY_SO] = PV_SIGN,
+        [UTF8PROC_CATEGORY_ZS] = PV_SPACE,
+        [UTF8PROC_CATEGORY_ZL] = PV_SPACE,
+        [UTF8PROC_CATEGORY_ZP] = PV_SPACE,
+        [UTF8PROC_CATEGORY_CC] = 0,
+        [UTF8PROC_CATEGORY_CF] = 0,
+        [UTF8PROC_CATEGORY_CS] = 0,
+        [UTF8PROC_CATEGORY_CO] = 0,
+    };
+    if (code_point < 0x80) return pv_ascii_class[code_point];
+    /* White_Space is Z, tab to carriage return, and NEL. */
+    if (code_point == 0x85) return PV_SPACE;
+    return by_category[utf8proc_get_property((utf8proc_int32_t)code_point)->category];
+}
+
+bool pv_unicode_word(uint32_t code_point)
+{
+    /* Alphabetic that is neither L, M nor Nl: the circled and squared Latin letters. */
+    static const uint32_t alphabetic_signs[][2] = {{0x24b6, 0x24e9}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}};
+    if (code_point == 0x200c || code_point == 0x200d) return true;
+    if (pv_unicode_class(code_point) & (PV_LETTER | PV_MARK)) return true;
+    for (size_t i = 0; i < sizeof alphabetic_signs / sizeof *alphabetic_signs; i++)
+        if (code_point >= alphabetic_signs[i][0] && code_point <= alphabetic_signs[i][1]) return true;
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
+    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_PC;
+}
+
+size_t pv_utf8_valid(const char *text, size_t length)
+{
+    size_t at = 0;
+    for (;;) {
+        while (at + 8 <= length) {
+            uint64_t eight;
+            memcpy(&eight, text + at, 8);
+            if (eight & 0x8080808080808080u) break;
+            at += 8;
+        }
+        if (at == length) return at;
+        uint32_t code_point;
+        size_t bytes = pv_utf8_decode(text + at, length - at, &code_point);
+        if (bytes == 0) return at;
+        at += bytes;
+    }
+}
+
+/* Characters that stand unchanged in form C and never combine with what precedes them; what follows may combine with them.
+ * Nothing below U+0300 combines with anything before it. The blocks listed hold starters that are no second half of any
+ * canonical composition. */
+static bool starts_segment(uint32_t code_point)
+{
+    if (code_point < 0x300) return true;
+    return (code_point >= 0x400 && code_point <= 0x482) || (code_point >= 0x3041 && code_point <= 0x3096) ||
+           (code_point >= 0x30a1 && code_point <= 0x30fa) || (code_point >= 0x4e00 && code_point <= 0x9fff) ||
+           (code_point >= 0xac00 && code_point <= 0xd7a3);
+}
+
+bool pv_unicode_is_nfc(const char *text, size_t length)
+{
+    for (size_t at = 0; at < length;) {
+        uint32_t code_point;
+        at += pv_utf8_step(text + at, &code_point);
+        if (!starts_segment(code_point)) return false;
+    }
+    return true;
+}
+
+/* A segment's decomposition, in code points. */
+typedef struct segment {
+    const pv_allocator *allocator;
+    int32_t *points, *spare; /* spare: for the sort, as large */
+    size_t count, capacity, spare_capacity;
+} segment;
+
+/* No canonical decomposition of one character is longer than 4. */
+#define MAX_DECOMPOSITION 16
+
+static bool decompose(segment *made, const char *text, size_t length)
+{
+    made->count = 0;
+    for (size_t at = 0; at < length;) {
+        uint32_t code_point;
+        at += pv_utf8_step(text + at, &code_point);
+        if (!pv_grow(made->allocator, (void **)&made->points, &made->capacity, made->count + MAX_DECOMPOSITION, sizeof(int32_t)))
+            return false;
+        int boundary = 0;
+        utf8proc_ssize_t added = utf8proc_decompose_char((utf8proc_int32_t)code_point, made->points + made->count, MAX_DECOMPOSITION,
+                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE, &boundary);
+        if (added < 0 || added > MAX_DECOMPOSITION) {
+            made->points[made->count++] = (int32_t)code_point;
+        } else {
+            made->count += (size_t)added;
+        }
+    }
+    return true;
+}
+
+static uint8_t combining_class(int32_t code_point)
+{
+    return (uint8_t)utf8proc_get_property(code_point)->combining_class;
+}
+
+/* Sorts a run of marks by combining class, keeping the order of equals; linear, for text may hold a million marks in a row. */
+static bool order_marks(segment *made, size_t first, size_t count)
+{
+    int32_t *run = made->points + first;
+    if (count <= 16) {
+        for (size_t i = 1; i < count; i++) {
+            int32_t mark = run[i];
+            size_t j = i;
+            for (; j > 0 && combining_class(run[j - 1]) > combining_class(mark); j--) run[j] = run[j - 1];
+            run[j] = mark;
+        }
+        return true;
+    }
+    size_t starts[257] = {0};
+    if (!pv_grow(made->allocator, (void **)&made->spare, &made->spare_capacity, count, sizeof(int32_t))) return false;
+    for (size_t i = 0; i < count; i++) starts[combining_class(run[i]) + 1]++;
+    for (size_t i = 1; i < 257; i++) starts[i] += starts[i - 1];
+    for (size_t i = 0; i < count; i++) made->spare[starts[combining_class(run[i])]++] = run[i];
+    memcpy(run, made->spare, count * sizeof *run);
+    return true;
+}
+
+static bool order_segment(segment *made)
+{
+    for (size_t at = 0; at < made->count;) {
+        size_t end = at;
+        while (end < made->count && combining_class(made->points[end]) != 0) end++;
+        if (end - at > 1 && !order_marks(made, at, end - at)) return false;
+        at = end + 1;
+    }
+    return true;
+}
+
+static void compose_segment(segment *made, const char *text, size_t length, pv_bytes *out)
+{
+    if (!decompose(made, text, length) || !order_segment(made)) {
+        out->failed = true;
+        return;
+    }
+    utf8proc_ssize_t composed =
+        utf8proc_normalize_utf32(made->points, (utf8proc_ssize_t)made->count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    for (utf8proc_ssize_t i = 0; i < composed; i++) {
+        char character[4];
+        pv_bytes_add(out, character, pv_utf8_encode((uint32_t)made->points[i], character));
+    }
+}
+
+void pv_unicode_nfc(const char *text, size_t length, pv_bytes *out)
+{
+    segment made = {.allocator = out->allocator};
+    size_t plain = 0, start = 0; /* text[plain..start) is copied as it is; a segment begins at start */
+    bool open = false;           /* the segment holds a character that does not stand for itself */
+    for (size_t at = 0; at < length;) {
+        uint32_t code_point;
+        size_t bytes = pv_utf8_step(text + at, &code_point);
+        if (starts_segment(code_point)) {
+            if (open) {
+                pv_bytes_add(out, text + plain, start - plain);
+                compose_segment(&made, text + start, at - start, out);
+                plain = at;
+            }
+            start = at;
+            open = false;
+        } else {
+            open = true;
+        }
+        at += bytes;
+    }
+    pv_bytes_add(out, text + plain, (open ? start : length) - plain);
+    if (open) compose_segment(&made, text + start, length - start, out);
+    pv_free(out->allocator, made.points);
+    pv_free(out->allocator, made.spare);
+}

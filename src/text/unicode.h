@@ -1,0 +1,74 @@
+/* What tokenizers need of Unicode: character classes, fast steps over text known to be valid, and canonical composition. */
+#ifndef PV_TEXT_UNICODE_H
+#define PV_TEXT_UNICODE_H
+
+#include "base/text.h"
+
+/* A character's classes, by general category. */
+enum {
+    PV_UPPER = 1,    /* Lu, Lt */
+    PV_LOWER = 2,    /* Ll */
+    PV_CASELESS = 4, /* Lm, Lo */
+    PV_MARK = 8,     /* M */
+    PV_NUMBER = 16,  /* N */
+    PV_SPACE = 32,   /* the White_Space property, which \s means */
+    PV_NEWLINE = 64, /* \r, \n */
+    PV_SIGN = 128,   /* P, S */
+    PV_LETTER = PV_UPPER | PV_LOWER | PV_CASELESS,
+};
+
+extern const uint8_t pv_ascii_class[128];
+uint8_t pv_unicode_class(uint32_t code_point);
+/* \w as Unicode recommends it: Alphabetic, M, Nd, Pc and the two joiners. */
+bool pv_unicode_word(uint32_t code_point);
+
+/* Decodes the character at `text`, which must be the first byte of a valid one; returns its bytes. */
+static inline size_t pv_utf8_step(const char *text, uint32_t *code_point)
+{
+    const uint8_t *byte = (const uint8_t *)text;
+    if (byte[0] < 0x80) {
+        *code_point = byte[0];
+        return 1;
+    }
+    if (byte[0] < 0xe0) {
+        *code_point = (byte[0] & 0x1fu) << 6 | (byte[1] & 0x3fu);
+        return 2;
+    }
+    if (byte[0] < 0xf0) {
+        *code_point = (byte[0] & 0x0fu) << 12 | (byte[1] & 0x3fu) << 6 | (byte[2] & 0x3fu);
+        return 3;
+    }
+    *code_point = (byte[0] & 0x07u) << 18 | (byte[1] & 0x3fu) << 12 | (byte[2] & 0x3fu) << 6 | (byte[3] & 0x3fu);
+    return 4;
+}
+
+/* The class of the character at `text`, valid as above, and its bytes. */
+static inline uint8_t pv_utf8_class(const char *text, size_t *bytes)
+{
+    uint8_t first = (uint8_t)text[0];
+    if (first < 0x80) {
+        *bytes = 1;
+        return pv_ascii_class[first];
+    }
+    uint32_t code_point;
+    *bytes = pv_utf8_step(text, &code_point);
+    return pv_unicode_class(code_point);
+}
+
+/* Where the character that ends before text[at] begins; at > 0, the text is valid. */
+static inline size_t pv_utf8_back(const char *text, size_t at)
+{
+    do at--;
+    while (at > 0 && ((uint8_t)text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+/* How many of the first bytes are valid UTF-8. */
+size_t pv_utf8_valid(const char *text, size_t length);
+
+/* Appends text[0..length), valid UTF-8, in normalization form C. Check out->failed. */
+void pv_unicode_nfc(const char *text, size_t length, pv_bytes *out);
+/* True if the text is certain to be in form C already; false says nothing. */
+bool pv_unicode_is_nfc(const char *text, size_t length);
+
+#endif
