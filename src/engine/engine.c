@@ -286,6 +286,14 @@ static double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* A slow device is no hung one: beyond the caller's time-out a step has what its work takes at a tenth of the speed measured, or, before
+ * anything was measured, on a very slow processor. */
+static uint32_t timeout_of(const pv_engine *engine, const pv_step *step)
+{
+    double seconds = engine->rows_per_second > 0 ? 10 * step->rows / engine->rows_per_second : step->class->slow_seconds;
+    return (uint32_t)(engine->step_timeout_ms + 1000 * (seconds < 1e6 ? seconds : 1e6));
+}
+
 /* Waits for the oldest step and takes up what it gave. */
 static pv_status finish_oldest(pv_engine *engine, pv_error *error)
 {
@@ -293,14 +301,15 @@ static pv_status finish_oldest(pv_engine *engine, pv_error *error)
     pv_step *step = &engine->steps[engine->oldest_step];
     pv_error cause = {0};
     double start = seconds_now();
-    pv_status status = p->device->backend->wait(p->device, step->fence, engine->step_timeout_ms, &cause);
+    pv_status status = p->device->backend->wait(p->device, step->fence, timeout_of(engine, step), &cause);
     if (status == PV_CANCELLED) {
         pv_forget_steps(engine);
         return PV_OK;
     }
     if (status != PV_OK) return pv_recover(engine, step, &cause, error);
     double seconds = seconds_now() - start;
-    if (seconds > 0) engine->rows_per_second = 0.9 * engine->rows_per_second + 0.1 * (step->rows / seconds);
+    double rate = step->rows / (seconds > 1e-6 ? seconds : 1e-6);
+    engine->rows_per_second = engine->rows_per_second > 0 ? 0.9 * engine->rows_per_second + 0.1 * rate : rate;
     pv_pool_completed(p->pool, step->fence);
     if (engine->failures > 0) engine->stats.recovered++;
     engine->failures = engine->rebuilds = 0;
@@ -351,7 +360,7 @@ static bool wait_for_work(pv_engine *engine, uint32_t timeout_ms)
     int result = 0;
     while (result != ETIMEDOUT && engine->inbox == NULL && engine->cancel_count == 0 && !engine->woken)
         result = pthread_cond_timedwait(&engine->changed, &engine->lock, &until);
-    bool work = engine->inbox != NULL;
+    bool work = engine->inbox != NULL || engine->cancel_count > 0;
     engine->woken = false;
     pthread_mutex_unlock(&engine->lock);
     return work;
@@ -364,7 +373,10 @@ pv_status pv_engine_step(pv_engine *engine, uint32_t timeout_ms, size_t *active,
     pv_status status = PV_OK;
     bool idle = engine->running == NULL && engine->waiting == NULL;
     if (engine->dead) {
-        status = PV_DEVICE_LOST;
+        take_inbox(engine);
+        pv_end_all(engine, &engine->death);
+        pv_sweep(engine);
+        status = engine->death.status;
         if (error != NULL) *error = engine->death;
     } else if (!idle || timeout_ms == 0 || wait_for_work(engine, timeout_ms)) {
         status = run_step(engine, error);

@@ -154,6 +154,8 @@ void pv_step_commit(pv_engine *engine, pv_step *step);
 
 /* recover.c: the faults table. `step` failed with `cause`; PV_OK if the engine goes on. */
 pv_status pv_recover(pv_engine *engine, pv_step *step, const pv_error *cause, pv_error *error);
+/* Ends every request with this error. */
+void pv_end_all(pv_engine *engine, const pv_error *cause);
 /* Forgets all steps in flight; everything goes on from what is committed. */
 void pv_forget_steps(pv_engine *engine);
 

@@ -36,7 +36,7 @@ void pv_forget_steps(pv_engine *engine)
 
 /* ---- Single actions ---- */
 
-static void end_all(pv_engine *engine, const pv_error *cause)
+void pv_end_all(pv_engine *engine, const pv_error *cause)
 {
     pv_sequence *lists[] = {engine->running, engine->waiting};
     for (size_t i = 0; i < 2; i++)
@@ -106,10 +106,12 @@ static pv_status rebuild(pv_engine *engine, const pv_runtime_device *device, boo
 
 static pv_status give_up(pv_engine *engine, const pv_error *cause, pv_error *error)
 {
+    pthread_mutex_lock(&engine->lock);
     engine->dead = true;
     engine->death = *cause;
+    pthread_mutex_unlock(&engine->lock);
     pv_event_fault(engine, cause, "no device is left, all requests fail");
-    end_all(engine, cause);
+    pv_end_all(engine, cause);
     if (error != NULL) *error = *cause;
     return cause->status;
 }

@@ -209,14 +209,29 @@ static pv_status build_plans(pv_placement *p, pv_class *class, pv_error *error)
     return status;
 }
 
+static double slow_seconds(const pv_plan *plan)
+{
+    pv_cost sum = {0};
+    for (size_t i = 0; i < plan->count; i++) {
+        pv_cost cost = pv_op_cost(&plan->ops[i], plan->rows, plan->limits.context);
+        sum.bytes += cost.bytes;
+        sum.operations += cost.operations;
+    }
+    return sum.bytes / 1e9 + sum.operations / 2e9;
+}
+
 static pv_status make_class(pv_placement *p, pv_class *class, pv_error *error)
 {
     const pv_backend *backend = p->device->backend;
     pv_status status = build_plans(p, class, error);
     if (status == PV_OK) status = backend->prepare(p->device, &class->forward_plan, &class->prepared[0], error);
     if (status == PV_OK) status = backend->prepare(p->device, &class->sampling_plan, &class->prepared[1], error);
-    if (status != PV_OK) drop_class(p, class);
-    return status;
+    if (status != PV_OK) {
+        drop_class(p, class);
+        return status;
+    }
+    class->slow_seconds = slow_seconds(&class->forward_plan);
+    return PV_OK;
 }
 
 pv_status pv_placement_class(pv_placement *p, uint32_t decode, uint32_t prefill, uint32_t logits, pv_class **found, pv_error *error)

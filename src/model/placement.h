@@ -32,6 +32,7 @@ typedef struct pv_class {
     pv_plan forward_plan, sampling_plan;
     pv_prepared *prepared[2]; /* forward, sampling */
     pv_tensor logit_rows;     /* where the logits stand */
+    double slow_seconds;      /* what a step takes at 1 GB/s and 2 GFLOP/s */
 } pv_class;
 
 typedef struct pv_placement {
