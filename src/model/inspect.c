@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/source.h"
 #include "model/flat.h"
 #include "runtime/runtime.h"
 

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/text.h"
 #include "format/seeded.h"
 #include "format/write.h"
 #include "model/architecture.h"
