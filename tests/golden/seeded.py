@@ -54,4 +54,5 @@ if __name__ == "__main__":
         for first in [0, 1_000_000_007]:
             centre, scale = range_of(name, cols)
             values = ", ".join(float(v).hex() + "f" for v in fill(key(42, name), first, 4, centre, scale))
-            print(f'{{"{name}", {cols}, {first}u, {key(42, name):#x}u, {float(centre).hex()}f, {float(scale).hex()}f, {{{values}}}}},')
+            head = f'"{name}", {cols}, {first}u, {key(42, name):#x}u'
+            print(f"{{{head}, {float(centre).hex()}f, {float(scale).hex()}f, {{{values}}}}},")
