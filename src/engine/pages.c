@@ -152,6 +152,7 @@ uint64_t pv_pages_publish(pv_pages *pages, int32_t number, uint64_t parent, cons
     uint64_t serial;
     if (pv_pages_find(pages, parent, tokens, &serial) != PV_NO_PAGE) return serial;
     page *p = &pages->page[number];
+    if (p->serial != 0) return p->serial;
     uint32_t bucket = bucket_of(pages, parent, tokens);
     p->serial = pages->next_serial++;
     p->parent = parent;

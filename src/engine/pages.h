@@ -29,7 +29,8 @@ void pv_pages_release(pv_pages *pages, int32_t page);
 
 /* Finds the page with this key; returns PV_NO_PAGE, or the page and its serial. Does not share it. */
 int32_t pv_pages_find(const pv_pages *pages, uint64_t parent, const int32_t tokens[PV_PAGE_TOKENS], uint64_t *serial);
-/* Publishes a full page; returns its serial, or that of the page that already has the key (which then stays the published one). */
+/* Publishes a full page; returns its serial, or that of the page that already has the key (which then stays the published one).
+ * A page has one key: publishing it again changes nothing. */
 uint64_t pv_pages_publish(pv_pages *pages, int32_t page, uint64_t parent, const int32_t tokens[PV_PAGE_TOKENS]);
 /* Forgets every cached prefix; pages in use stay, but are not found any more. */
 void pv_pages_forget(pv_pages *pages);
