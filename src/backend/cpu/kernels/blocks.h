@@ -1,0 +1,157 @@
+/* The micro-kernels: a block of rows × tiles over all columns, sums left in out[row][tile][16]. Every layout's are made from the inline
+ * functions here, with constant sizes, so that sums stay in registers. Whatever the block's size, a lane's sum is one chain in the
+ * order of the columns: the same bits for one row as for many. */
+#ifndef PV_CPU_BLOCKS_H
+#define PV_CPU_BLOCKS_H
+
+#include "layout_q4_0.h"
+#include "layout_q4_1.h"
+#include "layout_q4_k.h"
+#include "layout_q6_k.h"
+#include "layout_q8_0.h"
+
+#define PV_BLOCK_ROWS 12 /* at most */
+#define PV_BLOCK_TILES 4
+
+/* `tiles`: packed tiles or panels; `count`: groups of 32 columns, or columns of a dense layout; `rows`: pv_cpu_group or float. */
+typedef void pv_block(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out);
+
+/* Adds one group's products to `acc`: the integer sums are exact, so their order does not matter. */
+PV_INLINE vf pv_group_add(pv_form form, const vi sum[2], const vf scale[2], vf min, const pv_cpu_group *a, vf acc)
+{
+    const vf a_scale = vf_set(a->scale);
+    acc = vf_fma(vf_from_i(sum[0]), vf_mul(scale[0], a_scale), acc);
+    if (form.halves) acc = vf_fma(vf_from_i(sum[1]), vf_mul(scale[1], a_scale), acc);
+    if (form.min) acc = vf_fnma(min, vf_set(a->sum), acc);
+    return acc;
+}
+
+/* Few rows: weights go from memory through registers into the sums. */
+PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, const uint8_t *tile, size_t groups,
+                            const void *const rows[], float *out)
+{
+    vf acc[PV_BLOCK_ROWS];
+    for (int r = 0; r < row_count; r++) acc[r] = vf_zero();
+    for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
+        pv_unit w;
+        unpack(tile, groups, unit, &w);
+        for (int g = 0; g < form.groups; g++) {
+            for (int r = 0; r < row_count; r++) {
+                const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + unit * (size_t)form.groups + (size_t)g;
+                vi sum[2];
+                sum[0] = pv_form_start(form, form.halves ? a->minus[0] : a->minus_all);
+                sum[1] = form.halves ? pv_form_start(form, a->minus[1]) : vi_zero();
+                for (int j = 0; j < 4; j++) sum[0] = pv_form_dot(form, sum[0], w.q[8 * g + j], a->q + 4 * j);
+                for (int j = 4; j < 8; j++) {
+                    sum[form.halves] = pv_form_dot(form, sum[form.halves], w.q[8 * g + j], a->q + 4 * j);
+                }
+                acc[r] = pv_group_add(form, sum, form.halves ? w.scale + 2 * g : w.scale + g, w.min[g], a, acc[r]);
+            }
+        }
+    }
+    for (int r = 0; r < row_count; r++) vf_store(out + 16 * r, acc[r]);
+}
+
+/* Bytes of a group in a panel: its eight vectors of bytes, scales, minimum. */
+PV_INLINE size_t pv_panel_stride(pv_form form) { return 512 + (form.halves ? 128 : 64) + (form.min ? 64 : 0); }
+
+PV_INLINE void pv_make_panel(pv_unpack *unpack, pv_form form, const uint8_t *tile, size_t groups, uint8_t *panel)
+{
+    for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
+        pv_unit w;
+        unpack(tile, groups, unit, &w);
+        for (int g = 0; g < form.groups; g++, panel += pv_panel_stride(form)) {
+            for (int j = 0; j < 8; j++) vb_store(panel + 64 * j, w.q[8 * g + j]);
+            float *factors = (float *)(panel + 512);
+            vf_store(factors, w.scale[form.halves ? 2 * g : g]);
+            if (form.halves) vf_store(factors + 16, w.scale[2 * g + 1]);
+            if (form.min) vf_store(factors + 16, w.min[g]);
+        }
+    }
+}
+
+/* Many rows: weights come unpacked from panels, which all blocks of rows use again. */
+PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const uint8_t *const panels[], size_t groups,
+                             const void *const rows[], float *out)
+{
+    vf acc[PV_BLOCK_ROWS][PV_BLOCK_TILES];
+    for (int r = 0; r < row_count; r++) {
+        for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
+    }
+    for (size_t group = 0; group < groups; group++) {
+        const size_t at = group * pv_panel_stride(form);
+        vi sum[PV_BLOCK_ROWS][PV_BLOCK_TILES][2];
+        for (int half = 0; half <= (form.halves ? 1 : 0); half++) {
+            for (int r = 0; r < row_count; r++) {
+                const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + group;
+                const vi start = pv_form_start(form, form.halves ? a->minus[half] : a->minus_all);
+                for (int t = 0; t < tile_count; t++) sum[r][t][half] = start;
+            }
+            for (int j = form.halves ? 4 * half : 0; j < (form.halves ? 4 * half + 4 : 8); j++) {
+                vb w[PV_BLOCK_TILES];
+                for (int t = 0; t < tile_count; t++) w[t] = vb_load(panels[t] + at + 64 * j);
+                for (int r = 0; r < row_count; r++) {
+                    const int8_t *a = ((const pv_cpu_group *)rows[r])[group].q + 4 * j;
+                    for (int t = 0; t < tile_count; t++) sum[r][t][half] = pv_form_dot(form, sum[r][t][half], w[t], a);
+                }
+            }
+            for (int t = 0; t < tile_count; t++) {
+                const vf scale = vf_load((const float *)(panels[t] + at + 512 + 64 * half));
+                for (int r = 0; r < row_count; r++) {
+                    const vf a_scale = vf_set(((const pv_cpu_group *)rows[r])[group].scale);
+                    acc[r][t] = vf_fma(vf_from_i(sum[r][t][half]), vf_mul(scale, a_scale), acc[r][t]);
+                }
+            }
+        }
+        if (form.min) {
+            for (int t = 0; t < tile_count; t++) {
+                const vf min = vf_load((const float *)(panels[t] + at + 576));
+                for (int r = 0; r < row_count; r++) {
+                    acc[r][t] = vf_fnma(min, vf_set(((const pv_cpu_group *)rows[r])[group].sum), acc[r][t]);
+                }
+            }
+        }
+    }
+    for (int r = 0; r < row_count; r++) {
+        for (int t = 0; t < tile_count; t++) vf_store(out + 16 * (r * tile_count + t), acc[r][t]);
+    }
+}
+
+typedef enum pv_dense { PV_DENSE_F32, PV_DENSE_F16, PV_DENSE_BF16 } pv_dense;
+
+/* Columns in one step of a dense layout, and bytes of a tile's step. */
+PV_INLINE size_t pv_dense_step(pv_dense dense) { return dense == PV_DENSE_BF16 ? 2 : 1; }
+PV_INLINE size_t pv_dense_bytes(pv_dense dense) { return dense == PV_DENSE_F16 ? 32 : 64; }
+
+PV_INLINE void pv_dense_load(pv_dense dense, const uint8_t *from, vf w[2])
+{
+    if (dense == PV_DENSE_F32) w[0] = vf_load((const float *)from);
+    if (dense == PV_DENSE_F16) w[0] = vf_from_f16((const uint16_t *)from);
+    if (dense == PV_DENSE_BF16) vf_from_bf16_pairs(from, &w[0], &w[1]);
+}
+
+PV_INLINE void pv_dense_block(pv_dense dense, int row_count, int tile_count, const uint8_t *const tiles[], size_t cols,
+                              const void *const rows[], float *out)
+{
+    vf acc[PV_BLOCK_ROWS][PV_BLOCK_TILES];
+    for (int r = 0; r < row_count; r++) {
+        for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
+    }
+    const size_t step = pv_dense_step(dense), steps = (cols + step - 1) / step;
+    for (size_t s = 0; s < steps; s++) {
+        vf w[PV_BLOCK_TILES][2];
+        for (int t = 0; t < tile_count; t++) pv_dense_load(dense, tiles[t] + s * pv_dense_bytes(dense), w[t]);
+        for (size_t i = 0; i < step; i++) {
+            if (step > 1 && s * step + i == cols) break; /* an odd last column */
+            for (int r = 0; r < row_count; r++) {
+                const vf x = vf_set(((const float *)rows[r])[s * step + i]);
+                for (int t = 0; t < tile_count; t++) acc[r][t] = vf_fma(w[t][i], x, acc[r][t]);
+            }
+        }
+    }
+    for (int r = 0; r < row_count; r++) {
+        for (int t = 0; t < tile_count; t++) vf_store(out + 16 * (r * tile_count + t), acc[r][t]);
+    }
+}
+
+#endif

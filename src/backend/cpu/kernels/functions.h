@@ -1,0 +1,36 @@
+/* Elementary functions on sixteen lanes. */
+#ifndef PV_CPU_FUNCTIONS_H
+#define PV_CPU_FUNCTIONS_H
+
+#include "simd.h"
+
+/* 2^k for −126 ≤ k ≤ 127. */
+PV_INLINE vf vf_power(vi k) { return vf_bits(vi_shl(vi_add(k, vi_set(127)), 23)); }
+
+/* e^x, within 2 ulp; subnormal results included, 0 and infinity beyond; NaN stays NaN.
+ * e^x = 2^n e^r, |r| ≤ ln 2 / 2, the series of e^r to r^7. The power is applied in two factors, so that neither leaves the range. */
+PV_INLINE vf vf_exp(vf x)
+{
+    x = vf_clamp(vf_set(-110.0f), vf_set(100.0f), x);
+    const vf n = vf_round(vf_mul(x, vf_set(1.44269504088896341f)));
+    vf r = vf_fnma(n, vf_set(0x1.62e4p-1f), x); /* ln 2 = 0x1.62e4p-1 + 0x1.7f7d1cf8p-20; n × the first is exact */
+    r = vf_fnma(n, vf_set(0x1.7f7d1cp-20f), r);
+    vf p = vf_set(1.0f / 5040.0f);
+    p = vf_fma(p, r, vf_set(1.0f / 720.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 120.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 24.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 6.0f));
+    p = vf_fma(p, r, vf_set(0.5f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    const vi k = vi_from_f(n), half = vi_sar(k, 1);
+    return vf_mul(vf_mul(p, vf_power(half)), vf_power(vi_sub(k, half)));
+}
+
+/* x / (1 + e^−x) */
+PV_INLINE vf vf_silu(vf x)
+{
+    return vf_div(x, vf_add(vf_set(1.0f), vf_exp(vf_sub(vf_zero(), x))));
+}
+
+#endif
