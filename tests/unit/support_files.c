@@ -98,7 +98,7 @@ void tf_add(tf_bytes *bytes, const void *data, size_t length)
 
 void tf_number(tf_bytes *bytes, uint64_t value, size_t size)
 {
-    for (size_t i = 0; i < size; i++) tf_add(bytes, &(uint8_t){(uint8_t)(value >> 8 * i)}, 1);
+    for (size_t i = 0; i < size; i++) tf_add(bytes, &(uint8_t){i < 8 ? (uint8_t)(value >> 8 * i) : 0}, 1);
 }
 
 void tf_pad(tf_bytes *bytes, size_t alignment)

@@ -23,7 +23,7 @@ typedef struct tf_bytes {
 
 void tf_free(tf_bytes *bytes);
 void tf_add(tf_bytes *bytes, const void *data, size_t length);
-/* Little-endian. */
+/* Little-endian; zeros beyond 8 bytes. */
 void tf_number(tf_bytes *bytes, uint64_t value, size_t size);
 /* Zeros up to a multiple of `alignment`. */
 void tf_pad(tf_bytes *bytes, size_t alignment);
