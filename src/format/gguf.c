@@ -88,6 +88,7 @@ static pv_status read_u64(reader *r, uint64_t *value, const char *what, pv_error
 static pv_status read_string(reader *r, uint64_t limit, uint64_t *start, uint64_t *length, const char *what, pv_error *error)
 {
     uint64_t at = r->at;
+    *start = at;
     pv_status status = read_u64(r, length, what, error);
     if (status != PV_OK) return status;
     if (*length > limit)

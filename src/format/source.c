@@ -113,10 +113,11 @@ typedef struct extent {
     size_t tensor;
 } extent;
 
-/* Empty tensors stand before the one that starts at the same byte. */
+/* Empty tensors stand before the one that starts at the same byte; else the file's order decides. */
 static bool extent_before(const extent *a, const extent *b)
 {
-    return a->start != b->start ? a->start < b->start : a->end < b->end;
+    if (a->start != b->start) return a->start < b->start;
+    return a->end != b->end ? a->end < b->end : a->tensor < b->tensor;
 }
 
 static void sift_down(extent *heap, size_t root, size_t count)
