@@ -1,0 +1,346 @@
+#include "support_reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Numbers --------------------------------------------------------------------------------------------------------- */
+
+double ref_f16(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double magnitude = exponent == 31  ? (fraction ? NAN : INFINITY)
+                       : exponent == 0 ? ldexp(fraction, -24)
+                                       : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -magnitude : magnitude;
+}
+
+uint16_t ref_to_f16(double value)
+{
+    uint16_t sign = signbit(value) ? 0x8000 : 0;
+    double a = fabs(value);
+    if (isnan(a)) return 0x7E00;
+    if (a >= 65520) return sign | 0x7C00;
+    if (a < ldexp(1, -14)) return sign | (uint16_t)nearbyint(ldexp(a, 24));
+    int exponent = ilogb(a);
+    return sign | (uint16_t)(((exponent + 15) << 10) + (int)nearbyint(ldexp(a, 10 - exponent)) - 1024);
+}
+
+uint64_t ref_random(uint64_t *seed)
+{
+    uint64_t x = *seed += 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+double ref_uniform(uint64_t *seed)
+{
+    return ldexp((double)(ref_random(seed) >> 11), -52) - 1;
+}
+
+double ref_normal(uint64_t *seed)
+{
+    double sum = 0;
+    for (int i = 0; i < 12; i++) sum += ref_uniform(seed);
+    return sum / 2;
+}
+
+/* ---- Layouts --------------------------------------------------------------------------------------------------------- */
+
+static uint16_t half_at(const uint8_t *bytes)
+{
+    return (uint16_t)(bytes[0] | bytes[1] << 8);
+}
+
+static void put_half(uint8_t *bytes, double value)
+{
+    uint16_t half = ref_to_f16(value);
+    bytes[0] = half & 255;
+    bytes[1] = half >> 8;
+}
+
+static void decode_f32(const uint8_t *block, double *value, double *mass)
+{
+    float cell;
+    memcpy(&cell, block, 4);
+    *value = cell;
+    *mass = fabs(*value);
+}
+
+static void decode_f16(const uint8_t *block, double *value, double *mass)
+{
+    *value = ref_f16(half_at(block));
+    *mass = fabs(*value);
+}
+
+static void decode_bf16(const uint8_t *block, double *value, double *mass)
+{
+    const uint8_t wide[4] = {0, 0, block[0], block[1]};
+    decode_f32(wide, value, mass);
+}
+
+/* Weight i of the first half of a block is the low nibble of byte i, of the second half the high one. */
+static int nibble(const uint8_t *bytes, int i, int half)
+{
+    return i < half ? bytes[i] & 15 : bytes[i - half] >> 4;
+}
+
+static void decode_q4_0(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block));
+    for (int i = 0; i < 32; i++) {
+        value[i] = d * (nibble(block + 2, i, 16) - 8);
+        mass[i] = fabs(value[i]);
+    }
+}
+
+static void decode_q4_1(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block)), m = ref_f16(half_at(block + 2));
+    for (int i = 0; i < 32; i++) {
+        double scaled = d * nibble(block + 4, i, 16);
+        value[i] = scaled + m;
+        mass[i] = fabs(scaled) + fabs(m);
+    }
+}
+
+static void decode_q8_0(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block));
+    for (int i = 0; i < 32; i++) {
+        value[i] = d * (int8_t)block[2 + i];
+        mass[i] = fabs(value[i]);
+    }
+}
+
+/* Eight groups of 32 weights; group g has a 6-bit scale and a 6-bit minimum. Of groups 0-3 they are the low bits of bytes g and
+ * g + 4; of groups 4-7 the low four bits are the nibbles of byte g + 4, the high two those of bytes g - 4 and g. */
+static void decode_q4_k(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block)), dmin = ref_f16(half_at(block + 2));
+    const uint8_t *packed = block + 4, *quants = block + 16;
+    for (int g = 0; g < 8; g++) {
+        int scale = g < 4 ? packed[g] & 63 : (packed[g + 4] & 15) + 16 * (packed[g - 4] >> 6);
+        int minimum = g < 4 ? packed[g + 4] & 63 : (packed[g + 4] >> 4) + 16 * (packed[g] >> 6);
+        for (int i = 0; i < 32; i++) {
+            int quant = g % 2 == 0 ? quants[g / 2 * 32 + i] & 15 : quants[g / 2 * 32 + i] >> 4;
+            double scaled = d * scale * quant, offset = dmin * minimum;
+            value[g * 32 + i] = scaled - offset;
+            mass[g * 32 + i] = fabs(scaled) + fabs(offset);
+        }
+    }
+}
+
+/* Two halves of 128 weights, each four runs of 32: low four bits in 64 bytes (runs 0, 1 low nibbles; 2, 3 high), high two bits in 32
+ * bytes (run r at bit 2 r), an 8-bit scale for each 16 weights. */
+static void decode_q6_k(const uint8_t *block, double *value, double *mass)
+{
+    const uint8_t *low = block, *high = block + 128;
+    double d = ref_f16(half_at(block + 208));
+    for (int w = 0; w < 256; w++) {
+        int half = w / 128, run = w % 128 / 32, i = w % 32;
+        uint8_t byte = low[half * 64 + run % 2 * 32 + i];
+        int quant = (run < 2 ? byte & 15 : byte >> 4) + 16 * (high[half * 32 + i] >> 2 * run & 3) - 32;
+        value[w] = d * (int8_t)block[192 + w / 16] * quant;
+        mass[w] = fabs(value[w]);
+    }
+}
+
+static const struct {
+    uint32_t weights, bytes;
+    void (*decode)(const uint8_t *block, double *value, double *mass);
+    double typical; /* value of a random block whose scales are 1 */
+} layouts[PV_LAYOUT_COUNT] = {
+    [PV_LAYOUT_F32] = {1, 4, decode_f32, 1},      [PV_LAYOUT_F16] = {1, 2, decode_f16, 1},
+    [PV_LAYOUT_BF16] = {1, 2, decode_bf16, 1},    [PV_LAYOUT_Q4_0] = {32, 18, decode_q4_0, 8},
+    [PV_LAYOUT_Q4_1] = {32, 20, decode_q4_1, 8},  [PV_LAYOUT_Q8_0] = {32, 34, decode_q8_0, 128},
+    [PV_LAYOUT_Q4_K] = {256, 144, decode_q4_k, 512}, [PV_LAYOUT_Q6_K] = {256, 210, decode_q6_k, 2048},
+};
+
+void ref_block(pv_layout layout, uint32_t *weights, uint32_t *bytes)
+{
+    *weights = layouts[layout].weights;
+    *bytes = layouts[layout].bytes;
+}
+
+size_t ref_row_bytes(pv_layout layout, uint32_t cols)
+{
+    return (size_t)cols / layouts[layout].weights * layouts[layout].bytes;
+}
+
+bool ref_is_quantized(pv_layout layout)
+{
+    return layouts[layout].weights > 1;
+}
+
+void ref_decode(pv_layout layout, const uint8_t *row, uint32_t cols, double *value, double *mass)
+{
+    double unused[256];
+    for (uint32_t at = 0; at < cols; at += layouts[layout].weights) {
+        layouts[layout].decode(row, value + at, mass ? mass + at : unused);
+        row += layouts[layout].bytes;
+    }
+}
+
+static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t *block)
+{
+    double scale = size / layouts[layout].typical;
+    for (uint32_t i = 0; i < layouts[layout].bytes; i++) block[i] = (uint8_t)ref_random(seed);
+    double d = scale * (0.25 + 0.75 * fabs(ref_uniform(seed))) * (ref_random(seed) & 1 ? 1 : -1), second = scale * ref_uniform(seed);
+    float cell = (float)(size * ref_normal(seed));
+    switch (layout) {
+    case PV_LAYOUT_F32: memcpy(block, &cell, 4); break;
+    case PV_LAYOUT_F16: put_half(block, cell); break;
+    case PV_LAYOUT_BF16: memcpy(block, (const uint8_t *)&cell + 2, 2); break;
+    case PV_LAYOUT_Q4_1: put_half(block + 2, 8 * second); put_half(block, d); break;
+    case PV_LAYOUT_Q4_K: put_half(block + 2, 8 * second); put_half(block, d); break;
+    case PV_LAYOUT_Q6_K: put_half(block + 208, d); break;
+    default: put_half(block, d); break;
+    }
+}
+
+void ref_random_row(pv_layout layout, uint32_t cols, double size, uint64_t *seed, uint8_t *row)
+{
+    for (uint32_t at = 0; at < cols; at += layouts[layout].weights) {
+        random_block(layout, size, seed, row);
+        row += layouts[layout].bytes;
+    }
+}
+
+/* ---- Rows ------------------------------------------------------------------------------------------------------------ */
+
+/* Decoding rounds each of at most two terms and their sum, the scale once more. */
+ref_value ref_embed(double decoded, double mass, double scale)
+{
+    return (ref_value){decoded * scale, 4 * REF_U * mass * fabs(scale)};
+}
+
+/* The contract: the angle is one f32 product, its sine and cosine are right to 2 ulp (at most 4 u) or 1e-7; then one product. */
+ref_value ref_angle(int32_t position, float inverse_frequency, float magnitude, bool sine)
+{
+    float angle = (float)position * inverse_frequency;
+    double exact = sine ? sin(angle) : cos(angle), bound = fmax(4 * REF_U * fabs(exact), 1e-7);
+    return (ref_value){exact * magnitude, bound * fabs((double)magnitude) + REF_U * fabs(exact * (double)magnitude)};
+}
+
+/* Relative error of 1 / sqrt(mean + epsilon) in f32: half that of the sum of n squares, then a division, a root, and their like. */
+static double norm_relative(uint32_t cols)
+{
+    return (REF_LAMBDA * sqrt(cols) / 2 + 8) * REF_U;
+}
+
+static double norm_factor(const float *x, uint32_t cols, double epsilon)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < cols; i++) sum += (double)x[i] * x[i];
+    return 1 / sqrt(sum / cols + epsilon);
+}
+
+void ref_rms_norm(const float *x, const float *weight, uint32_t cols, double epsilon, ref_value *out)
+{
+    double factor = norm_factor(x, cols, epsilon), relative = norm_relative(cols);
+    for (uint32_t i = 0; i < cols; i++) {
+        double value = x[i] * factor * weight[i];
+        out[i] = (ref_value){value, relative * fabs(value)};
+    }
+}
+
+/* silu has a slope of at most 1.1; its own f32 evaluation (exponential, sum, quotient, product with up) is given 8 u. Where e^-gate
+ * leaves f32 (gate < -88) |silu| is below 1e-36. */
+ref_value ref_glu(ref_value gate, ref_value up)
+{
+    double silu = gate.value / (1 + exp(-gate.value));
+    return (ref_value){silu * up.value, 1.1 * gate.bound * (fabs(up.value) + up.bound) + fabs(silu) * up.bound +
+                                            8 * REF_U * fabs(silu * up.value) + 1e-36 * fabs(up.value)};
+}
+
+/* Two products and a sum. */
+ref_value ref_rotated(double a, double b, double cosine, double sine)
+{
+    return (ref_value){a * cosine - b * sine, 2 * REF_U * (fabs(a * cosine) + fabs(b * sine))};
+}
+
+/* ---- Linear ---------------------------------------------------------------------------------------------------------- */
+
+/* Quotients up to 127 come from an f32 scale and an f32 element, each with a few roundings (8 u with a norm before): one that lies so
+ * near to the middle of two integers may go either way, and then differs by one scale. */
+#define MIDDLE (127 * 8 * REF_U)
+
+static void quantize_group(double *value, double *slack)
+{
+    double largest = 0;
+    for (int i = 0; i < 32; i++) largest = fmax(largest, isfinite(value[i]) ? fabs(value[i]) : INFINITY);
+    double scale = isfinite(largest) ? largest / 127 : NAN;
+    for (int i = 0; i < 32; i++) {
+        double quotient = scale == 0 ? 0 : value[i] / scale, rounded = nearbyint(quotient);
+        slack[i] = fabs(fabs(quotient - rounded) - 0.5) < MIDDLE ? scale : 0;
+        value[i] = rounded * scale;
+    }
+}
+
+void ref_input_make(const float *x, const float *norm, uint32_t cols, double epsilon, bool quantized, ref_input *input)
+{
+    *input = (ref_input){.cols = cols, .relative = norm ? norm_relative(cols) : 0};
+    input->value = malloc(cols * sizeof(double));
+    input->slack = calloc(cols, sizeof(double));
+    double factor = norm ? norm_factor(x, cols, epsilon) : 1;
+    for (uint32_t i = 0; i < cols; i++) input->value[i] = norm ? x[i] * factor * norm[i] : x[i];
+    for (uint32_t i = 0; quantized && i < cols; i += 32) quantize_group(input->value + i, input->slack + i);
+}
+
+void ref_input_free(ref_input *input)
+{
+    free(input->value);
+    free(input->slack);
+}
+
+/* Beside the sum: the scale of the input's group, the decoding of the weight and their product, 16 u at most. */
+ref_value ref_dot(const ref_input *input, const double *weight, const double *mass)
+{
+    double sum = 0, magnitude = 0, slack = 0;
+    for (uint32_t i = 0; i < input->cols; i++) {
+        sum += input->value[i] * weight[i];
+        magnitude += fabs(input->value[i]) * mass[i];
+        slack += input->slack[i] * mass[i];
+    }
+    return (ref_value){sum, ((REF_LAMBDA * sqrt(input->cols) + 16) * REF_U + input->relative) * magnitude + slack};
+}
+
+ref_value ref_plus(ref_value a, double b)
+{
+    return (ref_value){a.value + b, a.bound + REF_U * (fabs(a.value + b) + fabs(a.value) + fabs(b))};
+}
+
+/* ---- Attention ------------------------------------------------------------------------------------------------------- */
+
+/* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8 u, the
+ * sums over keys theirs, and rescaling spans a few more. */
+void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim, double scale,
+                   ref_value *out)
+{
+    double *score = malloc(count * sizeof *score), largest = -INFINITY, worst = 0, sum = 0;
+    for (uint32_t j = 0; j < count; j++) {
+        double dot = 0, magnitude = 0;
+        for (uint32_t i = 0; i < head_dim; i++) {
+            double product = q[i] * ref_f16(keys[(size_t)j * head_dim + i]);
+            dot += product;
+            magnitude += fabs(product);
+        }
+        score[j] = dot * scale;
+        largest = fmax(largest, score[j]);
+        worst = fmax(worst, (REF_LAMBDA * sqrt(head_dim) + 4) * REF_U * magnitude * scale);
+    }
+    worst += 4 * REF_U * fabs(largest);
+    for (uint32_t j = 0; j < count; j++) sum += exp(score[j] - largest);
+    for (uint32_t i = 0; i < head_dim; i++) {
+        double mixed = 0, magnitude = 0;
+        for (uint32_t j = 0; j < count; j++) {
+            double part = exp(score[j] - largest) / sum * ref_f16(values[(size_t)j * head_dim + i]);
+            mixed += part;
+            magnitude += fabs(part);
+        }
+        out[i] = (ref_value){mixed, (2 * worst + (2 * REF_LAMBDA * sqrt(count) + 16) * REF_U) * magnitude};
+    }
+    free(score);
+}
