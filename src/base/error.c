@@ -59,7 +59,7 @@ static void fill(pv_error *error, pv_status status, const char *op, uint64_t off
     *error = made;
 }
 
-pv_status pv_fail(pv_error *error, pv_status status, const char *format, ...)
+pv_status (pv_fail)(pv_error *error, pv_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -68,7 +68,7 @@ pv_status pv_fail(pv_error *error, pv_status status, const char *format, ...)
     return status;
 }
 
-pv_status pv_fail_at(pv_error *error, pv_status status, const char *op, uint64_t offset, const char *format, ...)
+pv_status (pv_fail_at)(pv_error *error, pv_status status, const char *op, uint64_t offset, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -77,7 +77,7 @@ pv_status pv_fail_at(pv_error *error, pv_status status, const char *op, uint64_t
     return status;
 }
 
-pv_status pv_fail_memory(pv_error *error, size_t bytes, const char *what)
+pv_status (pv_fail_memory)(pv_error *error, size_t bytes, const char *what)
 {
     return pv_fail_at(error, PV_OUT_OF_MEMORY, what, PV_NO_OFFSET, "out of memory allocating %zu bytes for %s", bytes, what);
 }

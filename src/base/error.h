@@ -17,4 +17,14 @@ pv_status pv_fail_at(pv_error *error, pv_status status, const char *op, uint64_t
 /* "out of memory allocating N bytes for WHAT". */
 pv_status pv_fail_memory(pv_error *error, size_t bytes, const char *what);
 
+/* Tells the compiler that these never return PV_OK, or it warns of outputs that a failing function left unset. */
+static inline pv_status pv_surely_failed(pv_status status)
+{
+    if (status == PV_OK) __builtin_unreachable();
+    return status;
+}
+#define pv_fail(...) pv_surely_failed((pv_fail)(__VA_ARGS__))
+#define pv_fail_at(...) pv_surely_failed((pv_fail_at)(__VA_ARGS__))
+#define pv_fail_memory(...) pv_surely_failed((pv_fail_memory)(__VA_ARGS__))
+
 #endif

@@ -40,28 +40,27 @@ static uint64_t page_bytes_of(const pv_decoder *d)
     return 2ull * d->kv_heads * PV_PAGE_TOKENS * d->head_dim * 2;
 }
 
-/* A class without memory behind it, to learn its scratch. */
-static pv_status measure_scratch(const pv_allocator *allocator, const pv_decoder *d, const pv_capacity *c, pv_backend_device *device,
-                                 uint64_t *bytes, pv_error *error)
+/* Builds the largest step without memory behind it, to learn its scratch. */
+static pv_status measure_scratch(const pv_allocator *allocator, const pv_decoder *d, const pv_capacity *c, const pv_weight_list *list,
+                                 pv_backend_device *device, uint64_t *bytes, pv_error *error)
 {
     static const pv_buffer nowhere = {.bytes = UINT64_MAX};
-    pv_tensor somewhere = {.buffer = &nowhere, .rows = 1, .cols = 1, .layout = PV_LAYOUT_F32};
     pv_step_limits limits = pv_capacity_limits(c);
+    pv_tensor table = {.buffer = &nowhere, .rows = limits.slots, .cols = limits.context / PV_PAGE_TOKENS, .row_bytes = limits.context / 8};
+    pv_tensor log = {.buffer = &nowhere, .rows = limits.slots, .cols = limits.context, .row_bytes = 4ull * limits.context};
     pv_builder *builder = NULL;
     pv_plan plan;
     pv_kv_view *cache = pv_calloc(allocator, d->layers, sizeof *cache);
-    pv_weights weights = {.embed = somewhere, .output = somewhere, .output_norm = somewhere, .inverse_frequency = somewhere,
-                          .layers = pv_calloc(allocator, d->layers, sizeof *weights.layers)};
+    pv_weights weights = {.layers = pv_calloc(allocator, d->layers, sizeof *weights.layers)};
+    pv_forward forward = {.decoder = d, .weights = &weights, .cache = cache, .tables = &table, .group_count = 1, .token_log = log};
     pv_status status = PV_OK;
     if (cache == NULL || weights.layers == NULL) status = pv_fail_memory(error, d->layers * sizeof *weights.layers, "the layers");
-    for (uint32_t i = 0; i < d->layers && status == PV_OK; i++) {
-        pv_layer_weights *w = &weights.layers[i];
-        w->attention_norm = w->q = w->k = w->v = w->attention_out = w->feed_forward_norm = w->gate = w->up = w->down = somewhere;
-        cache[i] = (pv_kv_view){.pages = somewhere, .table = somewhere, .kv_heads = d->kv_heads, .head_dim = d->head_dim};
-    }
-    pv_forward forward = {.decoder = d, .weights = &weights, .cache = cache, .tables = &somewhere, .group_count = 1, .token_log = somewhere};
+    for (uint32_t i = 0; i < d->layers && status == PV_OK; i++)
+        cache[i] = (pv_kv_view){.pages = {.buffer = &nowhere, .rows = 1, .cols = 1, .layout = PV_LAYOUT_F16}, .table = table,
+                                .kv_heads = d->kv_heads, .head_dim = d->head_dim, .page_bytes = page_bytes_of(d)};
     if (status == PV_OK) status = pv_builder_create(allocator, &limits, limits.rows, limits.logits, &builder, error);
     if (status == PV_OK) {
+        pv_weights_outline(d, list, &nowhere, &weights);
         pv_forward_build(&forward, builder);
         status = pv_builder_finish(builder, device, NULL, 0, &plan, error);
     }
@@ -85,7 +84,7 @@ pv_status pv_placement_needs(const pv_allocator *allocator, const pv_decoder *d,
     needs->kv = needs->kv_page * c->pages;
     needs->other = PV_STEP_RING * (step.bytes + (uint64_t)limits.logits * sizeof(pv_step_output)) +
                    4ull * limits.slots * (limits.context + limits.context / PV_PAGE_TOKENS);
-    return measure_scratch(allocator, d, c, device, &needs->scratch, error);
+    return measure_scratch(allocator, d, c, list, device, &needs->scratch, error);
 }
 
 /* ---- Making ---- */

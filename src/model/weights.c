@@ -245,20 +245,43 @@ static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_t
     return status;
 }
 
-static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor *tensor, pv_error *error)
+static pv_tensor *place_of(pv_weights *weights, const pv_weight_entry *entry)
 {
-    const pv_source_tensor *source = entry->source;
-    *tensor = (pv_tensor){
-        .rows = (uint32_t)source->rows,
-        .cols = (uint32_t)source->cols,
+    char *base = entry->role->per_layer ? (char *)&weights->layers[entry->layer] : (char *)weights;
+    return (pv_tensor *)(void *)(base + entry->role->member);
+}
+
+/* A weight's tensor, not placed yet. A row's bytes cannot overflow: the file holds it. */
+static pv_tensor tensor_of(const pv_weight_entry *entry)
+{
+    pv_tensor tensor = {
+        .rows = (uint32_t)entry->source->rows,
+        .cols = (uint32_t)entry->source->cols,
         .layout = entry->spec.layout,
         .packing = entry->spec.packing,
         .extent = PV_EXTENT_FIXED,
     };
+    if (tensor.packing == PV_PACKING_NONE) pv_layout_row_bytes(tensor.layout, tensor.cols, &tensor.row_bytes);
+    return tensor;
+}
+
+void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, const pv_buffer *nowhere, pv_weights *weights)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        pv_tensor *tensor = place_of(weights, &list->entries[i]);
+        *tensor = tensor_of(&list->entries[i]);
+        tensor->buffer = nowhere;
+    }
+    if (list->tied) weights->output = weights->embed;
+    weights->inverse_frequency = (pv_tensor){.buffer = nowhere, .rows = 1, .cols = decoder->rope.dim / 2, .row_bytes = 2ull * decoder->rope.dim};
+}
+
+static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor *tensor, pv_error *error)
+{
+    const pv_source_tensor *source = entry->source;
+    *tensor = tensor_of(entry);
     pv_status status = place_weight(l, &entry->spec, tensor, error);
     if (status != PV_OK) return status;
-    if (tensor->packing == PV_PACKING_NONE && !pv_layout_row_bytes(tensor->layout, tensor->cols, &tensor->row_bytes))
-        return pv_fail_at(error, PV_BAD_FILE, source->name, source->offset, "tensor %s: the size of a row overflows", source->name);
     uint64_t tile = entry->spec.row_tile > 0 ? entry->spec.row_tile : 1;
     uint64_t step = UPLOAD_BYTES / (source->row_bytes * tile) * tile;
     if (step == 0) step = tile;
@@ -271,12 +294,6 @@ static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor 
             return pv_fail(error, PV_CANCELLED, "loading was cancelled");
     }
     return PV_OK;
-}
-
-static pv_tensor *place_of(pv_weights *weights, const pv_weight_entry *entry)
-{
-    char *base = entry->role->per_layer ? (char *)&weights->layers[entry->layer] : (char *)weights;
-    return (pv_tensor *)(void *)(base + entry->role->member);
 }
 
 /* GGUF stores Llama 3.1's scaling as divisors of the frequencies. */

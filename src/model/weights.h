@@ -29,6 +29,10 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
                           const pv_backend_device *device, pv_weight_list *list, pv_error *error);
 void pv_weight_list_free(const pv_allocator *allocator, pv_weight_list *list);
 
+/* Fills in the tensors as they will be on the device, all in the buffer `nowhere`: enough to build plans and learn their needs.
+ * weights->layers has room for the layers. */
+void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, const pv_buffer *nowhere, pv_weights *weights);
+
 typedef struct pv_load_progress {
     PV_BOOL (*call)(void *user, uint64_t done, uint64_t total);
     void *user;
