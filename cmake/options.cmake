@@ -1,0 +1,15 @@
+# What all of the project's own code is compiled with. Not installed: users of the library choose their own flags.
+add_library(pensieve_options INTERFACE)
+target_compile_options(pensieve_options INTERFACE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wpointer-arith -Wvla -fno-math-errno -ffp-contract=off)
+target_include_directories(pensieve_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+target_compile_definitions(pensieve_options INTERFACE _GNU_SOURCE)
+if(PENSIEVE_SANITIZE)
+    target_compile_options(pensieve_options INTERFACE -fsanitize=${PENSIEVE_SANITIZE} -fno-sanitize-recover=all
+        -fno-omit-frame-pointer)
+    target_link_options(pensieve_options INTERFACE -fsanitize=${PENSIEVE_SANITIZE})
+endif()
+if(PENSIEVE_FUZZ)
+    # Coverage for libFuzzer in the library; the targets add the driver.
+    target_compile_options(pensieve_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
