@@ -26,14 +26,10 @@ bool pv_tokens_add(pv_tokens *tokens, int32_t id)
     return true;
 }
 
-pv_status pv_tokenizer_load(const pv_allocator *allocator, pv_source *source, pv_tokenizer **tokenizer, pv_error *error)
+pv_tokenizer *pv_tokenizer_create(const pv_allocator *allocator)
 {
-    static pv_status (*const load[])(pv_tokenizer *tokenizer, pv_source *source, pv_error *error) = {
-        [PV_SOURCE_GGUF] = pv_tokenizer_load_gguf,
-        [PV_SOURCE_SAFETENSORS] = pv_tokenizer_load_json,
-    };
     pv_tokenizer *made = pv_calloc(allocator, 1, sizeof *made);
-    if (!made) return pv_fail_memory(error, sizeof *made, "a tokenizer");
+    if (!made) return NULL;
     made->allocator = *allocator;
     made->bos = -1;
     pv_vocab_init(&made->vocab, &made->allocator, "");
@@ -41,6 +37,17 @@ pv_status pv_tokenizer_load(const pv_allocator *allocator, pv_source *source, pv
     pv_pretokenizer_init(&made->pretokenizer, &made->allocator);
     pv_bpe_init(&made->bpe, &made->allocator);
     pv_tokens_init(&made->ends, &made->allocator);
+    return made;
+}
+
+pv_status pv_tokenizer_load(const pv_allocator *allocator, pv_source *source, pv_tokenizer **tokenizer, pv_error *error)
+{
+    static pv_status (*const load[])(pv_tokenizer *tokenizer, pv_source *source, pv_error *error) = {
+        [PV_SOURCE_GGUF] = pv_tokenizer_load_gguf,
+        [PV_SOURCE_SAFETENSORS] = pv_tokenizer_load_json,
+    };
+    pv_tokenizer *made = pv_tokenizer_create(allocator);
+    if (!made) return pv_fail_memory(error, sizeof *made, "a tokenizer");
     pv_status status = load[pv_source_get_kind(source)](made, source, error);
     made->vocab.file = ""; /* the source's name goes with the source */
     if (status == PV_OK) *tokenizer = made;

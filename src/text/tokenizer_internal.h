@@ -20,19 +20,21 @@ struct pv_tokenizer {
     pv_tokens ends;
 };
 
-/* Each fills a new tokenizer; on failure the caller destroys it. `file`: for messages. */
+/* An empty one; NULL if memory runs out. */
+pv_tokenizer *pv_tokenizer_create(const pv_allocator *allocator);
+/* Each fills an empty tokenizer; on failure the caller destroys it. */
 pv_status pv_tokenizer_load_gguf(pv_tokenizer *tokenizer, pv_source *source, pv_error *error);
 pv_status pv_tokenizer_load_json(pv_tokenizer *tokenizer, pv_source *source, pv_error *error);
 
-/* Reads tokenizer.json's text. `bos`: gets the token that its post-processor puts first, if any. */
-pv_status pv_tokenizer_parse(pv_tokenizer *tokenizer, const char *text, size_t length, const char *file, pv_bytes *bos,
-                             pv_error *error);
-/* The post-processor, normalizer, pre-tokenizer and decoder, from a reader whose next token starts the value. */
+/* From the texts of tokenizer.json and, unless NULL, tokenizer_config.json. */
+pv_status pv_tokenizer_read_json(pv_tokenizer *tokenizer, const char *text, size_t length, const char *config_text,
+                                 size_t config_length, pv_error *error);
+/* The parts of tokenizer.json, from a reader whose next token starts the value. `bos`: gets the token that the post-processor
+ * puts first, if any. */
 pv_status pv_tokenizer_parse_normalizer(pv_tokenizer *tokenizer, pv_json *json, pv_error *error);
 pv_status pv_tokenizer_parse_pretokenizer(pv_tokenizer *tokenizer, pv_json *json, bool *byte_level, pv_error *error);
 pv_status pv_tokenizer_parse_postprocessor(pv_tokenizer *tokenizer, pv_json *json, pv_bytes *bos, pv_error *error);
 pv_status pv_tokenizer_parse_decoder(pv_tokenizer *tokenizer, pv_json *json, pv_error *error);
-/* A BPE model, from a reader behind the opening brace of its object. */
 pv_status pv_tokenizer_parse_model(pv_tokenizer *tokenizer, pv_json *json, pv_error *error);
 
 /* Once all tokens are there: checks added tokens against the vocabulary and seals both. */

@@ -123,8 +123,7 @@ static pv_status read_document(document *d, pv_json *json, pv_error *error)
     return status == PV_OK ? pv_json_expect(json, PV_JSON_END, error) : status;
 }
 
-pv_status pv_tokenizer_parse(pv_tokenizer *tokenizer, const char *text, size_t length, const char *file, pv_bytes *bos,
-                             pv_error *error)
+static pv_status parse(pv_tokenizer *tokenizer, const char *text, size_t length, const char *file, pv_bytes *bos, pv_error *error)
 {
     document d = {.tokenizer = tokenizer, .bos = bos};
     pv_json json;
@@ -211,26 +210,19 @@ static pv_status apply(pv_tokenizer *tokenizer, const config *c, const pv_bytes 
     return status == PV_OK ? pv_tokenizer_add_known_ends(tokenizer, error) : status;
 }
 
-pv_status pv_tokenizer_load_json(pv_tokenizer *tokenizer, pv_source *source, pv_error *error)
+pv_status pv_tokenizer_read_json(pv_tokenizer *tokenizer, const char *text, size_t length, const char *config_text,
+                                 size_t config_length, pv_error *error)
 {
-    static const char file[] = "tokenizer.json", config_file[] = "tokenizer_config.json";
-    const char *text, *config_text;
-    size_t length, config_length;
-    pv_status status = pv_source_text(source, file, &text, &length, error);
-    if (status == PV_OK) status = pv_source_text(source, config_file, &config_text, &config_length, error);
-    if (status != PV_OK) return status;
-    if (!text)
-        return pv_fail_at(error, PV_NOT_FOUND, file, PV_NO_OFFSET, "there is no tokenizer.json beside the model in %s",
-                          pv_source_path(source));
+    static const char file[] = "tokenizer.json";
     config c = {0};
     pv_bytes first;
     pv_json json;
     pv_bytes_init(&c.bos, &tokenizer->allocator);
     pv_bytes_init(&c.eos, &tokenizer->allocator);
     pv_bytes_init(&first, &tokenizer->allocator);
-    status = pv_tokenizer_parse(tokenizer, text, length, file, &first, error);
+    pv_status status = parse(tokenizer, text, length, file, &first, error);
     if (status == PV_OK && config_text) {
-        pv_json_init(&json, &tokenizer->allocator, config_text, config_length, config_file);
+        pv_json_init(&json, &tokenizer->allocator, config_text, config_length, "tokenizer_config.json");
         status = read_config(&json, &c, error);
         pv_json_free(&json);
     }
@@ -239,4 +231,17 @@ pv_status pv_tokenizer_load_json(pv_tokenizer *tokenizer, pv_source *source, pv_
     pv_bytes_free(&c.eos);
     pv_bytes_free(&first);
     return status;
+}
+
+pv_status pv_tokenizer_load_json(pv_tokenizer *tokenizer, pv_source *source, pv_error *error)
+{
+    const char *text, *config_text;
+    size_t length, config_length;
+    pv_status status = pv_source_text(source, "tokenizer.json", &text, &length, error);
+    if (status == PV_OK) status = pv_source_text(source, "tokenizer_config.json", &config_text, &config_length, error);
+    if (status != PV_OK) return status;
+    if (!text)
+        return pv_fail_at(error, PV_NOT_FOUND, "tokenizer.json", PV_NO_OFFSET, "there is no tokenizer.json beside the model in %s",
+                          pv_source_path(source));
+    return pv_tokenizer_read_json(tokenizer, text, length, config_text, config_length, error);
 }
