@@ -16,6 +16,7 @@
 #define PV_TOKEN_FROM_LOG (-1) /* a row whose token stands in token_log[slot][position] */
 #define PV_MAX_GROUPS 4       /* cache groups of a model */
 #define PV_MAX_BIASES 1024    /* bias entries of a sequence */
+#define PV_ACTIVATION_STEPS 32512 /* 255 × 127 + 127: two signed bytes, high × 255 + low, neither of them −128 */
 #define PV_TOP_LOGPROBS 20
 #define PV_NULL_SLOT 0        /* padding rows use slot 0 and page 0, which no sequence owns */
 #define PV_NULL_PAGE 0

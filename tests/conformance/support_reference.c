@@ -263,15 +263,15 @@ ref_value ref_rotated(double a, double b, double cosine, double sine)
 
 /* ---- Linear ---------------------------------------------------------------------------------------------------------- */
 
-/* Quotients up to 127 come from an f32 scale and an f32 element, each with a few roundings (8 u with a norm before): one that lies so
+/* Quotients up to the number of steps come from an f32 scale and an f32 element, each with a few roundings (8 u with a norm before): one that lies so
  * near to the middle of two integers may go either way, and then differs by one scale. */
-#define MIDDLE (127 * 8 * REF_U)
+#define MIDDLE (PV_ACTIVATION_STEPS * 8 * REF_U)
 
 static void quantize_group(double *value, double *slack)
 {
     double largest = 0;
     for (int i = 0; i < 32; i++) largest = fmax(largest, isfinite(value[i]) ? fabs(value[i]) : INFINITY);
-    double scale = isfinite(largest) ? largest / 127 : NAN;
+    double scale = isfinite(largest) ? largest / PV_ACTIVATION_STEPS : NAN;
     for (int i = 0; i < 32; i++) {
         double quotient = scale == 0 ? 0 : value[i] / scale, rounded = nearbyint(quotient);
         slack[i] = fabs(fabs(quotient - rounded) - 0.5) < MIDDLE ? scale : 0;
@@ -314,16 +314,28 @@ ref_value ref_plus(ref_value a, double b)
 
 /* ---- Attention ------------------------------------------------------------------------------------------------------- */
 
+static const double *half_values(void)
+{
+    static double *values;
+    if (values == NULL) {
+        static double table[65536];
+        for (uint32_t i = 0; i < 65536; i++) table[i] = ref_f16((uint16_t)i);
+        values = table;
+    }
+    return values;
+}
+
 /* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8 u, the
  * sums over keys theirs, and rescaling spans a few more. */
 void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim, double scale,
                    ref_value *out)
 {
+    const double *half = half_values();
     double *score = malloc(count * sizeof *score), largest = -INFINITY, worst = 0, sum = 0;
     for (uint32_t j = 0; j < count; j++) {
         double dot = 0, magnitude = 0;
         for (uint32_t i = 0; i < head_dim; i++) {
-            double product = q[i] * ref_f16(keys[(size_t)j * head_dim + i]);
+            double product = q[i] * half[keys[(size_t)j * head_dim + i]];
             dot += product;
             magnitude += fabs(product);
         }
@@ -332,11 +344,11 @@ void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values,
         worst = fmax(worst, (REF_LAMBDA * sqrt(head_dim) + 4) * REF_U * magnitude * scale);
     }
     worst += 4 * REF_U * fabs(largest);
-    for (uint32_t j = 0; j < count; j++) sum += exp(score[j] - largest);
+    for (uint32_t j = 0; j < count; j++) sum += score[j] = exp(score[j] - largest);
     for (uint32_t i = 0; i < head_dim; i++) {
         double mixed = 0, magnitude = 0;
         for (uint32_t j = 0; j < count; j++) {
-            double part = exp(score[j] - largest) / sum * ref_f16(values[(size_t)j * head_dim + i]);
+            double part = score[j] / sum * half[values[(size_t)j * head_dim + i]];
             mixed += part;
             magnitude += fabs(part);
         }

@@ -5,7 +5,7 @@ typedef struct shape {
     uint32_t rows, cols, out;
 } shape;
 
-/* x' of a row: what the weight meets, in double. Quantized layouts: 8 bits in groups of 32. */
+/* x' of a row: what the weight meets, in double. Quantized layouts: 16 bits in groups of 32. */
 static void reference_activations(const float *x, uint32_t cols, bool quantized, double *out)
 {
     for (uint32_t i = 0; i < cols; i++) out[i] = x[i];
@@ -13,20 +13,20 @@ static void reference_activations(const float *x, uint32_t cols, bool quantized,
     for (uint32_t g = 0; g < cols; g += 32) {
         double largest = 0;
         for (uint32_t i = g; i < g + 32; i++) largest = fmax(largest, fabs((double)x[i]));
-        const double scale = largest / 127;
+        const double scale = largest / PV_ACTIVATION_STEPS;
         for (uint32_t i = g; i < g + 32; i++) out[i] = scale > 0 ? rint(x[i] / scale) * scale : 0;
     }
 }
 
-/* Activations in [−1, 1) none of which lies so close between two of the 8-bit steps that rounding could fall either way. */
+/* Activations in [−1, 1) none of which lies so close between two of the 16-bit steps that rounding could fall either way. */
 static void fill_activations(uint64_t seed, float *x, uint32_t rows, uint32_t cols)
 {
     cpu_fill(seed, x, (size_t)rows * cols);
     for (size_t g = 0; g + 32 <= (size_t)rows * cols; g += 32) {
         x[g] = 0.999f; /* the largest of its group, so that the others may move */
         for (size_t i = g + 1; i < g + 32; i++) {
-            const double steps = (double)x[i] / ((double)x[g] / 127), fraction = steps - floor(steps);
-            if (fabs(fraction - 0.5) < 1e-3) x[i] *= 0.5f;
+            const double steps = (double)x[i] / ((double)x[g] / PV_ACTIVATION_STEPS), fraction = steps - floor(steps);
+            if (fabs(fraction - 0.5) < 1e-2) x[i] = (float)(floor(steps) * x[g] / PV_ACTIVATION_STEPS);
         }
     }
 }

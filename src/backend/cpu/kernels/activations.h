@@ -1,19 +1,28 @@
-/* Rows of activations made ready for a matrix: normed, and quantized to 8 bits in groups of 32 for quantized weights. */
+/* Rows of activations made ready for a matrix: normed, and quantized to 16 bits in groups of 32 for quantized weights. */
 #ifndef PV_CPU_ACTIVATIONS_H
 #define PV_CPU_ACTIVATIONS_H
 
+#include "backend/kernel_args.h"
 #include "simd.h"
 
 #define PV_GROUP 32
 
-/* A group of 32 activations x ≈ scale × q. */
+/* A group of 32 activations x ≈ scale × q, q = 255 × high + low: the integer instructions take bytes. */
 typedef struct pv_cpu_group {
     float scale;
     float sum;           /* scale × Σ q */
     int32_t minus[2];    /* −Σ q of each half */
     int32_t minus_all;   /* −Σ q */
-    int8_t q[PV_GROUP];
+    int8_t high[PV_GROUP], low[PV_GROUP];
 } pv_cpu_group;
+
+/* Stores 16 quantized values as their two bytes. */
+PV_INLINE void pv_store_bytes(vi q, int8_t *high, int8_t *low)
+{
+    const vi upper = vi_from_f(vf_mul(vf_from_i(q), vf_set(1.0f / 255)));
+    vi_store_s8(high, upper);
+    vi_store_s8(low, vi_sub(vi_add(q, upper), vi_shl(upper, 8)));
+}
 
 /* Σ x², sixteen lanes of four chains each, combined in a fixed order. */
 PV_INLINE float pv_sum_of_squares(const float *x, uint32_t cols)
@@ -55,13 +64,13 @@ PV_INLINE void pv_quantize_row(const float *x, uint32_t cols, pv_cpu_group *grou
         const vf largest = vf_bits(vi_set(vi_largest(vi_max(vi_and(vi_bits(low), magnitude), vi_and(vi_bits(high), magnitude)))));
         float top;
         vf_store_part(&top, largest, 1);
-        /* 127 / top must not overflow: what is smaller than 2^-118 everywhere counts as 0 */
-        const vf inverse = vf_set(top < 0x1p-118f ? 0.0f : 127.0f / top);
+        /* steps / top must not overflow: what is smaller than 2^-110 everywhere counts as 0 */
+        const vf inverse = vf_set(top < 0x1p-110f ? 0.0f : PV_ACTIVATION_STEPS / top);
         const vi q_low = vi_from_f(vf_mul(low, inverse)), q_high = vi_from_f(vf_mul(high, inverse));
-        vi_store_s8(groups->q, q_low);
-        vi_store_s8(groups->q + 16, q_high);
+        pv_store_bytes(q_low, groups->high, groups->low);
+        pv_store_bytes(q_high, groups->high + 16, groups->low + 16);
         const int32_t sum_low = vi_sum(q_low), sum_high = vi_sum(q_high);
-        groups->scale = top < 0x1p-118f ? 0.0f : top / 127.0f;
+        groups->scale = top < 0x1p-110f ? 0.0f : top / PV_ACTIVATION_STEPS;
         groups->minus[0] = (int32_t)(0u - (uint32_t)sum_low); /* unsigned: of NaN the integers are arbitrary */
         groups->minus[1] = (int32_t)(0u - (uint32_t)sum_high);
         groups->minus_all = (int32_t)(0u - (uint32_t)sum_low - (uint32_t)sum_high);

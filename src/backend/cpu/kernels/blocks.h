@@ -38,13 +38,14 @@ PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, cons
         for (int g = 0; g < form.groups; g++) {
             for (int r = 0; r < row_count; r++) {
                 const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + unit * (size_t)form.groups + (size_t)g;
-                vi sum[2];
-                sum[0] = pv_form_start(form, form.halves ? a->minus[0] : a->minus_all);
-                sum[1] = form.halves ? pv_form_start(form, a->minus[1]) : vi_zero();
-                for (int j = 0; j < 4; j++) sum[0] = pv_form_dot(form, sum[0], w.q[8 * g + j], a->q + 4 * j);
-                for (int j = 4; j < 8; j++) {
-                    sum[form.halves] = pv_form_dot(form, sum[form.halves], w.q[8 * g + j], a->q + 4 * j);
+                vi high[2] = {vi_zero(), vi_zero()}, low[2] = {vi_zero(), vi_zero()}, sum[2];
+                for (int j = 0; j < 8; j++) {
+                    const int half = form.halves && j >= 4;
+                    high[half] = pv_form_dot(form, high[half], w.q[8 * g + j], a->high + 4 * j);
+                    low[half] = pv_form_dot(form, low[half], w.q[8 * g + j], a->low + 4 * j);
                 }
+                sum[0] = vi_add(pv_form_between(form, high[0], form.halves ? a->minus[0] : a->minus_all), low[0]);
+                sum[1] = form.halves ? vi_add(pv_form_between(form, high[1], a->minus[1]), low[1]) : vi_zero();
                 acc[r] = pv_group_add(form, sum, form.halves ? w.scale + 2 * g : w.scale + g, w.min[g], a, acc[r]);
             }
         }
@@ -82,16 +83,28 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
         const size_t at = group * pv_panel_stride(form);
         vi sum[PV_BLOCK_ROWS][PV_BLOCK_TILES][2];
         for (int half = 0; half <= (form.halves ? 1 : 0); half++) {
+            const int first = form.halves ? 4 * half : 0, end = form.halves ? first + 4 : 8;
             for (int r = 0; r < row_count; r++) {
-                const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + group;
-                const vi start = pv_form_start(form, form.halves ? a->minus[half] : a->minus_all);
-                for (int t = 0; t < tile_count; t++) sum[r][t][half] = start;
+                for (int t = 0; t < tile_count; t++) sum[r][t][half] = vi_zero();
             }
-            for (int j = form.halves ? 4 * half : 0; j < (form.halves ? 4 * half + 4 : 8); j++) {
+            for (int j = first; j < end; j++) {
                 vb w[PV_BLOCK_TILES];
                 for (int t = 0; t < tile_count; t++) w[t] = vb_load(panels[t] + at + 64 * j);
                 for (int r = 0; r < row_count; r++) {
-                    const int8_t *a = ((const pv_cpu_group *)rows[r])[group].q + 4 * j;
+                    const int8_t *a = ((const pv_cpu_group *)rows[r])[group].high + 4 * j;
+                    for (int t = 0; t < tile_count; t++) sum[r][t][half] = pv_form_dot(form, sum[r][t][half], w[t], a);
+                }
+            }
+            for (int r = 0; r < row_count; r++) {
+                const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + group;
+                const int32_t minus = form.halves ? a->minus[half] : a->minus_all;
+                for (int t = 0; t < tile_count; t++) sum[r][t][half] = pv_form_between(form, sum[r][t][half], minus);
+            }
+            for (int j = first; j < end; j++) {
+                vb w[PV_BLOCK_TILES];
+                for (int t = 0; t < tile_count; t++) w[t] = vb_load(panels[t] + at + 64 * j);
+                for (int r = 0; r < row_count; r++) {
+                    const int8_t *a = ((const pv_cpu_group *)rows[r])[group].low + 4 * j;
                     for (int t = 0; t < tile_count; t++) sum[r][t][half] = pv_form_dot(form, sum[r][t][half], w[t], a);
                 }
             }

@@ -34,6 +34,12 @@ PV_INLINE vi pv_form_start(pv_form form, int32_t minus_sum)
     return form.zero_bits < 0 ? vi_zero() : vi_shl(vi_set(minus_sum), form.zero_bits);
 }
 
+/* What the sums with the high bytes become before those with the low ones are added. */
+PV_INLINE vi pv_form_between(pv_form form, vi high, int32_t minus_sum)
+{
+    return vi_add(vi_sub(vi_shl(high, 8), high), pv_form_start(form, minus_sum));
+}
+
 PV_INLINE vi pv_form_dot(pv_form form, vi acc, vb w, const int8_t *a)
 {
     return form.is_signed ? vi_dot_signed(acc, w, a) : vi_dot(acc, w, a);
