@@ -170,6 +170,7 @@ typedef struct pv_model_options {
     uint64_t kv_bytes;      /* for all sequences together; default: what one sequence of `context` tokens takes */
     uint32_t max_step_rows; /* tokens one step may run; default 512 */
     PV_BOOL plain_programs; /* use the plainest variant of every kernel */
+    PV_BOOL text_only;      /* tokenizer and chat template alone: no weights, and no engine can be made */
     /* Called while loading with bytes done of bytes in all; returning false cancels. */
     PV_BOOL (*progress)(void *user, uint64_t done, uint64_t total);
     void *progress_user;

@@ -105,6 +105,7 @@ static pv_status open_model(pv_runtime *runtime, const char *path, const pv_mode
     model->allocator = &runtime->allocator;
     model->allow_non_finite = options->allow_non_finite;
     model->plain_programs = options->plain_programs;
+    model->text_only = options->text_only;
     size_t length;
     const char *name = base_name(path, &length);
     snprintf(model->name, sizeof model->name, "%.*s", (int)pv_min_size(length, 127), name);
@@ -225,7 +226,8 @@ pv_status pv_model_load(pv_runtime *runtime, const char *path, const pv_model_op
     if (status != PV_OK) return status;
     pv_load_progress progress = {.call = options->progress, .user = options->progress_user};
     status = load_text(model, error);
-    if (status == PV_OK) status = place_model(model, model->device, model->plain_programs, true, progress, error);
+    if (status == PV_OK && !options->text_only)
+        status = place_model(model, model->device, model->plain_programs, true, progress, error);
     if (status != PV_OK) {
         free_model(model);
         return status;

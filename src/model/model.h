@@ -15,7 +15,7 @@ struct pv_model {
     pv_capacity capacity;
     pv_needs needs;
     pv_budget budget;
-    bool allow_non_finite, plain_programs;
+    bool allow_non_finite, plain_programs, text_only;
     const pv_runtime_device *device;
     pv_placement *placement;
     uint64_t weight_bytes, parameters;
