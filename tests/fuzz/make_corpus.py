@@ -1,0 +1,134 @@
+"""Makes the inputs that the fuzz targets for GGUF, SafeTensors and JSON begin with: corpus/<target>/<what it shows>.
+
+Inputs that a fuzzer found stand beside them under names that start with "found-"; this script leaves those alone.
+"""
+
+import json
+import pathlib
+import struct
+
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+
+
+def put(target: str, name: str, data: bytes) -> None:
+    path = CORPUS / target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+# ---- GGUF ----
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def meta(key: str, kind: int, value: bytes) -> bytes:
+    return text(key) + struct.pack("<I", kind) + value
+
+
+def tensor(name: str, dims: list[int], kind: int, offset: int) -> bytes:
+    return text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+
+
+def gguf(metas: list[bytes], tensors: list[bytes], data: int, version: int = 3, alignment: int = 32) -> bytes:
+    out = struct.pack("<4sIQQ", b"GGUF", version, len(tensors), len(metas)) + b"".join(metas + tensors)
+    return out + bytes(-len(out) % alignment) + bytes(i % 251 for i in range(data))
+
+
+def make_gguf() -> None:
+    numbers = [(0, "<B", 200), (1, "<b", -7), (2, "<H", 60000), (3, "<h", -2), (4, "<I", 5), (5, "<i", -5), (6, "<f", 1e-5),
+               (7, "<B", 1), (10, "<Q", 2**63), (11, "<q", -1), (12, "<d", 0.1)]  # fmt: skip
+    every = [meta(f"n.{kind}", kind, struct.pack(form, value)) for kind, form, value in numbers]
+    every += [meta("s", 8, text("hé")), meta("l", 9, struct.pack("<IQ", 8, 2) + text("a") + text("")),
+              meta("i", 9, struct.pack("<IQ3i", 5, 3, 1, 2, 3)), meta("e", 9, struct.pack("<IQ", 8, 0)),
+              meta("b", 9, struct.pack("<IQ2B", 7, 2, 0, 1))]  # fmt: skip
+    put("gguf", "nothing", gguf([], [], 0))
+    put("gguf", "every-value", gguf(every, [], 0))
+    dense = [tensor("a", [8, 2], 0, 0), tensor("b", [4], 1, 64)]
+    put("gguf", "dense", gguf([meta("general.architecture", 8, text("llama"))], dense, 72))
+    blocks = [(2, 32, 18), (3, 32, 20), (8, 32, 34), (12, 256, 144), (14, 256, 210), (30, 1, 2), (7, 32, 24)]
+    tensors, offset = [], 0
+    for kind, block, size in blocks:
+        tensors.append(tensor(f"t{kind}", [block, 3], kind, offset))
+        offset += (3 * size + 31) // 32 * 32
+    put("gguf", "blocks", gguf([], tensors, offset))
+    eight = meta("general.alignment", 4, struct.pack("<I", 8))
+    put("gguf", "other-alignment", gguf([eight], [tensor("a", [2], 0, 8)], 16, 3, 8))
+    put("gguf", "scalar-and-none", gguf([], [tensor("s", [], 0, 0), tensor("z", [32, 0], 2, 32)], 32))
+    put("gguf", "overlap", gguf([], [tensor("a", [16], 0, 0), tensor("b", [8], 0, 32)], 64))
+    put("gguf", "beyond-the-file", gguf([], [tensor("a", [16], 0, 0)], 63))
+    put("gguf", "product-overflows", gguf([], [tensor("a", [2**32, 2**32], 0, 0)], 0))
+    put("gguf", "offset-overflows", gguf([], [tensor("a", [8], 0, 2**64 - 32)], 64))
+    put("gguf", "array-count-overflows", gguf([meta("a", 9, struct.pack("<IQ", 12, 2**61 + 1))], [], 0))
+    put("gguf", "array-of-arrays", gguf([meta("a", 9, struct.pack("<IQ", 9, 1))], [], 0))
+    put("gguf", "string-overflows", gguf([meta("a", 8, struct.pack("<Q", 2**64 - 1))], [], 0))
+    put("gguf", "same-key", gguf([meta("a", 0, b"\1"), meta("a", 0, b"\1")], [], 0))
+    put("gguf", "same-name", gguf([], [tensor("a", [1], 0, 0), tensor("a", [1], 0, 32)], 64))
+    put("gguf", "alignment-zero", gguf([meta("general.alignment", 4, bytes(4))], [tensor("a", [1], 0, 0)], 4))
+    put("gguf", "many-counted", struct.pack("<4sIQQ", b"GGUF", 3, 262144, 65536))
+    put("gguf", "version-2", gguf([], [], 0, 2))
+    put("gguf", "without-start", every[0] + every[11] + b"".join(dense) + bytes(200))
+
+
+# ---- SafeTensors ----
+
+
+def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors(header: dict | str, data: int) -> bytes:
+    spelled = (header if isinstance(header, str) else json.dumps(header, separators=(",", ":"))).encode()
+    return struct.pack("<Q", len(spelled)) + spelled + bytes(i % 251 for i in range(data))
+
+
+def make_safetensors() -> None:
+    put("safetensors", "nothing", safetensors({}, 0))
+    put("safetensors", "metadata", safetensors({"__metadata__": {"format": "pt", "a": "\u00e9"}}, 0))
+    both = {"a": entry("F32", [2, 3], 0, 24), "b": entry("BF16", [4], 24, 32)}
+    put("safetensors", "dense", safetensors(both, 32))
+    put("safetensors", "padded", safetensors(json.dumps(both) + "      ", 32))
+    put("safetensors", "without-length", json.dumps(both).encode() + bytes(32))
+    kinds = [("BOOL", 8), ("F4", 4), ("F6_E2M3", 6), ("F6_E3M2", 6), ("U8", 8), ("I8", 8), ("F8_E5M2", 8), ("F8_E4M3", 8),
+             ("F8_E8M0", 8), ("I16", 16), ("U16", 16), ("F16", 16), ("I32", 32), ("U32", 32), ("C64", 64), ("F64", 64),
+             ("I64", 64), ("U64", 64), ("F8_E4M3FNUZ", 8), ("F8_E5M2FNUZ", 8)]  # fmt: skip
+    every, offset = {}, 0
+    for kind, bits in kinds:
+        every[kind] = entry(kind, [2, 4], offset, offset + bits)
+        offset += bits
+    put("safetensors", "every-type", safetensors(every, offset))
+    put("safetensors", "reversed", safetensors({"b": entry("F32", [1], 5, 9), "a": entry("U8", [5], 0, 5)}, 9))
+    put("safetensors", "scalar-and-none", safetensors({"s": entry("F32", [], 0, 4), "z": entry("F32", [0, 3], 4, 4)}, 4))
+    put("safetensors", "rank-6", safetensors({"a": entry("U8", [1, 2, 1, 2, 1, 3], 0, 12)}, 12))
+    put("safetensors", "hole", safetensors({"a": entry("U8", [1], 0, 1), "b": entry("U8", [1], 2, 3)}, 3))
+    put("safetensors", "overlap", safetensors({"a": entry("U8", [2], 0, 2), "b": entry("U8", [2], 1, 3)}, 3))
+    first, second = (json.dumps(entry("U8", [1], at, at + 1)) for at in (0, 1))
+    put("safetensors", "same-name", safetensors('{"a":%s,"\\u0061":%s}' % (first, second), 2))
+    put("safetensors", "product-overflows", safetensors({"a": entry("F32", [2**33, 2**33], 0, 0)}, 0))
+    put("safetensors", "bits-overflow", safetensors({"a": entry("F64", [2**62], 0, 0)}, 0))
+    put("safetensors", "unknown-member", safetensors({"a": entry("U8", [1], 0, 1) | {"x": [{"y": None}]}}, 1))
+    put("safetensors", "length-overflows", struct.pack("<Q", 2**64 - 4) + b"{}")
+
+
+# ---- JSON ----
+
+
+def make_json() -> None:
+    cases = {
+        "empty": "", "object": '{"a":1,"b":[true,false,null],"c":{"d":"e"}}', "array": "[1, 2.5e-3, -0, 1E+9]",
+        "escapes": r'"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800x\udc00"', "utf-8": '"é€😀"', "word": "true", "number": "-1.25e+2",
+        "deep": "[" * 64 + "]" * 64, "too-deep": "[" * 65, "space": " \t\r\n{ } \n", "trailing-comma": "[1,]", "trailing": "{}x",
+        "long-number": "1" * 1200, "integers": "[9223372036854775807,-9223372036854775808,9223372036854775808]",
+        "open": '{"a":[{"b":"', "config": '{"rope_theta": 1000000.0, "eos_token_id": [1, 2], "tie": false}',
+    }  # fmt: skip
+    for name, value in cases.items():
+        put("json", name, value.encode())
+    put("json", "surrogate-bytes", b'"\xed\xa0\x80"')
+    put("json", "nul", b'"\\u0000" \0')
+
+
+if __name__ == "__main__":
+    make_gguf()
+    make_safetensors()
+    make_json()
