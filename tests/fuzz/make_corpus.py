@@ -117,8 +117,10 @@ def make_safetensors() -> None:
 def make_json() -> None:
     cases = {
         "empty": "", "object": '{"a":1,"b":[true,false,null],"c":{"d":"e"}}', "array": "[1, 2.5e-3, -0, 1E+9]",
-        "escapes": r'"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800x\udc00"', "utf-8": '"é€😀"', "word": "true", "number": "-1.25e+2",
-        "deep": "[" * 64 + "]" * 64, "too-deep": "[" * 65, "space": " \t\r\n{ } \n", "trailing-comma": "[1,]", "trailing": "{}x",
+        "escapes": r'"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800x\udc00"', "utf-8": '"é€😀"',
+        "word": "true", "number": "-1.25e+2",
+        "deep": "[" * 64 + "]" * 64, "too-deep": "[" * 65, "space": " \t\r\n{ } \n",
+        "trailing-comma": "[1,]", "trailing": "{}x",
         "long-number": "1" * 1200, "integers": "[9223372036854775807,-9223372036854775808,9223372036854775808]",
         "open": '{"a":[{"b":"', "config": '{"rope_theta": 1000000.0, "eos_token_id": [1, 2], "tie": false}',
     }  # fmt: skip
