@@ -170,7 +170,7 @@ static pv_status no_operation(tmpl_run *run, tmpl_operator op, tmpl_value a, tmp
 
 pv_status tmpl_arithmetic(tmpl_run *run, tmpl_operator op, tmpl_value a, tmpl_value b, tmpl_value *out)
 {
-    int64_t x, y;
+    int64_t x = 0, y = 0;
     double u, v;
     bool a_integer = tmpl_as_integer(a, &x), b_integer = tmpl_as_integer(b, &y);
     if (a_integer && b_integer) return integer_arithmetic(run, op, x, y, out);

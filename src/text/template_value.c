@@ -108,7 +108,7 @@ void *tmpl_arena_grow(tmpl_arena *arena, void *pointer, size_t old_size, size_t 
 
 /* ---- Failing ---- */
 
-pv_status tmpl_fail(tmpl_run *run, const char *format, ...)
+pv_status (tmpl_fail)(tmpl_run *run, const char *format, ...)
 {
     char message[400];
     va_list arguments;

@@ -155,6 +155,7 @@ struct tmpl_run {
 
 /* PV_BAD_TEMPLATE with the line at work. */
 pv_status tmpl_fail(tmpl_run *run, const char *format, ...) PV_PRINTF(2, 3);
+#define tmpl_fail(...) pv_surely_failed((tmpl_fail)(__VA_ARGS__))
 /* After an allocation gave NULL: PV_OUT_OF_MEMORY, or PV_BAD_TEMPLATE if the template took more than it may. */
 pv_status tmpl_no_memory(tmpl_run *run);
 pv_status tmpl_too_long(tmpl_run *run);
