@@ -176,8 +176,8 @@ static void begin_run(const pv_cpu_context *context, const pv_op *op)
     const pv_step_counts *counts = context->step.counts;
     for (uint32_t i = 0; i < counts->patches; i++) {
         const pv_step_patch *patch = &context->step.patches[i];
-        if (patch->group < 0 || patch->group >= PV_MAX_GROUPS) continue;
-        const pv_tensor *table = &begin->tables[patch->group];
+        if (patch->group < PV_PATCH_TOKEN_LOG || patch->group >= PV_MAX_GROUPS) continue;
+        const pv_tensor *table = patch->group == PV_PATCH_TOKEN_LOG ? &begin->token_log : &begin->tables[patch->group];
         if (pv_tensor_present(table)) cells(table, patch->slot)[patch->index] = patch->page;
     }
     for (uint32_t r = 0; r < counts->rows; r++) {
