@@ -16,10 +16,10 @@ typedef struct walk {
     uint32_t depth;
 } walk;
 
-static void set_leaf(walk *w, const char *name)
+static void set_leaf(walk *w, const char *name, size_t length)
 {
     size_t base = w->length[w->depth];
-    snprintf(w->path + base, MAX_PATH - base, "%s%s", base > 0 ? "." : "", name);
+    snprintf(w->path + base, MAX_PATH - base, "%s%.*s", base > 0 ? "." : "", (int)(length < MAX_PATH ? length : MAX_PATH), name);
 }
 
 static pv_status add(pv_flat *flat, const walk *w, pv_error *error)
@@ -70,10 +70,10 @@ pv_status pv_flat_read(const pv_allocator *allocator, const char *text, size_t l
         if (element) {
             char number[16];
             snprintf(number, sizeof number, "%u", w.index[w.depth]++);
-            set_leaf(&w, number);
+            set_leaf(&w, number, strlen(number));
         }
         if (type == PV_JSON_KEY) {
-            set_leaf(&w, w.json.string);
+            set_leaf(&w, w.json.string, w.json.string_length);
         } else if (type == PV_JSON_OBJECT || type == PV_JSON_ARRAY) {
             open_container(&w);
             array[w.depth] = type == PV_JSON_ARRAY;
