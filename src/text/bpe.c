@@ -21,7 +21,8 @@ void pv_bpe_free(pv_bpe *bpe)
 
 /* ---- Loading -------------------------------------------------------------------------------------------------------- */
 
-static pv_status find_part(const pv_vocab *vocab, const char *spelling, size_t length, size_t rank, uint32_t *id, pv_error *error)
+static pv_status find_part(const pv_vocab *vocab, const char *spelling, size_t length, size_t rank, uint32_t *id,
+                           pv_error *error)
 {
     if (pv_vocab_find(vocab, spelling, length, id)) return PV_OK;
     return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "merge %zu: \"%.*s\" is no token of the vocabulary", rank,
@@ -60,8 +61,9 @@ pv_status pv_bpe_merge_line(pv_bpe *bpe, const pv_vocab *vocab, const char *line
     const char *space = memchr(line, ' ', length);
     size_t left = space ? (size_t)(space - line) : 0;
     if (!space || memchr(space + 1, ' ', length - left - 1))
-        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "merge %zu is \"%.*s\", must be two tokens and one space",
-                          bpe->merge_count, (int)pv_min_size(length, 64), line);
+        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET,
+                          "merge %zu is \"%.*s\", must be two tokens and one space", bpe->merge_count,
+                          (int)pv_min_size(length, 64), line);
     return pv_bpe_merge(bpe, vocab, line, left, space + 1, length - left - 1, error);
 }
 
@@ -206,8 +208,8 @@ static void heap_down(uint64_t *heap, size_t count, size_t at)
     heap[at] = key;
 }
 
-/* Sets the rank of the pair that begins at `at` and queues it. Each merge takes one key out and puts in at most two, so the heap
- * never holds more than two keys a symbol. */
+/* Sets the rank of the pair that begins at `at` and queues it. Each merge takes one key out and puts in at most two, so the
+ * heap never holds more than two keys a symbol. */
 static void queue_pair(const pv_bpe *bpe, struct pv_bpe_symbol *symbols, uint64_t *heap, size_t *heap_count, uint32_t at)
 {
     struct pv_bpe_symbol *symbol = &symbols[at];
@@ -253,7 +255,8 @@ static bool encode_long(const pv_bpe *bpe, pv_bpe_scratch *scratch, const char *
         return false;
     size_t count = split_bytes(bpe, word, length, &scratch->symbols[0].id, sizeof *scratch->symbols / sizeof(uint32_t));
     if (count == 0) return true;
-    if (!pv_grow(bpe->allocator, (void **)&scratch->heap, &scratch->heap_capacity, 2 * count, sizeof *scratch->heap)) return false;
+    if (!pv_grow(bpe->allocator, (void **)&scratch->heap, &scratch->heap_capacity, 2 * count, sizeof *scratch->heap))
+        return false;
     merge_long(bpe, scratch->symbols, count, scratch->heap);
     for (uint32_t at = 0; at != PV_BPE_NONE; at = scratch->symbols[at].next)
         if (!pv_tokens_add(tokens, (int32_t)scratch->symbols[at].id)) return false;
@@ -307,7 +310,8 @@ bool pv_bpe_encode(const pv_bpe *bpe, const pv_vocab *vocab, pv_bpe_scratch *scr
             return true;
         }
     }
-    if (bpe->ignore_merges && pv_vocab_find_bytes(vocab, word, length, PV_FORM_BYTES, &id)) return pv_tokens_add(tokens, (int32_t)id);
+    if (bpe->ignore_merges && pv_vocab_find_bytes(vocab, word, length, PV_FORM_BYTES, &id))
+        return pv_tokens_add(tokens, (int32_t)id);
     return length <= SHORT_WORD ? encode_short(bpe, cached, word, length, tokens)
                                 : encode_long(bpe, scratch, word, length, tokens);
 }

@@ -22,9 +22,11 @@ typedef struct pv_bpe {
     bool ignore_merges;    /* a word that is a token as a whole becomes it at once */
     pv_bpe_pair *slots;    /* open addressing, at most three quarters full; a power of two of them */
     size_t slot_count;
-    uint32_t *merged;      /* by rank: the pair's token */
+    uint32_t *merged; /* by rank: the pair's token */
     size_t merge_count, merge_capacity;
-    struct pv_bpe_added { uint32_t left, right; } *pairs; /* by rank, while loading */
+    struct pv_bpe_added {
+        uint32_t left, right;
+    } * pairs; /* by rank, while loading */
     size_t pair_capacity;
 } pv_bpe;
 

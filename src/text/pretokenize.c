@@ -31,8 +31,8 @@ static pv_status new_step(pv_pretokenizer *pretokenizer, pv_behavior behavior, b
     return PV_OK;
 }
 
-pv_status pv_pretokenizer_regex(pv_pretokenizer *pretokenizer, const char *pattern, size_t length, pv_behavior behavior, bool invert,
-                                pv_error *error)
+pv_status pv_pretokenizer_regex(pv_pretokenizer *pretokenizer, const char *pattern, size_t length, pv_behavior behavior,
+                                bool invert, pv_error *error)
 {
     pv_step *step = NULL;
     pv_status status = new_step(pretokenizer, behavior, invert, &step, error);
@@ -41,8 +41,8 @@ pv_status pv_pretokenizer_regex(pv_pretokenizer *pretokenizer, const char *patte
     return step->pattern ? PV_OK : pv_regex_compile(pretokenizer->allocator, pattern, length, &step->regex, error);
 }
 
-pv_status pv_pretokenizer_literal(pv_pretokenizer *pretokenizer, const char *text, size_t length, pv_behavior behavior, bool invert,
-                                  pv_error *error)
+pv_status pv_pretokenizer_literal(pv_pretokenizer *pretokenizer, const char *text, size_t length, pv_behavior behavior,
+                                  bool invert, pv_error *error)
 {
     pv_step *step = NULL;
     if (length == 0) return pv_fail(error, PV_UNSUPPORTED, "the pre-tokenizer splits at an empty string");
@@ -65,7 +65,8 @@ pv_status pv_pretokenizer_byte_level(pv_pretokenizer *pretokenizer, bool pattern
 
 pv_status pv_pretokenizer_digits(pv_pretokenizer *pretokenizer, bool individual, pv_error *error)
 {
-    return pv_pretokenizer_regex(pretokenizer, "\\p{N}", strlen("\\p{N}"), individual ? PV_ISOLATED : PV_CONTIGUOUS, false, error);
+    return pv_pretokenizer_regex(pretokenizer, "\\p{N}", strlen("\\p{N}"), individual ? PV_ISOLATED : PV_CONTIGUOUS, false,
+                                 error);
 }
 
 /* ---- Running -------------------------------------------------------------------------------------------------------- */
@@ -89,11 +90,11 @@ static pv_status run_steps(pv_pretokenize_run *run, size_t index, const char *te
 /* Joins the stretches of a text, matches and what lies between, as the step's behavior says, and passes on what is complete. */
 typedef struct joiner {
     pv_pretokenize_run *run;
-    size_t index;         /* of the step */
+    size_t index; /* of the step */
     const char *text;
-    size_t start, end;    /* held back: what comes next may join it */
+    size_t start, end; /* held back: what comes next may join it */
     bool holds;
-    bool matched;         /* the last stretch was a match */
+    bool matched; /* the last stretch was a match */
 } joiner;
 
 static pv_status flush(joiner *join)

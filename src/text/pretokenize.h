@@ -13,10 +13,10 @@
 typedef struct pv_pattern {
     const char *name;
     bool (*find)(const struct pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start, size_t *end);
-    uint8_t letters;      /* classes that count as letters */
-    uint8_t digits;       /* numbers a match may hold; 0: any many */
-    bool slash;           /* a run of signs takes '/' behind it as it takes newlines */
-    bool contractions;    /* 's and the like are words, or end words */
+    uint8_t letters;   /* classes that count as letters */
+    uint8_t digits;    /* numbers a match may hold; 0: any many */
+    bool slash;        /* a run of signs takes '/' behind it as it takes newlines */
+    bool contractions; /* 's and the like are words, or end words */
 } pv_pattern;
 
 /* The matcher of a regular expression that is known, NULL if it is not. */
@@ -34,13 +34,14 @@ typedef struct pv_regex_scratch pv_regex_scratch; /* of one call */
 
 /* `allocator` must outlive it. Errors: PV_UNSUPPORTED (names the feature), PV_BAD_FILE (no regular expression),
  * PV_OUT_OF_MEMORY. */
-pv_status pv_regex_compile(const pv_allocator *allocator, const char *pattern, size_t length, pv_regex **regex, pv_error *error);
+pv_status pv_regex_compile(const pv_allocator *allocator, const char *pattern, size_t length, pv_regex **regex,
+                           pv_error *error);
 void pv_regex_destroy(pv_regex *regex);
 pv_regex_scratch *pv_regex_scratch_create(const pv_regex *regex);
 void pv_regex_scratch_destroy(pv_regex_scratch *scratch);
 /* As pv_pattern.find, with *found. Errors: PV_INVALID_ARGUMENT (the text asks for too much backtracking), PV_OUT_OF_MEMORY. */
-pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from, bool *found,
-                        size_t *start, size_t *end, pv_error *error);
+pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from,
+                        bool *found, size_t *start, size_t *end, pv_error *error);
 
 /* ---- Steps ---------------------------------------------------------------------------------------------------------- */
 
@@ -67,10 +68,10 @@ typedef struct pv_pretokenizer {
 void pv_pretokenizer_init(pv_pretokenizer *pretokenizer, const pv_allocator *allocator);
 void pv_pretokenizer_free(pv_pretokenizer *pretokenizer);
 /* Each adds a step. Errors: PV_UNSUPPORTED (too many), PV_OUT_OF_MEMORY, and those of pv_regex_compile. */
-pv_status pv_pretokenizer_regex(pv_pretokenizer *pretokenizer, const char *pattern, size_t length, pv_behavior behavior, bool invert,
-                                pv_error *error);
-pv_status pv_pretokenizer_literal(pv_pretokenizer *pretokenizer, const char *text, size_t length, pv_behavior behavior, bool invert,
-                                  pv_error *error);
+pv_status pv_pretokenizer_regex(pv_pretokenizer *pretokenizer, const char *pattern, size_t length, pv_behavior behavior,
+                                bool invert, pv_error *error);
+pv_status pv_pretokenizer_literal(pv_pretokenizer *pretokenizer, const char *text, size_t length, pv_behavior behavior,
+                                  bool invert, pv_error *error);
 /* Cuts with GPT-2's pattern, or not at all. */
 pv_status pv_pretokenizer_byte_level(pv_pretokenizer *pretokenizer, bool pattern, bool prefix_space, pv_error *error);
 /* Numbers one by one, or in runs. */

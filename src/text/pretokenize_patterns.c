@@ -87,10 +87,14 @@ static bool find_gpt2(const pv_pattern *pattern, const char *text, size_t length
     }
     if (text[at] == ' ' && at + 1 < length) at++;
     uint8_t class = pv_utf8_class(text + at, &bytes);
-    if (class & PV_LETTER) *end = run_end(text, length, at + bytes, PV_LETTER);
-    else if (class & PV_NUMBER) *end = run_end(text, length, at + bytes, PV_NUMBER);
-    else if (!(class & PV_SPACE)) *end = run_end_without(text, length, at + bytes, PV_LETTER | PV_NUMBER | PV_SPACE);
-    else *end = spaces(text, length, from);
+    if (class & PV_LETTER)
+        *end = run_end(text, length, at + bytes, PV_LETTER);
+    else if (class & PV_NUMBER)
+        *end = run_end(text, length, at + bytes, PV_NUMBER);
+    else if (!(class & PV_SPACE))
+        *end = run_end_without(text, length, at + bytes, PV_LETTER | PV_NUMBER | PV_SPACE);
+    else
+        *end = spaces(text, length, from);
     return true;
 }
 
@@ -128,8 +132,8 @@ static bool find_gpt4(const pv_pattern *pattern, const char *text, size_t length
     }
     uint8_t class = pv_utf8_class(text + from, &bytes);
     size_t next = from + bytes;
-    if ((class & pattern->letters) || (!(class & (PV_NEWLINE | PV_NUMBER)) && next < length &&
-                                       (pv_utf8_class(text + next, &next_bytes) & pattern->letters)))
+    if ((class & pattern->letters) ||
+        (!(class & (PV_NEWLINE | PV_NUMBER)) && next < length && (pv_utf8_class(text + next, &next_bytes) & pattern->letters)))
         *end = run_end(text, length, next, pattern->letters);
     else
         *end = not_a_word(pattern, text, length, from, class, bytes);
@@ -139,8 +143,8 @@ static bool find_gpt4(const pv_pattern *pattern, const char *text, size_t length
 #define UPPERS (PV_UPPER | PV_CASELESS | PV_MARK)
 #define LOWERS (PV_LOWER | PV_CASELESS | PV_MARK)
 
-/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+ at `at`; 0 if it does not match. Without a lower-case letter behind
- * the upper-case run, the run gives back characters until the next one serves as lower. */
+/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+ at `at`; 0 if it does not match. Without a lower-case letter
+ * behind the upper-case run, the run gives back characters until the next one serves as lower. */
 static size_t capitalized(const char *text, size_t length, size_t at)
 {
     size_t bytes, end = at, lower_end = 0;
@@ -180,8 +184,10 @@ static bool find_gpt4o(const pv_pattern *pattern, const char *text, size_t lengt
     *start = from;
     uint8_t class = pv_utf8_class(text + from, &bytes);
     *end = cased_word(text, length, from, class, bytes);
-    if (*end == 0) *end = not_a_word(pattern, text, length, from, class, bytes);
-    else if (pattern->contractions && *end < length) *end += contraction(text, length, *end, true);
+    if (*end == 0)
+        *end = not_a_word(pattern, text, length, from, class, bytes);
+    else if (pattern->contractions && *end < length)
+        *end += contraction(text, length, *end, true);
     return true;
 }
 

@@ -52,10 +52,11 @@ static pv_status compile(pv_regex *regex, const pv_bytes *translated, pv_error *
     if (!regex->code) {
         PCRE2_UCHAR reason[128];
         pcre2_get_error_message(code, reason, sizeof reason);
-        status = code == PCRE2_ERROR_HEAP_FAILED
-                     ? pv_fail_memory(error, translated->length, "a pattern")
-                     : pv_fail(error, PV_BAD_FILE, "the pre-tokenizer's pattern is no regular expression: %s, near byte %zu of %.*s",
-                               (const char *)reason, (size_t)at, (int)pv_min_size(translated->length, 160), translated->data);
+        status =
+            code == PCRE2_ERROR_HEAP_FAILED
+                ? pv_fail_memory(error, translated->length, "a pattern")
+                : pv_fail(error, PV_BAD_FILE, "the pre-tokenizer's pattern is no regular expression: %s, near byte %zu of %.*s",
+                          (const char *)reason, (size_t)at, (int)pv_min_size(translated->length, 160), translated->data);
     }
     pcre2_compile_context_free(context);
     return status;
@@ -66,8 +67,8 @@ pv_status pv_regex_compile(const pv_allocator *allocator, const char *pattern, s
     pv_bytes translated;
     pv_bytes_init(&translated, allocator);
     pv_regex *made = pv_calloc(allocator, 1, sizeof *made);
-    pv_status status = made ? pv_regex_translate(pattern, length, &translated, error)
-                            : pv_fail_memory(error, sizeof *made, "a pattern");
+    pv_status status =
+        made ? pv_regex_translate(pattern, length, &translated, error) : pv_fail_memory(error, sizeof *made, "a pattern");
     if (status == PV_OK && translated.length == 0)
         status = pv_fail(error, PV_UNSUPPORTED, "the pre-tokenizer's pattern is empty");
     if (status == PV_OK) {
@@ -75,7 +76,8 @@ pv_status pv_regex_compile(const pv_allocator *allocator, const char *pattern, s
         status = compile(made, &translated, error);
     }
     pv_bytes_free(&translated);
-    if (status == PV_OK) *regex = made;
+    if (status == PV_OK)
+        *regex = made;
     else if (made) {
         made->allocator = allocator;
         pv_regex_destroy(made);
@@ -115,8 +117,8 @@ void pv_regex_scratch_destroy(pv_regex_scratch *scratch)
     pv_free(scratch->regex->allocator, scratch);
 }
 
-pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from, bool *found,
-                        size_t *start, size_t *end, pv_error *error)
+pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from,
+                        bool *found, size_t *start, size_t *end, pv_error *error)
 {
     uint64_t steps = (uint64_t)length * MATCH_STEPS_PER_BYTE + MATCH_STEPS;
     uint32_t limit = steps > UINT32_MAX ? UINT32_MAX : (uint32_t)steps;

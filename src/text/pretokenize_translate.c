@@ -1,5 +1,5 @@
-/* Regular expressions from Oniguruma's syntax, in which tokenizer.json has them, to PCRE2's. Only what is known to mean the same
- * comes through; what PCRE2 reads otherwise is spelled out (\s, \w, ^, $), and all else is refused by name. */
+/* Regular expressions from Oniguruma's syntax, in which tokenizer.json has them, to PCRE2's. Only what is known to mean the
+ * same comes through; what PCRE2 reads otherwise is spelled out (\s, \w, ^, $), and all else is refused by name. */
 #include "text/pretokenize.h"
 
 #include <string.h>
@@ -14,18 +14,18 @@ typedef struct translator {
     struct {
         bool fold; /* case is ignored in it */
         bool look; /* it looks ahead or behind */
-    } groups[64]; /* those open; the first is the pattern itself */
+    } groups[64];  /* those open; the first is the pattern itself */
     size_t depth;
-    bool quantifiable;  /* something stands before that a quantifier can repeat */
+    bool quantifiable; /* something stands before that a quantifier can repeat */
 } translator;
 
 /* White_Space; PCRE2's \s also takes U+180E. */
 #define SPACE_SET "\\x{09}-\\x{0d} \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACE_SET                                                                                                     \
-    "\\x{00}-\\x{08}\\x{0e}-\\x{1f}!-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"       \
+#define NOT_SPACE_SET                                                                                                          \
+    "\\x{00}-\\x{08}\\x{0e}-\\x{1f}!-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"            \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 /* Alphabetic, M, Nd, Pc; PCRE2's \w is L, N and the underscore. */
-#define WORD_SET                                                                                                          \
+#define WORD_SET                                                                                                               \
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
 static void put(translator *t, const char *text)
@@ -35,8 +35,8 @@ static void put(translator *t, const char *text)
 
 static pv_status refuse(const translator *t, const char *what)
 {
-    return pv_fail(t->error, PV_UNSUPPORTED, "the pre-tokenizer's pattern has %s at byte %zu, which is not supported: %.*s", what,
-                   t->at, t->length > 160 ? 160 : (int)t->length, t->pattern);
+    return pv_fail(t->error, PV_UNSUPPORTED, "the pre-tokenizer's pattern has %s at byte %zu, which is not supported: %.*s",
+                   what, t->at, t->length > 160 ? 160 : (int)t->length, t->pattern);
 }
 
 static bool ahead(const translator *t, const char *text)
@@ -64,14 +64,16 @@ static pv_status put_literal(translator *t)
     return PV_OK;
 }
 
-/* \p{…} and \P{…}: general categories mean the same in both; scripts are spelled so that PCRE2 does not take script extensions. */
+/* \p{…} and \P{…}: general categories mean the same in both; scripts are spelled so that PCRE2 does not take script extensions.
+ */
 static pv_status put_property(translator *t)
 {
-    static const char *const categories[] = {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd", "Nl",
-                                             "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk",
-                                             "So", "Z",  "Zs", "Zl", "Zp", "C",  "Cc", "Cf", "Cn", "Co"};
-    static const char *const scripts[] = {"Han",    "Hiragana", "Katakana", "Hangul", "Latin",  "Cyrillic", "Greek", "Arabic",
-                                          "Hebrew", "Thai",     "Lao",      "Khmer",  "Bengali", "Tamil",   "Devanagari"};
+    static const char *const categories[] = {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd",
+                                             "Nl", "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm",
+                                             "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp", "C",  "Cc", "Cf", "Cn", "Co"};
+    static const char *const scripts[] = {"Han",      "Hiragana", "Katakana", "Hangul", "Latin",
+                                          "Cyrillic", "Greek",    "Arabic",   "Hebrew", "Thai",
+                                          "Lao",      "Khmer",    "Bengali",  "Tamil",  "Devanagari"};
     bool negated = t->pattern[t->at + 1] == 'P';
     size_t start = t->at + 2, end;
     if (folded(t)) return refuse(t, "\\p where case is ignored");
@@ -134,13 +136,20 @@ static pv_status put_escape(translator *t, bool in_class)
         char letter;
         const char *outside, *inside; /* NULL: refused there */
     } sets[] = {
-        {'s', "[" SPACE_SET "]", SPACE_SET}, {'S', "[^" SPACE_SET "]", NOT_SPACE_SET},
-        {'d', "\\p{Nd}", "\\p{Nd}"},         {'D', "\\P{Nd}", "\\P{Nd}"},
-        {'w', "[" WORD_SET "]", WORD_SET},   {'W', "[^" WORD_SET "]", NULL},
-        {'r', "\\r", "\\r"},                 {'n', "\\n", "\\n"},
-        {'t', "\\t", "\\t"},                 {'f', "\\f", "\\f"},
-        {'v', "\\x{0b}", "\\x{0b}"},         {'a', "\\x{07}", "\\x{07}"},
-        {'e', "\\x{1b}", "\\x{1b}"},         {'A', "\\A", NULL},
+        {'s', "[" SPACE_SET "]", SPACE_SET},
+        {'S', "[^" SPACE_SET "]", NOT_SPACE_SET},
+        {'d', "\\p{Nd}", "\\p{Nd}"},
+        {'D', "\\P{Nd}", "\\P{Nd}"},
+        {'w', "[" WORD_SET "]", WORD_SET},
+        {'W', "[^" WORD_SET "]", NULL},
+        {'r', "\\r", "\\r"},
+        {'n', "\\n", "\\n"},
+        {'t', "\\t", "\\t"},
+        {'f', "\\f", "\\f"},
+        {'v', "\\x{0b}", "\\x{0b}"},
+        {'a', "\\x{07}", "\\x{07}"},
+        {'e', "\\x{1b}", "\\x{1b}"},
+        {'A', "\\A", NULL},
         {'z', "\\z", NULL},
     };
     if (t->at + 1 >= t->length) return refuse(t, "a backslash at its end");
@@ -207,9 +216,9 @@ static pv_status open_group(translator *t)
         const char *open, *as;
         bool fold, look;
     } kinds[] = {
-        {"(?:", "(?:", false, false}, {"(?>", "(?>", false, false},  {"(?i:", "(?i:", true, false}, {"(?=", "(?=", false, true},
-        {"(?!", "(?!", false, true},  {"(?<=", "(?<=", false, true}, {"(?<!", "(?<!", false, true},
-        {"(?", NULL, false, false}, /* all others */
+        {"(?:", "(?:", false, false},  {"(?>", "(?>", false, false}, {"(?i:", "(?i:", true, false},
+        {"(?=", "(?=", false, true},   {"(?!", "(?!", false, true},  {"(?<=", "(?<=", false, true},
+        {"(?<!", "(?<!", false, true}, {"(?", NULL, false, false}, /* all others */
         {"(", "(?:", false, false}, /* groups are never referred to, so that they need no number */
     };
     size_t kind = 0;
@@ -258,9 +267,12 @@ static pv_status put_interval(translator *t)
     t->at = at + 1;
     if (t->at < t->length && (t->pattern[t->at] == '+' || (t->pattern[t->at] == '?' && part == 0)))
         return refuse(t, "a quantifier behind braces");
-    if (part == 0) pv_bytes_format(t->out, "{%u}", bound[0]);
-    else if (digits[1] == 0) pv_bytes_format(t->out, "{%u,}", bound[0]);
-    else pv_bytes_format(t->out, "{%u,%u}", bound[0], bound[1]);
+    if (part == 0)
+        pv_bytes_format(t->out, "{%u}", bound[0]);
+    else if (digits[1] == 0)
+        pv_bytes_format(t->out, "{%u,}", bound[0]);
+    else
+        pv_bytes_format(t->out, "{%u,%u}", bound[0], bound[1]);
     return PV_OK;
 }
 
@@ -289,7 +301,8 @@ static bool folds_to_one(const translator *t)
 {
     static const char *const pairs[] = {"ss", "ff", "fi", "fl", "st"};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (t->length - t->at >= 2 && (t->pattern[t->at] | 0x20) == pairs[i][0] && (t->pattern[t->at + 1] | 0x20) == pairs[i][1])
+        if (t->length - t->at >= 2 && (t->pattern[t->at] | 0x20) == pairs[i][0] &&
+            (t->pattern[t->at + 1] | 0x20) == pairs[i][1])
             return true;
     return false;
 }
@@ -298,12 +311,8 @@ static pv_status put_next(translator *t)
 {
     pv_status status = PV_OK;
     switch (t->pattern[t->at]) {
-    case '\\':
-        t->quantifiable = true;
-        return put_escape(t, false);
-    case '[':
-        t->quantifiable = true;
-        return put_class(t);
+    case '\\': t->quantifiable = true; return put_escape(t, false);
+    case '[': t->quantifiable = true; return put_class(t);
     case '(': return open_group(t);
     case ')': return close_group(t);
     case '*':

@@ -42,7 +42,7 @@ pv_tokenizer *pv_tokenizer_create(const pv_allocator *allocator)
 
 pv_status pv_tokenizer_load(const pv_allocator *allocator, pv_source *source, pv_tokenizer **tokenizer, pv_error *error)
 {
-    static pv_status (*const load[])(pv_tokenizer *tokenizer, pv_source *source, pv_error *error) = {
+    static pv_status (*const load[])(pv_tokenizer * tokenizer, pv_source * source, pv_error * error) = {
         [PV_SOURCE_GGUF] = pv_tokenizer_load_gguf,
         [PV_SOURCE_SAFETENSORS] = pv_tokenizer_load_json,
     };
@@ -50,8 +50,10 @@ pv_status pv_tokenizer_load(const pv_allocator *allocator, pv_source *source, pv
     if (!made) return pv_fail_memory(error, sizeof *made, "a tokenizer");
     pv_status status = load[pv_source_get_kind(source)](made, source, error);
     made->vocab.file = ""; /* the source's name goes with the source */
-    if (status == PV_OK) *tokenizer = made;
-    else pv_tokenizer_destroy(made);
+    if (status == PV_OK)
+        *tokenizer = made;
+    else
+        pv_tokenizer_destroy(made);
     return status;
 }
 
@@ -81,11 +83,12 @@ pv_status pv_tokenizer_seal(pv_tokenizer *tokenizer, const char *file, pv_error 
         if ((status = pv_vocab_reach(vocab, token->id, error)) != PV_OK) return status;
         bool listed = pv_vocab_find(vocab, content, token->length, &id);
         if (listed && id != token->id)
-            return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "added token \"%.*s\" has id %u, but %u in the vocabulary", shown,
-                              content, token->id, id);
+            return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET,
+                              "added token \"%.*s\" has id %u, but %u in the vocabulary", shown, content, token->id, id);
         if (!listed && vocab->entries[token->id].form != PV_FORM_NONE)
             return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET,
-                              "added token \"%.*s\" has id %u, which is another token in the vocabulary", shown, content, token->id);
+                              "added token \"%.*s\" has id %u, which is another token in the vocabulary", shown, content,
+                              token->id);
         vocab->entries[token->id].added = true;
     }
     return status;
@@ -142,7 +145,8 @@ pv_status pv_tokenizer_add_end(pv_tokenizer *tokenizer, uint64_t id, pv_error *e
 {
     for (size_t i = 0; i < tokenizer->ends.count; i++)
         if ((uint64_t)tokenizer->ends.ids[i] == id) return PV_OK;
-    return pv_tokens_add(&tokenizer->ends, (int32_t)id) ? PV_OK : pv_fail_memory(error, sizeof(int32_t), "the ids that end an answer");
+    return pv_tokens_add(&tokenizer->ends, (int32_t)id) ? PV_OK
+                                                        : pv_fail_memory(error, sizeof(int32_t), "the ids that end an answer");
 }
 
 pv_status pv_tokenizer_add_known_ends(pv_tokenizer *tokenizer, pv_error *error)
@@ -151,13 +155,29 @@ pv_status pv_tokenizer_add_known_ends(pv_tokenizer *tokenizer, pv_error *error)
         const char *spelling;
         const char *unless; /* a vocabulary with this token means something else by it */
     } known[] = {
-        {"<|im_end|>", NULL},          {"<|eot_id|>", NULL},      {"<|eom_id|>", NULL},
-        {"<|eot|>", NULL},             {"<|eom|>", NULL},         {"<|endoftext|>", NULL},
-        {"<|end_of_text|>", NULL},     {"</s>", NULL},            {"<eos>", NULL},
-        {"<end_of_turn>", NULL},       {"<turn|>", NULL},         {"<|end|>", "<|return|>"}, /* there it ends a message within */
-        {"<|return|>", NULL},          {"<|call|>", NULL},        {"<|END_OF_TURN_TOKEN|>", NULL},
-        {"<|end_of_turn|>", NULL},     {"<|endofturn|>", NULL},   {"<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", NULL},
-        {"<end_of_utterance>", NULL},  {"<|EOT|>", NULL},         {"<EOT>", NULL},
+        {"<|im_end|>", NULL},
+        {"<|eot_id|>", NULL},
+        {"<|eom_id|>", NULL},
+        {"<|eot|>", NULL},
+        {"<|eom|>", NULL},
+        {"<|endoftext|>", NULL},
+        {"<|end_of_text|>", NULL},
+        {"</s>", NULL},
+        {"<eos>", NULL},
+        {"<end_of_turn>", NULL},
+        {"<turn|>", NULL},
+        {"<|end|>", "<|return|>"}, /* there it ends a message within */
+        {"<|return|>", NULL},
+        {"<|call|>", NULL},
+        {"<|END_OF_TURN_TOKEN|>", NULL},
+        {"<|end_of_turn|>", NULL},
+        {"<|endofturn|>", NULL},
+        {"<\xef\xbd\x9c"
+         "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+         NULL},
+        {"<end_of_utterance>", NULL},
+        {"<|EOT|>", NULL},
+        {"<EOT>", NULL},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const char *unless = known[i].unless;

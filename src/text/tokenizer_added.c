@@ -31,8 +31,12 @@ pv_status pv_added_put(pv_added *added, uint32_t id, const char *content, size_t
     if (!pv_grow(added->allocator, (void **)&added->tokens, &added->capacity, added->count + 1, sizeof *added->tokens))
         return pv_fail_memory(error, (added->count + 1) * sizeof *added->tokens, "the added tokens");
     added->tokens[added->count++] = (pv_added_token){
-        .id = id, .offset = (uint32_t)added->text.length, .length = (uint32_t)length, .flags = (uint8_t)flags,
-        .pattern = (uint32_t)added->text.length, .pattern_length = (uint32_t)length,
+        .id = id,
+        .offset = (uint32_t)added->text.length,
+        .length = (uint32_t)length,
+        .flags = (uint8_t)flags,
+        .pattern = (uint32_t)added->text.length,
+        .pattern_length = (uint32_t)length,
     };
     pv_bytes_add(&added->text, content, length);
     return added->text.failed ? pv_fail_memory(error, length, "the added tokens") : PV_OK;
@@ -170,12 +174,15 @@ static const char *pattern_at(const pv_added *added, const pv_added_matcher *mat
 }
 
 /* The first of order[low..high) whose byte `depth` is at least `byte`; all are longer than `depth`. */
-static size_t lower_bound(const pv_added *added, const pv_added_matcher *matcher, size_t low, size_t high, size_t depth, unsigned byte)
+static size_t lower_bound(const pv_added *added, const pv_added_matcher *matcher, size_t low, size_t high, size_t depth,
+                          unsigned byte)
 {
     while (low < high) {
         size_t length, middle = low + (high - low) / 2;
-        if ((uint8_t)pattern_at(added, matcher, middle, &length)[depth] < byte) low = middle + 1;
-        else high = middle;
+        if ((uint8_t)pattern_at(added, matcher, middle, &length)[depth] < byte)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -245,7 +252,8 @@ const pv_added_token *pv_added_next(const pv_added *added, const pv_added_matche
     while (*at < length) {
         size_t found, from = *at;
         uint8_t byte = (uint8_t)text[from];
-        if (matcher->first[byte] == matcher->first[byte + 1] || !longest_at(added, matcher, text + from, length - from, &found)) {
+        if (matcher->first[byte] == matcher->first[byte + 1] ||
+            !longest_at(added, matcher, text + from, length - from, &found)) {
             ++*at;
             continue;
         }

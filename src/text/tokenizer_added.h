@@ -16,7 +16,7 @@ enum {
 
 typedef struct pv_added_token {
     uint32_t id;
-    uint32_t offset, length; /* the content, in `text` */
+    uint32_t offset, length;          /* the content, in `text` */
     uint32_t pattern, pattern_length; /* what is looked for: the content, normalized if so flagged */
     uint8_t flags;
 } pv_added_token;
@@ -41,8 +41,8 @@ void pv_added_free(pv_added *added);
 /* Errors: PV_BAD_FILE (empty or too long), PV_OUT_OF_MEMORY. */
 pv_status pv_added_put(pv_added *added, uint32_t id, const char *content, size_t length, unsigned flags, const char *file,
                        pv_error *error);
-/* Sorts, once, when all are there; `nfc` normalizes the patterns that ask for it. Errors: PV_BAD_FILE (an id or a content twice),
- * PV_OUT_OF_MEMORY. */
+/* Sorts, once, when all are there; `nfc` normalizes the patterns that ask for it. Errors: PV_BAD_FILE (an id or a content
+ * twice), PV_OUT_OF_MEMORY. */
 pv_status pv_added_seal(pv_added *added, bool nfc, const char *file, pv_error *error);
 /* NULL if the id is no added token. */
 const pv_added_token *pv_added_get(const pv_added *added, uint32_t id);

@@ -1,5 +1,5 @@
-/* Encoding: added tokens are taken out of the text, what lies between is normalized and cut into words, and each word is encoded
- * by the model. */
+/* Encoding: added tokens are taken out of the text, what lies between is normalized and cut into words, and each word is
+ * encoded by the model. */
 #include "base/checked.h"
 #include "text/tokenizer_internal.h"
 #include "text/unicode.h"

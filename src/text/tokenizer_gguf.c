@@ -10,7 +10,8 @@ enum { TYPE_UNDEFINED, TYPE_NORMAL, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINE
 
 static bool is_integer(pv_meta_type type)
 {
-    return type != PV_META_F32 && type != PV_META_F64 && type != PV_META_BOOL && type != PV_META_STRING && type != PV_META_ARRAY;
+    return type != PV_META_F32 && type != PV_META_F64 && type != PV_META_BOOL && type != PV_META_STRING &&
+           type != PV_META_ARRAY;
 }
 
 /* An array of tokenizer.ggml.<name>; *meta is NULL if it is absent and not required. */
@@ -39,12 +40,14 @@ static pv_status get_numbers(const pv_source *source, const char *key, bool inte
     const char *file = pv_source_file_name(source, 0);
     pv_status status = get_array(source, key, false, meta, error);
     if (status != PV_OK || !*meta) return status;
-    bool numbers = is_integer((*meta)->element) || (!integers && ((*meta)->element == PV_META_F32 || (*meta)->element == PV_META_F64));
+    bool numbers =
+        is_integer((*meta)->element) || (!integers && ((*meta)->element == PV_META_F32 || (*meta)->element == PV_META_F64));
     if (!numbers)
-        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "%s is no array of %s", key, integers ? "integers" : "numbers");
+        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "%s is no array of %s", key,
+                          integers ? "integers" : "numbers");
     if ((*meta)->count != count)
-        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "%s has %" PRIu64 " elements, but there are %" PRIu64 " tokens", key,
-                          (*meta)->count, count);
+        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET,
+                          "%s has %" PRIu64 " elements, but there are %" PRIu64 " tokens", key, (*meta)->count, count);
     return PV_OK;
 }
 
@@ -83,8 +86,9 @@ static pv_status load_tokens(pv_tokenizer *tokenizer, const pv_source *source, p
     pv_status status = get_strings(source, "tokenizer.ggml.tokens", &tokens, error);
     if (status != PV_OK) return status;
     if (tokens->count == 0 || tokens->count > PV_VOCAB_MAX_SIZE)
-        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "tokenizer.ggml.tokens has %" PRIu64 " elements, must have 1 to %u",
-                          tokens->count, PV_VOCAB_MAX_SIZE);
+        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET,
+                          "tokenizer.ggml.tokens has %" PRIu64 " elements, must have 1 to %u", tokens->count,
+                          PV_VOCAB_MAX_SIZE);
     if ((status = get_numbers(source, "tokenizer.ggml.token_type", true, tokens->count, &types, error)) != PV_OK) return status;
     if ((status = get_numbers(source, "tokenizer.ggml.scores", false, tokens->count, &scores, error)) != PV_OK) return status;
     uint64_t cursor = 0;
@@ -93,7 +97,8 @@ static pv_status load_tokens(pv_tokenizer *tokenizer, const pv_source *source, p
     for (uint64_t id = 0; pv_meta_next_string(tokens, &cursor, &text, &length); id++) {
         double type = types ? pv_meta_number(types, id) : TYPE_NORMAL;
         if (!(type >= 0 && type < TYPE_COUNT))
-            return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "tokenizer.ggml.token_type of token %" PRIu64 " is %g", id, type);
+            return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "tokenizer.ggml.token_type of token %" PRIu64 " is %g",
+                              id, type);
         if ((status = load_token(tokenizer, file, id, (int)type, text, length, error)) != PV_OK) return status;
     }
     return pv_vocab_index(&tokenizer->vocab, error);
@@ -127,7 +132,8 @@ static pv_status load_pre(pv_tokenizer *tokenizer, const pv_source *source, pv_e
         return pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET, "the pre-tokenizer '%.*s' is not known",
                           (int)pv_min_size(length, 64), name);
     for (size_t i = 0; pre->patterns[i]; i++) {
-        status = pv_pretokenizer_regex(&tokenizer->pretokenizer, pre->patterns[i], strlen(pre->patterns[i]), PV_ISOLATED, false, error);
+        status = pv_pretokenizer_regex(&tokenizer->pretokenizer, pre->patterns[i], strlen(pre->patterns[i]), PV_ISOLATED, false,
+                                       error);
         if (status != PV_OK) return status;
     }
     tokenizer->pretokenizer.nfc = pre->nfc;
@@ -148,7 +154,8 @@ static pv_status load_id(const pv_tokenizer *tokenizer, const pv_source *source,
 
 static pv_status load_ids(pv_tokenizer *tokenizer, const pv_source *source, pv_error *error)
 {
-    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     uint64_t id;
     bool found;
     pv_status status = load_id(tokenizer, source, "tokenizer.ggml.bos_token_id", &id, &found, error);
@@ -183,7 +190,9 @@ pv_status pv_tokenizer_load_gguf(pv_tokenizer *tokenizer, pv_source *source, pv_
     bool found;
     pv_status status = pv_meta_string(source, "tokenizer.ggml.model", &name, &length, &found, error);
     if (status != PV_OK) return status;
-    if (!found) return pv_fail_at(error, PV_NOT_FOUND, file, PV_NO_OFFSET, "the file has no tokenizer: tokenizer.ggml.model is missing");
+    if (!found)
+        return pv_fail_at(error, PV_NOT_FOUND, file, PV_NO_OFFSET,
+                          "the file has no tokenizer: tokenizer.ggml.model is missing");
     tokenizer->vocab.file = file;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
         if (strlen(models[i].name) == length && memcmp(models[i].name, name, length) == 0)

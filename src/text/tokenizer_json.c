@@ -38,8 +38,10 @@ static pv_status read_added(document *d, pv_json *json, pv_error *error)
         while (flag < sizeof flags / sizeof *flags && !pv_json_is(json, flags[flag].name)) flag++;
         if (flag < sizeof flags / sizeof *flags) {
             status = pv_json_next(json, error);
-            if (status == PV_OK && json->type == PV_JSON_TRUE) set |= flags[flag].flag;
-            else if (status == PV_OK && json->type != PV_JSON_FALSE) status = bad(json, "must be true or false", error);
+            if (status == PV_OK && json->type == PV_JSON_TRUE)
+                set |= flags[flag].flag;
+            else if (status == PV_OK && json->type != PV_JSON_FALSE)
+                status = bad(json, "must be true or false", error);
         } else if (pv_json_is(json, "id")) {
             status = pv_json_expect(json, PV_JSON_NUMBER, error);
             if (status == PV_OK) status = pv_json_int(json, &id, error);
@@ -53,7 +55,8 @@ static pv_status read_added(document *d, pv_json *json, pv_error *error)
         }
         if (status != PV_OK) break;
     }
-    if (status == PV_OK && (id < 0 || id >= PV_VOCAB_MAX_SIZE)) status = bad(json, "an added token has no id, or one out of range", error);
+    if (status == PV_OK && (id < 0 || id >= PV_VOCAB_MAX_SIZE))
+        status = bad(json, "an added token has no id, or one out of range", error);
     if (status == PV_OK)
         status = pv_added_put(&d->tokenizer->added, (uint32_t)id, content.data, content.length, set, json->file, error);
     pv_bytes_free(&content);
@@ -100,8 +103,8 @@ static const struct {
     const char *name;
     pv_status (*read)(document *d, pv_json *json, pv_error *error);
 } sections[] = {
-    {"added_tokens", read_added_tokens}, {"normalizer", read_normalizer}, {"pre_tokenizer", read_pretokenizer},
-    {"post_processor", read_postprocessor}, {"decoder", read_decoder},     {"model", read_model},
+    {"added_tokens", read_added_tokens},    {"normalizer", read_normalizer}, {"pre_tokenizer", read_pretokenizer},
+    {"post_processor", read_postprocessor}, {"decoder", read_decoder},       {"model", read_model},
 };
 
 static pv_status read_document(document *d, pv_json *json, pv_error *error)
@@ -123,7 +126,8 @@ static pv_status read_document(document *d, pv_json *json, pv_error *error)
     return status == PV_OK ? pv_json_expect(json, PV_JSON_END, error) : status;
 }
 
-static pv_status parse(pv_tokenizer *tokenizer, const char *text, size_t length, const char *file, pv_bytes *bos, pv_error *error)
+static pv_status parse(pv_tokenizer *tokenizer, const char *text, size_t length, const char *file, pv_bytes *bos,
+                       pv_error *error)
 {
     document d = {.tokenizer = tokenizer, .bos = bos};
     pv_json json;
@@ -132,8 +136,10 @@ static pv_status parse(pv_tokenizer *tokenizer, const char *text, size_t length,
     pv_status status = read_document(&d, &json, error);
     if (status == PV_OK && !d.has_model) status = bad(&json, "there is no model", error);
     if (status == PV_OK && !d.byte_level)
-        status = pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET, "%s: a BPE tokenizer whose pre-tokenizer has no ByteLevel is not "
-                            "supported", file);
+        status = pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET,
+                            "%s: a BPE tokenizer whose pre-tokenizer has no ByteLevel is not "
+                            "supported",
+                            file);
     if (status == PV_OK) status = pv_tokenizer_seal(tokenizer, file, error);
     if (status == PV_OK && tokenizer->vocab.size == 0) status = bad(&json, "there are no tokens", error);
     pv_json_free(&json);
@@ -201,8 +207,8 @@ static pv_status apply(pv_tokenizer *tokenizer, const config *c, const pv_bytes 
 {
     int32_t leads = find_named(tokenizer, first), eos = find_named(tokenizer, &c->eos);
     if (first->length > 0 && leads < 0)
-        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "%s: the post-processor puts '%.*s' first, which is no token", file,
-                          (int)pv_min_size(first->length, 64), first->data);
+        return pv_fail_at(error, PV_BAD_FILE, file, PV_NO_OFFSET, "%s: the post-processor puts '%.*s' first, which is no token",
+                          file, (int)pv_min_size(first->length, 64), first->data);
     tokenizer->bos = find_named(tokenizer, &c->bos);
     if (tokenizer->bos < 0) tokenizer->bos = leads;
     tokenizer->add_bos = c->says_add_bos ? c->add_bos : leads >= 0 && leads == tokenizer->bos;
@@ -241,7 +247,7 @@ pv_status pv_tokenizer_load_json(pv_tokenizer *tokenizer, pv_source *source, pv_
     if (status == PV_OK) status = pv_source_text(source, "tokenizer_config.json", &config_text, &config_length, error);
     if (status != PV_OK) return status;
     if (!text)
-        return pv_fail_at(error, PV_NOT_FOUND, "tokenizer.json", PV_NO_OFFSET, "there is no tokenizer.json beside the model in %s",
-                          pv_source_path(source));
+        return pv_fail_at(error, PV_NOT_FOUND, "tokenizer.json", PV_NO_OFFSET,
+                          "there is no tokenizer.json beside the model in %s", pv_source_path(source));
     return pv_tokenizer_read_json(tokenizer, text, length, config_text, config_length, error);
 }

@@ -19,7 +19,8 @@ static pv_status bad(const pv_json *json, const char *message, pv_error *error)
 
 static pv_status refuse(const pv_json *json, const char *what, pv_error *error)
 {
-    return pv_fail_at(error, PV_UNSUPPORTED, json->file, json->start, "%s: a BPE model with %s is not supported", json->file, what);
+    return pv_fail_at(error, PV_UNSUPPORTED, json->file, json->start, "%s: a BPE model with %s is not supported", json->file,
+                      what);
 }
 
 static pv_status read_vocab(model *m, pv_json *json, pv_error *error)
@@ -40,8 +41,10 @@ static pv_status read_vocab(model *m, pv_json *json, pv_error *error)
         if (status == PV_OK) status = pv_json_expect(json, PV_JSON_NUMBER, error);
         if (status == PV_OK) status = pv_json_int(json, &id, error);
         if (status == PV_OK && id < 0) status = bad(json, "a token's id is negative", error);
-        if (status == PV_OK && spelling.length == 0) status = pv_vocab_reach(vocab, (uint64_t)id, error);
-        else if (status == PV_OK) status = pv_vocab_put(vocab, (uint64_t)id, spelling.data, spelling.length, error);
+        if (status == PV_OK && spelling.length == 0)
+            status = pv_vocab_reach(vocab, (uint64_t)id, error);
+        else if (status == PV_OK)
+            status = pv_vocab_put(vocab, (uint64_t)id, spelling.data, spelling.length, error);
         if (status != PV_OK) break;
     }
     pv_bytes_free(&spelling);
@@ -57,7 +60,8 @@ static pv_status read_pair(model *m, pv_json *json, pv_bytes *left, pv_error *er
     pv_bytes_add(left, json->string, json->string_length);
     if (left->failed) return pv_fail_memory(error, json->string_length, "a merge");
     if ((status = pv_json_expect(json, PV_JSON_STRING, error)) != PV_OK) return status;
-    status = pv_bpe_merge(&m->tokenizer->bpe, &m->tokenizer->vocab, left->data, left->length, json->string, json->string_length, error);
+    status = pv_bpe_merge(&m->tokenizer->bpe, &m->tokenizer->vocab, left->data, left->length, json->string, json->string_length,
+                          error);
     return status == PV_OK ? pv_json_expect(json, PV_JSON_ARRAY_END, error) : status;
 }
 
@@ -165,7 +169,8 @@ static pv_status finish(model *m, const pv_json *json, pv_error *error)
     if (!m->has_vocab) return bad(json, "the model has no vocab", error);
     if (!m->has_merges) {
         if (m->has_type) return bad(json, "the BPE model has no merges", error);
-        return pv_fail_at(error, PV_UNSUPPORTED, json->file, json->start, "%s: the tokenizer model has no type, and is no BPE", json->file);
+        return pv_fail_at(error, PV_UNSUPPORTED, json->file, json->start, "%s: the tokenizer model has no type, and is no BPE",
+                          json->file);
     }
     if (m->waits) status = read_merges(m, &m->merges, error);
     if (status == PV_OK) status = pv_bpe_seal(&tokenizer->bpe, &tokenizer->vocab, error);

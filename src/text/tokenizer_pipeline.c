@@ -1,5 +1,5 @@
-/* The parts of a tokenizer.json around its model: normalizer, pre-tokenizer, post-processor, decoder. Each is a component with a
- * type and settings, or a Sequence of such. What is not known is refused by name. */
+/* The parts of a tokenizer.json around its model: normalizer, pre-tokenizer, post-processor, decoder. Each is a component with
+ * a type and settings, or a Sequence of such. What is not known is refused by name. */
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,8 +38,8 @@ typedef struct section {
 
 static pv_status wrong(const pv_json *json, const char *what, const char *wanted, pv_error *error)
 {
-    return pv_fail_at(error, PV_BAD_FILE, json->file, json->start, "%s: %s at offset %zu must be %s", json->file, what, json->start,
-                      wanted);
+    return pv_fail_at(error, PV_BAD_FILE, json->file, json->start, "%s: %s at offset %zu must be %s", json->file, what,
+                      json->start, wanted);
 }
 
 static pv_status read_string(pv_json *json, const char *name, char *out, size_t size, pv_error *error)
@@ -280,7 +280,8 @@ static pv_status act_postprocessor(section *s, const component *read, pv_error *
 
 pv_status pv_tokenizer_parse_postprocessor(pv_tokenizer *tokenizer, pv_json *json, pv_bytes *bos, pv_error *error)
 {
-    section s = {.tokenizer = tokenizer, .name = "post-processor", .list = "processors", .act = act_postprocessor, .first = bos};
+    section s = {
+        .tokenizer = tokenizer, .name = "post-processor", .list = "processors", .act = act_postprocessor, .first = bos};
     return start_section(&s, json, error);
 }
 

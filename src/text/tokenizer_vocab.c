@@ -37,11 +37,16 @@ uint32_t pv_byte_character(uint8_t byte)
 
 static bool character_byte(uint32_t code_point, uint8_t *byte)
 {
-    if (spells_itself(code_point)) *byte = (uint8_t)code_point;
-    else if (code_point >= 0x100 && code_point <= 0x120) *byte = (uint8_t)(code_point - 0x100);
-    else if (code_point >= 0x121 && code_point <= 0x142) *byte = (uint8_t)(code_point - 0x121 + 0x7f);
-    else if (code_point == 0x143) *byte = 0xad;
-    else return false;
+    if (spells_itself(code_point))
+        *byte = (uint8_t)code_point;
+    else if (code_point >= 0x100 && code_point <= 0x120)
+        *byte = (uint8_t)(code_point - 0x100);
+    else if (code_point >= 0x121 && code_point <= 0x142)
+        *byte = (uint8_t)(code_point - 0x121 + 0x7f);
+    else if (code_point == 0x143)
+        *byte = 0xad;
+    else
+        return false;
     return true;
 }
 
@@ -83,17 +88,19 @@ pv_status pv_vocab_put(pv_vocab *vocab, uint64_t id, const char *spelling, size_
     if (status != PV_OK) return status;
     pv_vocab_entry *entry = &vocab->entries[id];
     if (entry->form != PV_FORM_NONE)
-        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "token id %" PRIu64 " is given twice, again for \"%.*s\"",
-                          id, (int)pv_min_size(length, 64), spelling);
+        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET,
+                          "token id %" PRIu64 " is given twice, again for \"%.*s\"", id, (int)pv_min_size(length, 64),
+                          spelling);
     if (length > PV_VOCAB_MAX_TOKEN)
-        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "token %" PRIu64 " has %zu bytes, more than %u", id, length,
-                          PV_VOCAB_MAX_TOKEN);
+        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "token %" PRIu64 " has %zu bytes, more than %u", id,
+                          length, PV_VOCAB_MAX_TOKEN);
     if (!pv_spelling_bytes(spelling, length, bytes, &made)) {
         form = PV_FORM_RAW;
         made = length;
     }
     if (made > PV_VOCAB_MAX_BYTES - vocab->bytes.length)
-        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "the tokens have more than %u bytes", PV_VOCAB_MAX_BYTES);
+        return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "the tokens have more than %u bytes",
+                          PV_VOCAB_MAX_BYTES);
     *entry = (pv_vocab_entry){.offset = (uint32_t)vocab->bytes.length, .length = (uint16_t)made, .form = (uint8_t)form};
     pv_bytes_add(&vocab->bytes, form == PV_FORM_RAW ? spelling : bytes, made);
     return vocab->bytes.failed ? pv_fail_memory(error, made, "the vocabulary") : PV_OK;
@@ -131,8 +138,9 @@ pv_status pv_vocab_index(pv_vocab *vocab, pv_error *error)
         const char *bytes = vocab->bytes.data + entry->offset;
         uint32_t *slot = probe(vocab, bytes, entry->length, entry->form);
         if (*slot != 0)
-            return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "tokens %u and %zu have the same spelling \"%.*s\"",
-                              *slot - 1, id, (int)pv_min_size(entry->length, 64), bytes);
+            return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET,
+                              "tokens %u and %zu have the same spelling \"%.*s\"", *slot - 1, id,
+                              (int)pv_min_size(entry->length, 64), bytes);
         *slot = (uint32_t)id + 1;
     }
     return PV_OK;

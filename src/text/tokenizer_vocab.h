@@ -1,16 +1,16 @@
 /* A vocabulary: ids, the bytes they stand for, and the way back.
  *
- * Byte-level vocabularies spell every byte as a printable character (space is "Ġ"). Here tokens are kept as the bytes they stand
- * for (form BYTES); a spelling that uses other characters stands for itself (form RAW). A spelling gives exactly one (form,
- * bytes) pair and back, so one index serves both. */
+ * Byte-level vocabularies spell every byte as a printable character (space is "Ġ"). Here tokens are kept as the bytes they
+ * stand for (form BYTES); a spelling that uses other characters stands for itself (form RAW). A spelling gives exactly one
+ * (form, bytes) pair and back, so one index serves both. */
 #ifndef PV_TEXT_TOKENIZER_VOCAB_H
 #define PV_TEXT_TOKENIZER_VOCAB_H
 
 #include "base/text.h"
 
-#define PV_VOCAB_MAX_SIZE (1u << 22)      /* ids; the largest vocabularies in use have 262,144 */
-#define PV_VOCAB_MAX_TOKEN UINT16_MAX     /* bytes of a token */
-#define PV_VOCAB_MAX_BYTES (256u << 20)   /* of all tokens together */
+#define PV_VOCAB_MAX_SIZE (1u << 22)    /* ids; the largest vocabularies in use have 262,144 */
+#define PV_VOCAB_MAX_TOKEN UINT16_MAX   /* bytes of a token */
+#define PV_VOCAB_MAX_BYTES (256u << 20) /* of all tokens together */
 
 typedef enum pv_form { PV_FORM_NONE, PV_FORM_BYTES, PV_FORM_RAW } pv_form;
 

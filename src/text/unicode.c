@@ -32,36 +32,16 @@ const uint8_t pv_ascii_class[128] = {
 uint8_t pv_unicode_class(uint32_t code_point)
 {
     static const uint8_t by_category[] = {
-        [UTF8PROC_CATEGORY_CN] = 0,
-        [UTF8PROC_CATEGORY_LU] = PV_UPPER,
-        [UTF8PROC_CATEGORY_LL] = PV_LOWER,
-        [UTF8PROC_CATEGORY_LT] = PV_UPPER,
-        [UTF8PROC_CATEGORY_LM] = PV_CASELESS,
-        [UTF8PROC_CATEGORY_LO] = PV_CASELESS,
-        [UTF8PROC_CATEGORY_MN] = PV_MARK,
-        [UTF8PROC_CATEGORY_MC] = PV_MARK,
-        [UTF8PROC_CATEGORY_ME] = PV_MARK,
-        [UTF8PROC_CATEGORY_ND] = PV_NUMBER,
-        [UTF8PROC_CATEGORY_NL] = PV_NUMBER,
-        [UTF8PROC_CATEGORY_NO] = PV_NUMBER,
-        [UTF8PROC_CATEGORY_PC] = PV_SIGN,
-        [UTF8PROC_CATEGORY_PD] = PV_SIGN,
-        [UTF8PROC_CATEGORY_PS] = PV_SIGN,
-        [UTF8PROC_CATEGORY_PE] = PV_SIGN,
-        [UTF8PROC_CATEGORY_PI] = PV_SIGN,
-        [UTF8PROC_CATEGORY_PF] = PV_SIGN,
-        [UTF8PROC_CATEGORY_PO] = PV_SIGN,
-        [UTF8PROC_CATEGORY_SM] = PV_SIGN,
-        [UTF8PROC_CATEGORY_SC] = PV_SIGN,
-        [UTF8PROC_CATEGORY_SK] = PV_SIGN,
-        [UTF8PROC_CATEGORY_SO] = PV_SIGN,
-        [UTF8PROC_CATEGORY_ZS] = PV_SPACE,
-        [UTF8PROC_CATEGORY_ZL] = PV_SPACE,
-        [UTF8PROC_CATEGORY_ZP] = PV_SPACE,
-        [UTF8PROC_CATEGORY_CC] = 0,
-        [UTF8PROC_CATEGORY_CF] = 0,
-        [UTF8PROC_CATEGORY_CS] = 0,
-        [UTF8PROC_CATEGORY_CO] = 0,
+        [UTF8PROC_CATEGORY_CN] = 0,         [UTF8PROC_CATEGORY_LU] = PV_UPPER,    [UTF8PROC_CATEGORY_LL] = PV_LOWER,
+        [UTF8PROC_CATEGORY_LT] = PV_UPPER,  [UTF8PROC_CATEGORY_LM] = PV_CASELESS, [UTF8PROC_CATEGORY_LO] = PV_CASELESS,
+        [UTF8PROC_CATEGORY_MN] = PV_MARK,   [UTF8PROC_CATEGORY_MC] = PV_MARK,     [UTF8PROC_CATEGORY_ME] = PV_MARK,
+        [UTF8PROC_CATEGORY_ND] = PV_NUMBER, [UTF8PROC_CATEGORY_NL] = PV_NUMBER,   [UTF8PROC_CATEGORY_NO] = PV_NUMBER,
+        [UTF8PROC_CATEGORY_PC] = PV_SIGN,   [UTF8PROC_CATEGORY_PD] = PV_SIGN,     [UTF8PROC_CATEGORY_PS] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PE] = PV_SIGN,   [UTF8PROC_CATEGORY_PI] = PV_SIGN,     [UTF8PROC_CATEGORY_PF] = PV_SIGN,
+        [UTF8PROC_CATEGORY_PO] = PV_SIGN,   [UTF8PROC_CATEGORY_SM] = PV_SIGN,     [UTF8PROC_CATEGORY_SC] = PV_SIGN,
+        [UTF8PROC_CATEGORY_SK] = PV_SIGN,   [UTF8PROC_CATEGORY_SO] = PV_SIGN,     [UTF8PROC_CATEGORY_ZS] = PV_SPACE,
+        [UTF8PROC_CATEGORY_ZL] = PV_SPACE,  [UTF8PROC_CATEGORY_ZP] = PV_SPACE,    [UTF8PROC_CATEGORY_CC] = 0,
+        [UTF8PROC_CATEGORY_CF] = 0,         [UTF8PROC_CATEGORY_CS] = 0,           [UTF8PROC_CATEGORY_CO] = 0,
     };
     if (code_point < 0x80) return pv_ascii_class[code_point];
     /* White_Space is Z, tab to carriage return, and NEL. */
@@ -72,7 +52,8 @@ uint8_t pv_unicode_class(uint32_t code_point)
 bool pv_unicode_word(uint32_t code_point)
 {
     /* Alphabetic that is neither L, M nor Nl: the circled and squared Latin letters. */
-    static const uint32_t alphabetic_signs[][2] = {{0x24b6, 0x24e9}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}};
+    static const uint32_t alphabetic_signs[][2] = {
+        {0x24b6, 0x24e9}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}};
     if (code_point == 0x200c || code_point == 0x200d) return true;
     if (pv_unicode_class(code_point) & (PV_LETTER | PV_MARK)) return true;
     for (size_t i = 0; i < sizeof alphabetic_signs / sizeof *alphabetic_signs; i++)
@@ -104,10 +85,21 @@ size_t pv_utf8_valid(const char *text, size_t length)
  * canonical composition. */
 static bool starts_segment(uint32_t code_point)
 {
+    static const uint32_t blocks[][2] = {
+        {0x400, 0x482},     /* Cyrillic */
+        {0x2010, 0x2027},   /* dashes and quotation marks */
+        {0x3001, 0x3029},   /* punctuation of Chinese and Japanese */
+        {0x3041, 0x3096},   /* Hiragana */
+        {0x30a1, 0x30fa},   /* Katakana */
+        {0x4e00, 0x9fff},   /* Chinese characters */
+        {0xac00, 0xd7a3},   /* Hangul syllables */
+        {0xff01, 0xff5e},   /* full-width ASCII */
+        {0x1f300, 0x1faff}, /* pictographs */
+    };
     if (code_point < 0x300) return true;
-    return (code_point >= 0x400 && code_point <= 0x482) || (code_point >= 0x3041 && code_point <= 0x3096) ||
-           (code_point >= 0x30a1 && code_point <= 0x30fa) || (code_point >= 0x4e00 && code_point <= 0x9fff) ||
-           (code_point >= 0xac00 && code_point <= 0xd7a3);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks && code_point >= blocks[i][0]; i++)
+        if (code_point <= blocks[i][1]) return true;
+    return false;
 }
 
 bool pv_unicode_is_nfc(const char *text, size_t length)
@@ -136,11 +128,12 @@ static bool decompose(segment *made, const char *text, size_t length)
     for (size_t at = 0; at < length;) {
         uint32_t code_point;
         at += pv_utf8_step(text + at, &code_point);
-        if (!pv_grow(made->allocator, (void **)&made->points, &made->capacity, made->count + MAX_DECOMPOSITION, sizeof(int32_t)))
+        if (!pv_grow(made->allocator, (void **)&made->points, &made->capacity, made->count + MAX_DECOMPOSITION,
+                     sizeof(int32_t)))
             return false;
         int boundary = 0;
-        utf8proc_ssize_t added = utf8proc_decompose_char((utf8proc_int32_t)code_point, made->points + made->count, MAX_DECOMPOSITION,
-                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE, &boundary);
+        utf8proc_ssize_t added = utf8proc_decompose_char((utf8proc_int32_t)code_point, made->points + made->count,
+                                                         MAX_DECOMPOSITION, UTF8PROC_STABLE | UTF8PROC_COMPOSE, &boundary);
         if (added < 0 || added > MAX_DECOMPOSITION) {
             made->points[made->count++] = (int32_t)code_point;
         } else {

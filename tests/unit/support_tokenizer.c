@@ -35,8 +35,10 @@ pv_status tk_read(const pv_allocator *allocator, const char *json, pv_tokenizer 
     pv_tokenizer *made = pv_tokenizer_create(allocator);
     if (!made) return pv_fail_memory(error, 0, "a tokenizer");
     pv_status status = pv_tokenizer_read_json(made, json, strlen(json), NULL, 0, error);
-    if (status == PV_OK) *tokenizer = made;
-    else pv_tokenizer_destroy(made);
+    if (status == PV_OK)
+        *tokenizer = made;
+    else
+        pv_tokenizer_destroy(made);
     return status;
 }
 

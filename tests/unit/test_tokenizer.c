@@ -95,7 +95,8 @@ static void check_case(const struct fixture *fixture, const pv_tokenizer *tokeni
 {
     pv_tokens tokens = tk_encode(tokenizer, read->text, read->length, read->special ? PV_ENCODE_SPECIAL : 0);
     if (tokens.count != read->count || (read->count && memcmp(tokens.ids, read->ids, read->count * sizeof *read->ids) != 0))
-        fail_msg("%s: \"%.*s\": %zu tokens, wanted %zu", fixture->path, (int)read->length, read->text, tokens.count, read->count);
+        fail_msg("%s: \"%.*s\": %zu tokens, wanted %zu", fixture->path, (int)read->length, read->text, tokens.count,
+                 read->count);
     if (fixture->exact) tk_assert_joined(tokenizer, &tokens, read->text, read->length);
     pv_tokens_free(&tokens);
 }
@@ -176,12 +177,12 @@ static void a_token_of_each_kind_gives_its_bytes(void **state)
         const char *spelling, *bytes;
         bool control;
     } wanted[] = {
-        {"\xc4\xa0", " ", false},                                 /* Ġ spells the space */
-        {"\xc3\x83", "\xc3", false},                              /* Ã spells the byte C3 */
+        {"\xc4\xa0", " ", false},    /* Ġ spells the space */
+        {"\xc3\x83", "\xc3", false}, /* Ã spells the byte C3 */
         {"<|endoftext|>", "<|endoftext|>", true},
         {"<think>", "<think>", false},
         {"    ", "    ", false},
-        {"\xc3\xa9", "\xc3\xa9", false},                          /* the added token é, not byte E9 */
+        {"\xc3\xa9", "\xc3\xa9", false}, /* the added token é, not byte E9 */
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         const char *bytes = NULL;
@@ -274,10 +275,14 @@ static void text_over_the_limit_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_are_those_of_hugging_face),     cmocka_unit_test(bytes_that_are_no_text_come_back),
-        cmocka_unit_test(a_long_text_comes_back),            cmocka_unit_test(a_token_of_each_kind_gives_its_bytes),
-        cmocka_unit_test(ids_out_of_range_have_no_bytes),    cmocka_unit_test(sizes_first_tokens_and_ends),
-        cmocka_unit_test(encoding_appends),                  cmocka_unit_test(text_over_the_limit_is_refused),
+        cmocka_unit_test(ids_are_those_of_hugging_face),
+        cmocka_unit_test(bytes_that_are_no_text_come_back),
+        cmocka_unit_test(a_long_text_comes_back),
+        cmocka_unit_test(a_token_of_each_kind_gives_its_bytes),
+        cmocka_unit_test(ids_out_of_range_have_no_bytes),
+        cmocka_unit_test(sizes_first_tokens_and_ends),
+        cmocka_unit_test(encoding_appends),
+        cmocka_unit_test(text_over_the_limit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

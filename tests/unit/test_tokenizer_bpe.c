@@ -20,7 +20,9 @@ typedef struct small_model {
     pv_bpe bpe;
     char token[MOST][32];
     size_t tokens, merges;
-    struct { size_t left, right, whole; } merge[MOST];
+    struct {
+        size_t left, right, whole;
+    } merge[MOST];
 } small_model;
 
 static void add_token(small_model *m, const char *text)
@@ -81,7 +83,8 @@ static pv_tokens encode(small_model *m, const char *word, size_t length)
     return tokens;
 }
 
-/* The definition: for each merge in the order of ranks that occurs, take the first place of the lowest rank, merge, start over. */
+/* The definition: for each merge in the order of ranks that occurs, take the first place of the lowest rank, merge, start over.
+ */
 static size_t merge_literally(const small_model *m, size_t *symbols, size_t count)
 {
     for (;;) {
@@ -113,7 +116,8 @@ static void words_are_merged_by_the_definition(void **state)
         for (int i = 0; i < 40; i++) {
             char word[400];
             size_t symbols[400], length = 1 + (tk_random(&seed) >> 20) % (i % 2 ? 60 : 399);
-            for (size_t j = 0; j < length; j++) word[j] = (char)('a' + (symbols[j] = (tk_random(&seed) >> 20) % (i % 3 ? 4 : 2)));
+            for (size_t j = 0; j < length; j++)
+                word[j] = (char)('a' + (symbols[j] = (tk_random(&seed) >> 20) % (i % 3 ? 4 : 2)));
             size_t count = merge_literally(&m, symbols, length);
             pv_tokens tokens = encode(&m, word, length);
             assert_int_equal(tokens.count, count);
@@ -230,8 +234,10 @@ static void words_met_again_are_encoded_alike(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_are_merged_by_the_definition), cmocka_unit_test(a_word_of_a_megabyte),
-        cmocka_unit_test(bytes_without_a_token),              cmocka_unit_test(whole_words_may_go_before_merges),
+        cmocka_unit_test(words_are_merged_by_the_definition),
+        cmocka_unit_test(a_word_of_a_megabyte),
+        cmocka_unit_test(bytes_without_a_token),
+        cmocka_unit_test(whole_words_may_go_before_merges),
         cmocka_unit_test(words_met_again_are_encoded_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,10 @@ typedef struct variant {
     const char *message;
 } variant;
 
-#define TOKENS {"a", "b", "ab", "<s>", "</s>"}
+#define TOKENS                                                                                                                 \
+    {                                                                                                                          \
+        "a", "b", "ab", "<s>", "</s>"                                                                                          \
+    }
 
 static void write_value(pv_model_writer *writer, const char *key, const variant *v)
 {
@@ -117,8 +120,20 @@ static void ggufs_with_a_wrong_key_are_refused(void **state)
         {"tokenizer.ggml.tokens", STRING, {"a"}, 0, {0}, PV_BAD_FILE, "tokenizer.ggml.tokens is no array"},
         {"tokenizer.ggml.tokens", NUMBERS, {0}, 5, {1, 2, 3, 4, 5}, PV_BAD_FILE, "no array of strings"},
         {"tokenizer.ggml.tokens", STRINGS, {0}, 0, {0}, PV_BAD_FILE, "has 0 elements"},
-        {"tokenizer.ggml.tokens", STRINGS, {"a", "b", "ab", "<s>"}, 4, {0}, PV_BAD_FILE, "token_type has 5 elements, but there are 4"},
-        {"tokenizer.ggml.tokens", STRINGS, {"a", "b", "ab", "a", "</s>"}, 5, {0}, PV_BAD_FILE, "tokens 0 and 3 have the same spelling \"a\""},
+        {"tokenizer.ggml.tokens",
+         STRINGS,
+         {"a", "b", "ab", "<s>"},
+         4,
+         {0},
+         PV_BAD_FILE,
+         "token_type has 5 elements, but there are 4"},
+        {"tokenizer.ggml.tokens",
+         STRINGS,
+         {"a", "b", "ab", "a", "</s>"},
+         5,
+         {0},
+         PV_BAD_FILE,
+         "tokens 0 and 3 have the same spelling \"a\""},
         {"tokenizer.ggml.tokens", STRINGS, {"a", "b", "ab", "</s>", "</s>"}, 5, {0}, PV_BAD_FILE, "same spelling"},
         {"tokenizer.ggml.tokens", STRINGS, {"a", "b", "x", "<s>", "</s>"}, 5, {0}, PV_BAD_FILE, "merge 0: \"ab\" is no token"},
         {"tokenizer.ggml.token_type", STRINGS, {"1"}, 1, {0}, PV_BAD_FILE, "no array of integers"},
@@ -213,27 +228,32 @@ static void jsons_that_are_wrong_are_refused(void **state)
         {WITH("\"model\":" MODEL), PV_BAD_FILE, "twice"},
         {WITH("\"normalizer\":null") " x", PV_BAD_FILE, "tokenizer.json"},
         {WITH("\"normalizer\":{\"type\":\"Lowercase\"}"), PV_UNSUPPORTED, "normalizer 'Lowercase'"},
-        {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Prepend\"}]}"), PV_UNSUPPORTED,
-         "normalizer 'Prepend'"},
+        {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Prepend\"}]}"),
+         PV_UNSUPPORTED, "normalizer 'Prepend'"},
         {WITH("\"normalizer\":{}"), PV_BAD_FILE, "with a type"},
         {WITH("\"normalizer\":7"), PV_BAD_FILE, "normalizer"},
         {WITH("\"normalizer\":{\"type\":7}"), PV_BAD_FILE, "type"},
         {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":7}"), PV_BAD_FILE, "normalizers"},
         {WITH("\"decoder\":{\"type\":\"Metaspace\"}"), PV_UNSUPPORTED, "decoder 'Metaspace'"},
         {WITH("\"post_processor\":{\"type\":\"Other\"}"), PV_UNSUPPORTED, "post-processor 'Other'"},
-        {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]}"), PV_BAD_FILE,
-         "'<s>' first, which is no token"},
+        {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]}"),
+         PV_BAD_FILE, "'<s>' first, which is no token"},
         {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":7}"), PV_BAD_FILE, "single"},
         {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[7]}"), PV_BAD_FILE, "single"},
         {WITH_PRE("null"), PV_UNSUPPORTED, "no ByteLevel"},
         {WITH_PRE("{\"type\":\"Metaspace\"}"), PV_UNSUPPORTED, "pre-tokenizer 'Metaspace'"},
         {WITH_PRE("{\"type\":\"Whitespace\"}"), PV_UNSUPPORTED, "pre-tokenizer 'Whitespace'"},
-        {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ",{\"type\":\"Digits\"}]}"), PV_UNSUPPORTED, "behind ByteLevel"},
+        {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ",{\"type\":\"Digits\"}]}"), PV_UNSUPPORTED,
+         "behind ByteLevel"},
         {WITH_SPLIT("{\"type\":\"Split\",\"behavior\":\"Isolated\",\"invert\":false}"), PV_BAD_FILE, "no pattern"},
-        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}"), PV_UNSUPPORTED, "'Sideways'"},
-        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Glob\":\"a\"},\"behavior\":\"Isolated\"}"), PV_BAD_FILE, "a String or a Regex"},
-        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\p{L}&&\\\\p{Han}]\"},\"behavior\":\"Isolated\"}"), PV_UNSUPPORTED, "&&"},
-        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"String\":\"\"},\"behavior\":\"Isolated\"}"), PV_UNSUPPORTED, "empty string"},
+        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}"), PV_UNSUPPORTED,
+         "'Sideways'"},
+        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Glob\":\"a\"},\"behavior\":\"Isolated\"}"), PV_BAD_FILE,
+         "a String or a Regex"},
+        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\p{L}&&\\\\p{Han}]\"},\"behavior\":\"Isolated\"}"),
+         PV_UNSUPPORTED, "&&"},
+        {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"String\":\"\"},\"behavior\":\"Isolated\"}"), PV_UNSUPPORTED,
+         "empty string"},
         {WITH_SPLIT("{\"type\":\"Digits\",\"individual_digits\":7}"), PV_BAD_FILE, "individual_digits"},
         {WITH_MODEL("\"type\":\"Unigram\",\"vocab\":[]"), PV_UNSUPPORTED, "'Unigram'"},
         {WITH_MODEL("\"type\":\"WordPiece\",\"vocab\":{}"), PV_UNSUPPORTED, "'WordPiece'"},
@@ -260,8 +280,10 @@ static void jsons_that_are_wrong_are_refused(void **state)
         {WITH_MODEL("\"type\":\"BPE\",\"merges\":[[\"a\",\"x\"]]," VOCAB), PV_BAD_FILE, "\"x\" is no token"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"byte_fallback\":true"), PV_UNSUPPORTED, "byte_fallback"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"dropout\":0.1"), PV_UNSUPPORTED, "dropout"},
-        {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"end_of_word_suffix\":\"</w>\""), PV_UNSUPPORTED, "end_of_word_suffix"},
-        {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"continuing_subword_prefix\":\"##\""), PV_UNSUPPORTED, "continuing_subword_prefix"},
+        {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"end_of_word_suffix\":\"</w>\""), PV_UNSUPPORTED,
+         "end_of_word_suffix"},
+        {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"continuing_subword_prefix\":\"##\""), PV_UNSUPPORTED,
+         "continuing_subword_prefix"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"ignore_merges\":7"), PV_BAD_FILE, "true or false"},
         {ADDED("7"), PV_BAD_FILE, "must be an object"},
         {ADDED("{\"content\":\"x\"}"), PV_BAD_FILE, "no id"},
@@ -291,11 +313,13 @@ static void jsons_with_the_same_content_are_alike(void **state)
     (void)state;
     static const char *const jsons[] = {
         WITH("\"normalizer\":null"),
-        WITH_MODEL(VOCAB ",\"merges\":[[\"a\",\"b\"]]"),                  /* of before there were types */
-        WITH_MODEL("\"merges\":[\"a b\"],\"type\":\"BPE\"," VOCAB),       /* merges first */
-        WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[\"a b\"],\"dropout\":null,\"unk_token\":null,\"fuse_unk\":false,"
-                   "\"continuing_subword_prefix\":\"\",\"end_of_word_suffix\":\"\",\"byte_fallback\":false,\"ignore_merges\":false"),
-        WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[]},\"decoder\":" BYTE_LEVEL ",\"truncation\":null,\"version\":\"1.0\""),
+        WITH_MODEL(VOCAB ",\"merges\":[[\"a\",\"b\"]]"),            /* of before there were types */
+        WITH_MODEL("\"merges\":[\"a b\"],\"type\":\"BPE\"," VOCAB), /* merges first */
+        WITH_MODEL(
+            "\"type\":\"BPE\"," VOCAB ",\"merges\":[\"a b\"],\"dropout\":null,\"unk_token\":null,\"fuse_unk\":false,"
+            "\"continuing_subword_prefix\":\"\",\"end_of_word_suffix\":\"\",\"byte_fallback\":false,\"ignore_merges\":false"),
+        WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[]},\"decoder\":" BYTE_LEVEL
+             ",\"truncation\":null,\"version\":\"1.0\""),
     };
     pv_allocator allocator = pv_allocator_default();
     for (size_t i = 0; i < sizeof jsons / sizeof *jsons; i++) {
@@ -318,7 +342,8 @@ static void ids_may_have_holes(void **state)
     const char *bytes = NULL;
     size_t length = 9;
     bool control = true;
-    assert_int_equal(tk_read(&allocator, WITH_MODEL("\"type\":\"BPE\",\"vocab\":{\"b\":7,\"\":3},\"merges\":[]"), &tokenizer, NULL), PV_OK);
+    assert_int_equal(
+        tk_read(&allocator, WITH_MODEL("\"type\":\"BPE\",\"vocab\":{\"b\":7,\"\":3},\"merges\":[]"), &tokenizer, NULL), PV_OK);
     assert_int_equal(pv_tokenizer_size(tokenizer), 8);
     for (int32_t id = 0; id < 7; id++) {
         assert_true(pv_tokenizer_bytes(tokenizer, id, &bytes, &length, &control));
@@ -373,7 +398,8 @@ static void a_folder_needs_a_tokenizer(void **state)
 static void cut_jsons_are_refused(void **state)
 {
     (void)state;
-    static const char whole[] = WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]\"},\"behavior\":\"Isolated\",\"invert\":false}");
+    static const char whole[] =
+        WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]\"},\"behavior\":\"Isolated\",\"invert\":false}");
     pv_allocator allocator = pv_allocator_default();
     char part[sizeof whole];
     pv_tokenizer *tokenizer = NULL;
@@ -412,7 +438,8 @@ static pv_status load_and_encode(const pv_allocator *allocator, const char *path
 static void memory_runs_out_anywhere(void **state)
 {
     (void)state;
-    static const char *const paths[] = {TK_FIXTURES "odd", TK_FIXTURES "deepseek3", TK_FIXTURES "llama3", TK_FIXTURES "smollm.gguf"};
+    static const char *const paths[] = {TK_FIXTURES "odd", TK_FIXTURES "deepseek3", TK_FIXTURES "llama3",
+                                        TK_FIXTURES "smollm.gguf"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         rt_memory memory;
         uint64_t wanted = 0, found = 0, failures = 0;

@@ -23,9 +23,10 @@ static const uint32_t blocks[][2] = {
     {0x2150, 0x218b}, {0x2460, 0x24ff}, {0x2600, 0x26ff}, {0x3000, 0x30ff},   {0x4e00, 0x4eff},   {0xac00, 0xac7f},
     {0xe000, 0xe00f}, {0xff00, 0xff9f}, {0xfff0, 0xffff}, {0x10400, 0x1044f}, {0x1d400, 0x1d7ff}, {0x1f600, 0x1f64f},
 };
-static const uint32_t borders[] = {' ', ' ', '\n', '\r', '\t', '\'', '\'', 's', 'S', 't', 'r', 'e', 'V', 'l', 'L', 'm', 'd', 0x17f, 'A', 'a',
-                                   'Z', '1', '9', '!', '/', '_', 0xe9, 0xc9, 0x1c5, 0x2b0, 0x301, 0x663, 0x4e2d, 0xac00, 0xa0, 0x3000,
-                                   0x85, 0x180e, 0x200b, 0x1f600};
+static const uint32_t borders[] = {' ',   ' ',   '\n',   '\r',   '\t', '\'',   '\'', 's',    'S',    't',
+                                   'r',   'e',   'V',    'l',    'L',  'm',    'd',  0x17f,  'A',    'a',
+                                   'Z',   '1',   '9',    '!',    '/',  '_',    0xe9, 0xc9,   0x1c5,  0x2b0,
+                                   0x301, 0x663, 0x4e2d, 0xac00, 0xa0, 0x3000, 0x85, 0x180e, 0x200b, 0x1f600};
 
 static size_t random_text(uint64_t *seed, char *out)
 {
@@ -53,8 +54,8 @@ static size_t compare_matches(const pv_pattern *pattern, const pv_regex *regex, 
         assert_int_equal(pv_regex_find(regex, scratch, text, length, from, &wanted, &wanted_start, &wanted_end, NULL), PV_OK);
         bool found = pattern->find(pattern, text, length, from, &start, &end);
         if (found != wanted || (found && (start != wanted_start || end != wanted_end)))
-            fail_msg("%s on \"%.*s\" from %zu: [%zu, %zu), PCRE2 has [%zu, %zu)", pattern->name, (int)length, text, from, start, end,
-                     wanted_start, wanted_end);
+            fail_msg("%s on \"%.*s\" from %zu: [%zu, %zu), PCRE2 has [%zu, %zu)", pattern->name, (int)length, text, from, start,
+                     end, wanted_start, wanted_end);
         if (!found) return matches;
         assert_true(end > start);
         matches++;
@@ -117,7 +118,8 @@ static void assert_pattern(const char *pattern, pv_behavior behavior, bool inver
     pv_pretokenizer pretokenizer;
     pv_error error = {0};
     pv_pretokenizer_init(&pretokenizer, &allocator);
-    if (pv_pretokenizer_regex(&pretokenizer, pattern, strlen(pattern), behavior, invert, &error) != PV_OK) fail_msg("%s", error.message);
+    if (pv_pretokenizer_regex(&pretokenizer, pattern, strlen(pattern), behavior, invert, &error) != PV_OK)
+        fail_msg("%s", error.message);
     assert_words(&pretokenizer, text, wanted);
     pv_pretokenizer_free(&pretokenizer);
 }
@@ -128,13 +130,29 @@ static void patterns_mean_what_they_mean_in_oniguruma(void **state)
     static const struct {
         const char *pattern, *text, *wanted;
     } cases[] = {
-        {"\\s", "a\xe1\xa0\x8e" "b\xc2\xa0" "c", "a\xe1\xa0\x8e" "b|\xc2\xa0|c"}, /* U+180E is no space */
-        {"[^\\s]+", "a\xe1\xa0\x8e" "b c", "a\xe1\xa0\x8e" "b| |c"},
-        {"[\\S]+", "ab\xc2\x85" "c", "ab|\xc2\x85|c"},
-        {"\\w+", "a_\xcc\x81\xe2\x80\xbf" "1-", "a_\xcc\x81\xe2\x80\xbf" "1|-"}, /* marks and all connectors are word characters */
+        {"\\s",
+         "a\xe1\xa0\x8e"
+         "b\xc2\xa0"
+         "c",
+         "a\xe1\xa0\x8e"
+         "b|\xc2\xa0|c"}, /* U+180E is no space */
+        {"[^\\s]+",
+         "a\xe1\xa0\x8e"
+         "b c",
+         "a\xe1\xa0\x8e"
+         "b| |c"},
+        {"[\\S]+",
+         "ab\xc2\x85"
+         "c",
+         "ab|\xc2\x85|c"},
+        {"\\w+",
+         "a_\xcc\x81\xe2\x80\xbf"
+         "1-",
+         "a_\xcc\x81\xe2\x80\xbf"
+         "1|-"}, /* marks and all connectors are word characters */
         {"\\d+", "1\xd9\xa3\xc2\xb2", "1\xd9\xa3|\xc2\xb2"},
-        {"x$", "x\nxx", "x|\nx|x"},                 /* before every newline */
-        {"^x", "xx\nx", "x|x\n|x"},                /* behind every newline */
+        {"x$", "x\nxx", "x|\nx|x"}, /* before every newline */
+        {"^x", "xx\nx", "x|x\n|x"}, /* behind every newline */
         {".+", "ab\ncd\r", "ab|\n|cd\r"},
         {"a{,2}", "aaab", "aa|a|b"},
         {"a{2}", "aaab", "aa|ab"},
@@ -284,16 +302,11 @@ static void behaviors_join_as_named(void **state)
         bool invert;
         const char *wanted;
     } cases[] = {
-        {PV_ISOLATED, false, "-|a|-|-|b|-"},
-        {PV_REMOVED, false, "a|b"},
-        {PV_CONTIGUOUS, false, "-|a|--|b|-"},
-        {PV_MERGED_WITH_PREVIOUS, false, "-|a-|-|b-"},
-        {PV_MERGED_WITH_NEXT, false, "-a|-|-b|-"},
-        {PV_REMOVED, true, "-|-|-|-"},
-        {PV_ISOLATED, true, "-|a|-|-|b|-"},
-        {PV_MERGED_WITH_PREVIOUS, true, "-a|-|-b|-"},
-        {PV_MERGED_WITH_NEXT, true, "-|a-|-|b-"},
-        {PV_CONTIGUOUS, true, "-|a|--|b|-"},
+        {PV_ISOLATED, false, "-|a|-|-|b|-"},       {PV_REMOVED, false, "a|b"},
+        {PV_CONTIGUOUS, false, "-|a|--|b|-"},      {PV_MERGED_WITH_PREVIOUS, false, "-|a-|-|b-"},
+        {PV_MERGED_WITH_NEXT, false, "-a|-|-b|-"}, {PV_REMOVED, true, "-|-|-|-"},
+        {PV_ISOLATED, true, "-|a|-|-|b|-"},        {PV_MERGED_WITH_PREVIOUS, true, "-a|-|-b|-"},
+        {PV_MERGED_WITH_NEXT, true, "-|a-|-|b-"},  {PV_CONTIGUOUS, true, "-|a|--|b|-"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_pattern("-", cases[i].behavior, cases[i].invert, "-a--b-", cases[i].wanted);
@@ -337,9 +350,10 @@ static void steps_are_bounded(void **state)
 static void names_in_gguf_files_have_patterns(void **state)
 {
     (void)state;
-    static const char *const names[] = {"smollm",    "starcoder", "refact", "command-r", "gpt-2", "phi-2",        "olmo",           "mpt",
-                                        "llama3",    "llama-v3",  "llama-bpe", "falcon3", "lfm2",  "dbrx",         "smaug-bpe",      "glm4",
-                                        "qwen2",     "deepseek-r1-qwen", "qwen35", "gpt-4o", "llama4", "tekken", "deepseek-llm", "deepseek-coder",
+    static const char *const names[] = {"smollm",     "starcoder", "refact",    "command-r", "gpt-2",        "phi-2",
+                                        "olmo",       "mpt",       "llama3",    "llama-v3",  "llama-bpe",    "falcon3",
+                                        "lfm2",       "dbrx",      "smaug-bpe", "glm4",      "qwen2",        "deepseek-r1-qwen",
+                                        "qwen35",     "gpt-4o",    "llama4",    "tekken",    "deepseek-llm", "deepseek-coder",
                                         "deepseek-v3"};
     pv_allocator allocator = pv_allocator_default();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -349,14 +363,17 @@ static void names_in_gguf_files_have_patterns(void **state)
         pv_error error = {0};
         pv_pretokenizer_init(&pretokenizer, &allocator);
         for (size_t p = 0; pre->patterns[p]; p++)
-            if (pv_pretokenizer_regex(&pretokenizer, pre->patterns[p], strlen(pre->patterns[p]), PV_ISOLATED, false, &error) != PV_OK)
+            if (pv_pretokenizer_regex(&pretokenizer, pre->patterns[p], strlen(pre->patterns[p]), PV_ISOLATED, false, &error) !=
+                PV_OK)
                 fail_msg("%s: %s", names[i], error.message);
         bool threes = pre->patterns[0][0] != '[' && strstr(pre->patterns[0], "{1,3}");
         bool three_words = strncmp(names[i], "gpt-2", 5) == 0 || strncmp(names[i], "phi-2", 5) == 0 ||
                            strcmp(names[i], "olmo") == 0 || strcmp(names[i], "mpt") == 0;
         threes = threes || strcmp(names[i], "gpt-4o") == 0 || strcmp(names[i], "llama4") == 0;
         assert_words(&pretokenizer, "ab cd1234!",
-                     three_words ? "ab| cd|1234|!" : threes ? "ab| cd|123|4|!" : "ab| cd|1|2|3|4|!");
+                     three_words ? "ab| cd|1234|!"
+                     : threes    ? "ab| cd|123|4|!"
+                                 : "ab| cd|1|2|3|4|!");
         pv_pretokenizer_free(&pretokenizer);
     }
     assert_null(pv_gguf_pre_find("default", 7));

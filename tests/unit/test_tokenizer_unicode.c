@@ -21,15 +21,58 @@ static void classes_of_characters(void **state)
         uint32_t code_point;
         uint8_t class;
     } wanted[] = {
-        {0, 0},          {'\t', PV_SPACE},     {'\n', PV_SPACE | PV_NEWLINE}, {'\v', PV_SPACE},  {'\f', PV_SPACE},
-        {'\r', PV_SPACE | PV_NEWLINE},         {0x1c, 0},           {0x1f, 0},           {' ', PV_SPACE},   {'!', PV_SIGN},
-        {'$', PV_SIGN},  {'0', PV_NUMBER},     {'9', PV_NUMBER},    {'A', PV_UPPER},     {'Z', PV_UPPER},   {'_', PV_SIGN},
-        {'a', PV_LOWER}, {'z', PV_LOWER},      {'~', PV_SIGN},      {0x7f, 0},           {0x80, 0},         {0x85, PV_SPACE},
-        {0xa0, PV_SPACE},{0xaa, PV_CASELESS},  {0xad, 0},           {0xb2, PV_NUMBER},   {0xbd, PV_NUMBER}, {0xdf, PV_LOWER},
-        {0xd7, PV_SIGN}, {0x1c5, PV_UPPER},    {0x2b0, PV_CASELESS},{0x301, PV_MARK},    {0x488, PV_MARK},  {0x661, PV_NUMBER},
-        {0x903, PV_MARK},{0x1680, PV_SPACE},   {0x180e, 0},         {0x2003, PV_SPACE},  {0x200b, 0},       {0x2028, PV_SPACE},
-        {0x2029, PV_SPACE}, {0x202f, PV_SPACE},{0x2163, PV_NUMBER}, {0x3000, PV_SPACE},  {0x4e2d, PV_CASELESS}, {0xac00, PV_CASELESS},
-        {0xe000, 0},     {0xfeff, 0},          {0xfffd, PV_SIGN},   {0x1d400, PV_UPPER}, {0x1f600, PV_SIGN},{0x10ffff, 0},
+        {0, 0},
+        {'\t', PV_SPACE},
+        {'\n', PV_SPACE | PV_NEWLINE},
+        {'\v', PV_SPACE},
+        {'\f', PV_SPACE},
+        {'\r', PV_SPACE | PV_NEWLINE},
+        {0x1c, 0},
+        {0x1f, 0},
+        {' ', PV_SPACE},
+        {'!', PV_SIGN},
+        {'$', PV_SIGN},
+        {'0', PV_NUMBER},
+        {'9', PV_NUMBER},
+        {'A', PV_UPPER},
+        {'Z', PV_UPPER},
+        {'_', PV_SIGN},
+        {'a', PV_LOWER},
+        {'z', PV_LOWER},
+        {'~', PV_SIGN},
+        {0x7f, 0},
+        {0x80, 0},
+        {0x85, PV_SPACE},
+        {0xa0, PV_SPACE},
+        {0xaa, PV_CASELESS},
+        {0xad, 0},
+        {0xb2, PV_NUMBER},
+        {0xbd, PV_NUMBER},
+        {0xdf, PV_LOWER},
+        {0xd7, PV_SIGN},
+        {0x1c5, PV_UPPER},
+        {0x2b0, PV_CASELESS},
+        {0x301, PV_MARK},
+        {0x488, PV_MARK},
+        {0x661, PV_NUMBER},
+        {0x903, PV_MARK},
+        {0x1680, PV_SPACE},
+        {0x180e, 0},
+        {0x2003, PV_SPACE},
+        {0x200b, 0},
+        {0x2028, PV_SPACE},
+        {0x2029, PV_SPACE},
+        {0x202f, PV_SPACE},
+        {0x2163, PV_NUMBER},
+        {0x3000, PV_SPACE},
+        {0x4e2d, PV_CASELESS},
+        {0xac00, PV_CASELESS},
+        {0xe000, 0},
+        {0xfeff, 0},
+        {0xfffd, PV_SIGN},
+        {0x1d400, PV_UPPER},
+        {0x1f600, PV_SIGN},
+        {0x10ffff, 0},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         assert_int_equal(pv_unicode_class(wanted[i].code_point), wanted[i].class);
@@ -52,7 +95,8 @@ static void ascii_classes_are_those_of_the_categories(void **state)
 static void word_characters(void **state)
 {
     (void)state;
-    static const uint32_t words[] = {'a', 'Z', '0', '_', 0xaa, 0xe9, 0x301, 0x661, 0x200c, 0x200d, 0x203f, 0x2163, 0x24b6, 0x4e2d, 0x1f130};
+    static const uint32_t words[] = {'a',    'Z',    '0',    '_',    0xaa,   0xe9,   0x301,  0x661,
+                                     0x200c, 0x200d, 0x203f, 0x2163, 0x24b6, 0x4e2d, 0x1f130};
     static const uint32_t others[] = {0, ' ', '-', '!', 0xb2, 0xbd, 0x2014, 0x200b, 0x24b5, 0x1f600};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) assert_true(pv_unicode_word(words[i]));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_false(pv_unicode_word(others[i]));
@@ -75,14 +119,16 @@ static void valid_bytes_are_counted(void **state)
         {"a\xc0\x80", 3, 1},     /* too long a form */
         {"a\0b", 3, 3},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_int_equal(pv_utf8_valid(cases[i].text, cases[i].length), cases[i].valid);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(pv_utf8_valid(cases[i].text, cases[i].length), cases[i].valid);
 }
 
 static void assert_normal(const char *text, size_t length)
 {
     pv_allocator allocator = pv_allocator_default();
     utf8proc_uint8_t *wanted = NULL;
-    utf8proc_ssize_t count = utf8proc_map((const uint8_t *)text, (utf8proc_ssize_t)length, &wanted, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t count =
+        utf8proc_map((const uint8_t *)text, (utf8proc_ssize_t)length, &wanted, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     pv_bytes out;
     pv_bytes_init(&out, &allocator);
     pv_unicode_nfc(text, length, &out);
@@ -116,9 +162,10 @@ static void every_character_is_normalized(void **state)
 static void mixtures_are_normalized(void **state)
 {
     (void)state;
-    static const uint32_t alphabet[] = {'a', 'e', 'o', ' ', 0xe9, 0x1e63, 0x300, 0x301, 0x307, 0x316, 0x323, 0x345, 0x5b0, 0x5b1, 0x3b1, 0x1f00, 0x304b,
-                                        0x3099, 0x4e2d, 0x1100, 0x1161, 0x11a8, 0xac00, 0xac01, 0x958, 0x9c7, 0x9be, 0xb47, 0xb3e, 0x212b, 0xfb01,
-                                        0xf900, 0x1d15e, 0x1d165, 0x1d16d, 0x1f600, 0x0d46, 0x0d3e, 0x0d4a, 0x410, 0x438, 0x306, 0x30ab};
+    static const uint32_t alphabet[] = {
+        'a',    'e',    'o',     ' ',     0xe9,    0x1e63,  0x300,  0x301,  0x307,  0x316, 0x323, 0x345, 0x5b0, 0x5b1, 0x3b1,
+        0x1f00, 0x304b, 0x3099,  0x4e2d,  0x1100,  0x1161,  0x11a8, 0xac00, 0xac01, 0x958, 0x9c7, 0x9be, 0xb47, 0xb3e, 0x212b,
+        0xfb01, 0xf900, 0x1d15e, 0x1d165, 0x1d16d, 0x1f600, 0x0d46, 0x0d3e, 0x0d4a, 0x410, 0x438, 0x306, 0x30ab};
     uint64_t seed = 5;
     for (int i = 0; i < 40000; i++) {
         char text[4 * 30];
@@ -130,7 +177,8 @@ static void mixtures_are_normalized(void **state)
     }
 }
 
-/* Two hundred thousand marks of two classes in turn: those of the lower class come first, and the first acute joins the letter. */
+/* Two hundred thousand marks of two classes in turn: those of the lower class come first, and the first acute joins the letter.
+ */
 static void a_long_run_of_marks(void **state)
 {
     (void)state;
@@ -175,10 +223,14 @@ static void normalizing_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(classes_of_characters),         cmocka_unit_test(ascii_classes_are_those_of_the_categories),
-        cmocka_unit_test(word_characters),               cmocka_unit_test(valid_bytes_are_counted),
-        cmocka_unit_test(every_character_is_normalized), cmocka_unit_test(mixtures_are_normalized),
-        cmocka_unit_test(a_long_run_of_marks),           cmocka_unit_test(normalizing_without_memory),
+        cmocka_unit_test(classes_of_characters),
+        cmocka_unit_test(ascii_classes_are_those_of_the_categories),
+        cmocka_unit_test(word_characters),
+        cmocka_unit_test(valid_bytes_are_counted),
+        cmocka_unit_test(every_character_is_normalized),
+        cmocka_unit_test(mixtures_are_normalized),
+        cmocka_unit_test(a_long_run_of_marks),
+        cmocka_unit_test(normalizing_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
