@@ -101,13 +101,13 @@ static void run_cases(rig *r, void (*cases)(rig *r))
     if (!first_threads) assert_int_equal(seen_at, seen_count);
 }
 
-static void run_thread_counts(const char *kernels, bool plain, void (*cases)(rig *r))
+static void run_thread_counts(const char *kernels, bool plain, uint32_t first, uint32_t last, void (*cases)(rig *r))
 {
     static rig r;
     double worst = 0;
     seen_count = 0;
-    for (uint32_t threads = 1; threads <= 3; threads++) {
-        first_threads = threads == 1;
+    for (uint32_t threads = first; threads <= last; threads++) {
+        first_threads = threads == first;
         assert_true(rig_open(&r, &pv_cpu_backend, kernels, threads, plain));
         run_cases(&r, cases);
         worst = fmax(worst, r.worst);
@@ -117,7 +117,7 @@ static void run_thread_counts(const char *kernels, bool plain, void (*cases)(rig
                   worst);
 }
 
-void rig_for_all(void (*cases)(rig *r))
+static void run_kernel_sets(uint32_t first, uint32_t last, void (*cases)(rig *r))
 {
     static rig r;
     size_t sets = 0;
@@ -130,7 +130,7 @@ void rig_for_all(void (*cases)(rig *r))
         if (!rig_open(&r, &pv_cpu_backend, kernel_sets[i], 1, false)) continue;
         assert_string_equal(r.backend->describe(r.device)->kernels, kernel_sets[i]);
         rig_close(&r);
-        for (int plain = 0; plain < 2; plain++) run_thread_counts(kernel_sets[i], plain, cases);
+        for (int plain = 0; plain < 2; plain++) run_thread_counts(kernel_sets[i], plain, first, last, cases);
         fastest_was_run |= strcmp(fastest, kernel_sets[i]) == 0;
         sets++;
     }
@@ -139,6 +139,16 @@ void rig_for_all(void (*cases)(rig *r))
     free(seen_bits);
     seen_bits = NULL;
     seen_capacity = seen_count = 0;
+}
+
+void rig_for_all(void (*cases)(rig *r))
+{
+    run_kernel_sets(1, 3, cases);
+}
+
+void rig_for_threads(uint32_t threads, void (*cases)(rig *r))
+{
+    run_kernel_sets(threads, threads, cases);
 }
 
 void rig_expect_noticed(void (*cases)(rig *r))

@@ -49,6 +49,8 @@ typedef struct rig {
 /* Runs `cases` on every kernel set that this machine has, fused and plain, with 1, 2 and 3 threads. What a case gives to rig_same_bits
  * must be the same for all thread counts. Asserts that nothing failed and that something was compared. */
 void rig_for_all(void (*cases)(rig *r));
+/* The same with one thread count. */
+void rig_for_threads(uint32_t threads, void (*cases)(rig *r));
 /* Runs `cases` on one device whose reads of results are tampered with in one word each; asserts that this is noticed every time:
  * as many failed comparisons as there were reads. */
 void rig_expect_noticed(void (*cases)(rig *r));
