@@ -31,6 +31,7 @@ typedef struct rig {
     uint32_t threads;
     bool plain;
     bool tampering;      /* reads of results are tampered with */
+    bool quiet;          /* failures are counted and not printed */
     rig_arena arena[RIG_ARENAS];
     pv_step_limits limits;
     pv_step_layout layout;
@@ -40,6 +41,9 @@ typedef struct rig {
     rig_range written[RIG_MAX_RANGES]; /* where an op may write */
     size_t written_count;
     size_t pieces;         /* ops of the plan that was run last */
+    pv_tensor scratch;     /* its scratch */
+    bool resubmit;         /* transient failures are answered by another submission */
+    uint64_t resubmitted;
     uint64_t failures;     /* comparisons that failed */
     uint64_t compared;     /* values */
     uint64_t reads;        /* of results */
@@ -54,6 +58,10 @@ void rig_for_threads(uint32_t threads, void (*cases)(rig *r));
 /* Runs `cases` on one device whose reads of results are tampered with in one word each; asserts that this is noticed every time:
  * as many failed comparisons as there were reads. */
 void rig_expect_noticed(void (*cases)(rig *r));
+
+/* One device by itself, for what the functions above do not do. False if there are no such kernels; NULL: the fastest. */
+bool rig_open(rig *r, const pv_backend *backend, const char *kernels, uint32_t threads, bool plain);
+void rig_close(rig *r);
 
 /* Forgets all tensors and poisons their memory. */
 void rig_reset(rig *r);
@@ -91,8 +99,10 @@ pv_step_view rig_step(rig *r, const rig_sequence *sequences, uint32_t count);
 void rig_may_write(rig *r, const pv_tensor *tensor, uint64_t offset, uint64_t length);
 /* The real rows of an activation. */
 void rig_may_write_rows(rig *r, const pv_tensor *tensor);
+/* Whatever the op says it writes, whole tensors of lasting state included. */
+void rig_may_write_op(rig *r, const pv_op *op);
 
-/* Builds, prepares, submits and waits; then checks that nothing else was written. */
+/* Builds, prepares, submits and waits; anything else that was written counts as a failure. */
 void rig_run(rig *r, const pv_op *ops, size_t count);
 /* The same for ops with builder scratch: `build` adds them. */
 void rig_run_built(rig *r, void (*build)(pv_builder *builder, void *user), void *user);

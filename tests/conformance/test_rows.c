@@ -244,17 +244,10 @@ static void glu_case(rig *r, uint32_t rows, uint32_t cols, bool in_place)
     op.glu.out = in_place ? op.glu.gate : rig_activation(r, PV_EXTENT_ROWS, cols);
     op.glu.activation = PV_ACTIVATION_SILU;
     ref_value *wanted = malloc(count * sizeof *wanted);
-    float *found;
     for (size_t i = 0; i < count; i++) wanted[i] = ref_glu((ref_value){gate[i], 0}, (ref_value){up[i], 0});
     rig_may_write_rows(r, &op.glu.out);
     rig_run(r, &op, 1);
-    found = rig_rows(r, &op.glu.out, rows);
-    for (size_t i = 0; i < count; i++) {
-        if (!isinf(wanted[i].value)) continue; /* infinity has no bound */
-        rig_expect(r, "glu: infinity", found[i] == wanted[i].value);
-        wanted[i] = (ref_value){0, 0};
-        found[i] = 0;
-    }
+    float *found = rig_rows(r, &op.glu.out, rows);
     rig_expect_values(r, "glu", found, wanted, count);
     rig_same_bits(r, found, count * sizeof *found);
     free(gate);
