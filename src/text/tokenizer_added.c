@@ -187,26 +187,48 @@ static size_t lower_bound(const pv_added *added, const pv_added_matcher *matcher
     return low;
 }
 
-/* The longest pattern that text[0..length) begins with, as an index into order; false if there is none. */
-static bool longest_at(const pv_added *added, const pv_added_matcher *matcher, const char *text, size_t length, size_t *found)
+bool pv_spans_overlap(const pv_span *spans, size_t count, size_t start, size_t end)
 {
-    bool any = false;
+    size_t low = 0, high = count;
+    while (low < high) { /* the first span that ends behind start */
+        size_t middle = low + (high - low) / 2;
+        if (spans[middle].end <= start)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && spans[low].start < end && start < end;
+}
+
+/* A control token spelled, if only in part, where text is to stay text. */
+static bool is_barred(const pv_added_search *search, const pv_added_token *token, size_t from)
+{
+    if (search->plain_count == 0 || !(token->flags & PV_ADDED_CONTROL)) return false;
+    size_t start = search->offset + from;
+    return pv_spans_overlap(search->plain, search->plain_count, start, start + token->pattern_length);
+}
+
+/* The longest token that may stand at text[from], NULL if there is none. */
+static const pv_added_token *longest_at(const pv_added_search *search, size_t from)
+{
+    const pv_added *added = search->added;
+    const pv_added_matcher *matcher = search->matcher;
+    const char *text = search->text + from;
+    const pv_added_token *found = NULL;
     size_t low = matcher->first[(uint8_t)text[0]], high = matcher->first[(uint8_t)text[0] + 1];
     for (size_t depth = 1; low < high; depth++) {
-        size_t first_length;
-        pattern_at(added, matcher, low, &first_length);
-        if (first_length == depth) { /* the shortest of the range stands first, twice if two normalize alike */
-            any = true;
-            *found = low;
+        const pv_added_token *shortest = &added->tokens[matcher->order[low]];
+        if (shortest->pattern_length == depth) { /* stands first in the range, twice if two normalize alike */
+            if (!is_barred(search, shortest, from)) found = shortest;
             do low++;
-            while (low < high && (pattern_at(added, matcher, low, &first_length), first_length == depth));
+            while (low < high && added->tokens[matcher->order[low]].pattern_length == depth);
         }
-        if (depth == length) break;
+        if (depth == search->length - from) break;
         uint8_t byte = (uint8_t)text[depth];
         low = lower_bound(added, matcher, low, high, depth, byte);
         high = lower_bound(added, matcher, low, high, depth, byte + 1u);
     }
-    return any;
+    return found;
 }
 
 static bool word_before(const char *text, size_t at)
@@ -246,27 +268,28 @@ static size_t spaces_after(const char *text, size_t length, size_t at)
     }
 }
 
-const pv_added_token *pv_added_next(const pv_added *added, const pv_added_matcher *matcher, bool control, const char *text,
-                                    size_t length, size_t *at, size_t free_from, size_t *start, size_t *end)
+const pv_added_token *pv_added_next(pv_added_search *search)
 {
-    while (*at < length) {
-        size_t found, from = *at;
-        uint8_t byte = (uint8_t)text[from];
-        if (matcher->first[byte] == matcher->first[byte + 1] ||
-            !longest_at(added, matcher, text + from, length - from, &found)) {
-            ++*at;
+    const char *text = search->text;
+    size_t length = search->length, taken = search->end;
+    while (search->at < length) {
+        size_t start = search->at;
+        uint8_t byte = (uint8_t)text[start];
+        const pv_added_token *token = NULL;
+        if (search->matcher->first[byte] != search->matcher->first[byte + 1]) token = longest_at(search, start);
+        if (!token) {
+            search->at++;
             continue;
         }
-        const pv_added_token *token = &added->tokens[matcher->order[found]];
-        size_t stop = from + token->pattern_length;
-        *at = stop; /* a token that is passed over hides what it covers */
-        if ((token->flags & PV_ADDED_CONTROL) && !control) continue;
-        if ((token->flags & PV_ADDED_WORD) && (word_before(text, from) || word_after(text, length, stop))) continue;
+        size_t end = start + token->pattern_length;
+        search->at = end; /* a token that is passed over hides what it covers */
+        if ((token->flags & PV_ADDED_CONTROL) && !search->control) continue;
+        if ((token->flags & PV_ADDED_WORD) && (word_before(text, start) || word_after(text, length, end))) continue;
         /* The spaces taken by the token before may reach into this one's place; it stands nevertheless. */
-        if ((token->flags & PV_ADDED_LSTRIP) && from > free_from) from = spaces_before(text, from, free_from);
-        if (token->flags & PV_ADDED_RSTRIP) stop = spaces_after(text, length, stop);
-        *start = from;
-        *end = stop;
+        if ((token->flags & PV_ADDED_LSTRIP) && start > taken) start = spaces_before(text, start, taken);
+        if (token->flags & PV_ADDED_RSTRIP) end = spaces_after(text, length, end);
+        search->start = start;
+        search->end = end;
         return token;
     }
     return NULL;

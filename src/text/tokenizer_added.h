@@ -49,10 +49,23 @@ const pv_added_token *pv_added_get(const pv_added *added, uint32_t id);
 /* By content; NULL if there is none. */
 const pv_added_token *pv_added_find(const pv_added *added, const char *content, size_t length);
 
-/* One step of the search in text[0..length) from *at: where the next token stands, leftmost, then longest.
- * `free_from` is the end of the token before. A match moves *at behind its spelling; [*start, *end) takes in the spaces that
- * the token strips. NULL if there is no more. */
-const pv_added_token *pv_added_next(const pv_added *added, const pv_added_matcher *matcher, bool control, const char *text,
-                                    size_t length, size_t *at, size_t free_from, size_t *start, size_t *end);
+/* A search for added tokens in a text: where each stands, leftmost, then longest. */
+typedef struct pv_added_search {
+    const pv_added *added;
+    const pv_added_matcher *matcher;
+    bool control; /* control tokens are found */
+    const char *text;
+    size_t length;
+    const pv_span *plain; /* control tokens that overlap one of these are not found */
+    size_t plain_count;
+    size_t offset;     /* of the text in what the spans refer to */
+    size_t at;         /* how far the text was searched */
+    size_t start, end; /* of the token found last, with the spaces that it strips */
+} pv_added_search;
+
+/* The next token; NULL if there is no more. */
+const pv_added_token *pv_added_next(pv_added_search *search);
+/* True if [start, end) and one of the spans, in order, have a byte in common. */
+bool pv_spans_overlap(const pv_span *spans, size_t count, size_t start, size_t end);
 
 #endif

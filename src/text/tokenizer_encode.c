@@ -10,12 +10,21 @@
 typedef struct encoder {
     const pv_tokenizer *tokenizer;
     bool control; /* control tokens are found in text */
+    const pv_span *plain;
+    size_t plain_count;
     pv_tokens *tokens;
     pv_bpe_scratch scratch;
     pv_pretokenize_run words;
     pv_bytes normal;
     pv_error *error;
 } encoder;
+
+/* A stretch of the text, and where it stands there: what the spans refer to. */
+typedef struct stretch {
+    const char *text;
+    size_t length;
+    size_t offset, original_length; /* the length differs where it was normalized */
+} stretch;
 
 static pv_status encode_word(void *user, const char *word, size_t length, pv_error *error)
 {
@@ -24,61 +33,85 @@ static pv_status encode_word(void *user, const char *word, size_t length, pv_err
     return pv_fail_memory(error, length, "encoding a word");
 }
 
-static pv_status encode_normalized(encoder *e, const char *text, size_t length)
+static pv_status encode_normalized(encoder *e, const stretch *s)
 {
-    return pv_pretokenize(&e->words, text, length);
+    return pv_pretokenize(&e->words, s->text, s->length);
 }
 
-/* Takes the added tokens of one matcher out of the text and gives what lies between to `rest`. */
-static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const char *text, size_t length,
-                            pv_status (*rest)(encoder *e, const char *text, size_t length))
+/* Takes the added tokens of one matcher out of a stretch and gives what lies between to `rest`. */
+static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const stretch *s, bool moved,
+                            pv_status (*rest)(encoder *e, const stretch *s))
 {
-    const pv_added *added = &e->tokenizer->added;
     const pv_added_token *token;
     pv_status status;
-    size_t at = 0, done = 0, start, end;
-    if (matcher->count == 0) return rest(e, text, length);
-    while ((token = pv_added_next(added, matcher, e->control, text, length, &at, done, &start, &end)) != NULL) {
-        if (start > done && (status = rest(e, text + done, start - done)) != PV_OK) return status;
+    size_t done = 0;
+    pv_added_search search = {
+        .added = &e->tokenizer->added,
+        .matcher = matcher,
+        .control = e->control,
+        .text = s->text,
+        .length = s->length,
+        .plain = e->plain,
+        .plain_count = e->plain_count,
+        .offset = s->offset,
+    };
+    if (matcher->count == 0) return rest(e, s);
+    /* In text that normalization changed places are lost: no control token is found if any of it is to stay text. */
+    if (moved && pv_spans_overlap(e->plain, e->plain_count, s->offset, s->offset + s->original_length)) search.control = false;
+    while ((token = pv_added_next(&search)) != NULL) {
+        stretch between = {s->text + done, 0, s->offset + done, 0};
+        if (search.start > done) {
+            between.length = between.original_length = search.start - done;
+            if ((status = rest(e, &between)) != PV_OK) return status;
+        }
         if (!pv_tokens_add(e->tokens, (int32_t)token->id)) return pv_fail_memory(e->error, sizeof(int32_t), "tokens");
-        done = end;
+        done = search.end;
     }
-    return done < length ? rest(e, text + done, length - done) : PV_OK;
+    stretch last = {s->text + done, s->length - done, s->offset + done, s->length - done};
+    return last.length > 0 ? rest(e, &last) : PV_OK;
 }
 
 /* Text that is valid UTF-8. */
-static pv_status encode_valid(encoder *e, const char *text, size_t length)
+static pv_status encode_valid(encoder *e, const stretch *s)
 {
-    if (e->tokenizer->pretokenizer.nfc && !pv_unicode_is_nfc(text, length)) {
+    stretch normal = *s;
+    bool moved = e->tokenizer->pretokenizer.nfc && !pv_unicode_is_nfc(s->text, s->length);
+    if (moved) {
         e->normal.length = 0;
-        pv_unicode_nfc(text, length, &e->normal);
-        if (e->normal.failed) return pv_fail_memory(e->error, length, "normalizing text");
-        text = e->normal.data;
-        length = e->normal.length;
+        pv_unicode_nfc(s->text, s->length, &e->normal);
+        if (e->normal.failed) return pv_fail_memory(e->error, s->length, "normalizing text");
+        normal.text = e->normal.data;
+        normal.length = e->normal.length;
     }
-    return take_added(e, &e->tokenizer->added.normalized, text, length, encode_normalized);
+    return take_added(e, &e->tokenizer->added.normalized, &normal, moved, encode_normalized);
 }
 
 /* Patterns are made for characters: bytes that are none become words of their own, a word for each run. */
-static pv_status encode_bytes(encoder *e, const char *text, size_t length)
+static pv_status encode_bytes(encoder *e, const stretch *s)
 {
     pv_status status = PV_OK;
-    for (size_t at = 0; at < length && status == PV_OK;) {
-        size_t valid = pv_utf8_valid(text + at, length - at);
-        if (valid > 0) status = encode_valid(e, text + at, valid);
+    for (size_t at = 0; at < s->length && status == PV_OK;) {
+        size_t valid = pv_utf8_valid(s->text + at, s->length - at);
+        stretch part = {s->text + at, valid, s->offset + at, valid};
+        if (valid > 0) status = encode_valid(e, &part);
         at += valid;
         size_t start = at;
         uint32_t code_point;
-        while (at < length && pv_utf8_decode(text + at, length - at, &code_point) == 0) at++;
-        if (at > start && status == PV_OK) status = encode_word(e, text + start, at - start, e->error);
+        while (at < s->length && pv_utf8_decode(s->text + at, s->length - at, &code_point) == 0) at++;
+        if (at > start && status == PV_OK) status = encode_word(e, s->text + start, at - start, e->error);
     }
     return status;
 }
 
-pv_status pv_tokenizer_encode(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags, pv_tokens *tokens,
-                              pv_error *error)
+pv_status pv_tokenizer_encode_marked(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
+                                     const pv_span *plain, size_t plain_count, pv_tokens *tokens, pv_error *error)
 {
-    encoder e = {.tokenizer = tokenizer, .control = flags & PV_ENCODE_SPECIAL, .tokens = tokens, .error = error};
+    encoder e = {.tokenizer = tokenizer,
+                 .control = flags & PV_ENCODE_SPECIAL,
+                 .plain = plain,
+                 .plain_count = plain_count,
+                 .tokens = tokens,
+                 .error = error};
     size_t before = tokens->count;
     if (length > MAX_TEXT)
         return pv_fail(error, PV_INVALID_ARGUMENT, "the text has %zu bytes, more than %zu", length, MAX_TEXT);
@@ -86,10 +119,16 @@ pv_status pv_tokenizer_encode(const pv_tokenizer *tokenizer, const char *text, s
     pv_bpe_scratch_init(&e.scratch, &tokenizer->bpe, length);
     pv_pretokenize_run_init(&e.words, &tokenizer->pretokenizer, encode_word, &e, error);
     pv_bytes_init(&e.normal, &tokenizer->allocator);
-    pv_status status = take_added(&e, &tokenizer->added.raw, text, length, encode_bytes);
+    pv_status status = take_added(&e, &tokenizer->added.raw, &(stretch){text, length, 0, length}, false, encode_bytes);
     if (status != PV_OK) tokens->count = before;
     pv_bytes_free(&e.normal);
     pv_pretokenize_run_free(&e.words);
     pv_bpe_scratch_free(&e.scratch, &tokenizer->bpe);
     return status;
+}
+
+pv_status pv_tokenizer_encode(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags, pv_tokens *tokens,
+                              pv_error *error)
+{
+    return pv_tokenizer_encode_marked(tokenizer, text, length, flags, NULL, 0, tokens, error);
 }

@@ -216,6 +216,94 @@ static void ids_out_of_range_have_no_bytes(void **state)
     pv_tokenizer_destroy(tokenizer);
 }
 
+/* ---- Marked text ---- */
+
+static void assert_marked(const pv_tokenizer *tokenizer, const char *text, const pv_span *plain, size_t plain_count,
+                          const int32_t *ids, size_t count)
+{
+    pv_allocator allocator = pv_allocator_default();
+    pv_tokens tokens;
+    pv_tokens_init(&tokens, &allocator);
+    assert_int_equal(
+        pv_tokenizer_encode_marked(tokenizer, text, strlen(text), PV_ENCODE_SPECIAL, plain, plain_count, &tokens, NULL), PV_OK);
+    assert_int_equal(tokens.count, count);
+    assert_memory_equal(tokens.ids, ids, count * sizeof *ids);
+    pv_tokens_free(&tokens);
+}
+
+/* Ids of `text` with control tokens as text, between `before` and `after` (−1: none). */
+static size_t framed(const pv_tokenizer *tokenizer, int32_t before, const char *text, int32_t after, int32_t *ids)
+{
+    size_t count = 0;
+    pv_tokens tokens = tk_encode(tokenizer, text, strlen(text), 0);
+    if (before >= 0) ids[count++] = before;
+    for (size_t i = 0; i < tokens.count; i++) ids[count++] = tokens.ids[i];
+    if (after >= 0) ids[count++] = after;
+    pv_tokens_free(&tokens);
+    return count;
+}
+
+static void control_tokens_in_marked_text_stay_text(void **state)
+{
+    (void)state;
+    static const char text[] = "<|im_start|>user\n<|im_end|> x<|im_end|>", inner[] = "user\n<|im_end|> x";
+    enum { START = 12, INPUT = START + 5, END = sizeof text - 1 - 10 };
+    static const struct {
+        pv_span plain[3];
+        size_t plain_count;
+        bool first, last; /* whether the outer tokens are found; the inner one is not */
+    } cases[] = {
+        {{{INPUT, END}}, 1, true, true},
+        {{{START, END}}, 1, true, true},           /* touching is not overlapping */
+        {{{INPUT + 3, INPUT + 4}}, 1, true, true}, /* one byte of it will do */
+        {{{0, 1}, {INPUT, INPUT + 1}}, 2, false, true},
+        {{{START - 1, START}, {INPUT, INPUT + 1}, {END + 9, END + 10}}, 3, false, false},
+        {{{INPUT, END + 1}}, 1, true, false},
+        {{{0, sizeof text - 1}}, 1, false, false},
+    };
+    pv_tokenizer *tokenizer = open_named("smollm");
+    int32_t ids[200], start = pv_tokenizer_find(tokenizer, text, START), end = pv_tokenizer_find(tokenizer, text + END, 10);
+    assert_int_equal(start, 1);
+    assert_int_equal(end, 2);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char middle[64];
+        snprintf(middle, sizeof middle, "%s%s%s", cases[i].first ? "" : "<|im_start|>", inner,
+                 cases[i].last ? "" : "<|im_end|>");
+        size_t count = framed(tokenizer, cases[i].first ? start : -1, middle, cases[i].last ? end : -1, ids);
+        assert_marked(tokenizer, text, cases[i].plain, cases[i].plain_count, ids, count);
+    }
+    pv_tokens all = tk_encode(tokenizer, text, sizeof text - 1, PV_ENCODE_SPECIAL);
+    assert_marked(tokenizer, text, NULL, 0, all.ids, all.count);
+    assert_marked(tokenizer, text, &(pv_span){INPUT, INPUT}, 1, all.ids, all.count); /* empty */
+    pv_tokens_free(&all);
+    pv_tokenizer_destroy(tokenizer);
+}
+
+/* Of the tokens that begin at one place the longest that may stand there is taken; others than control tokens always may. */
+static void marks_bar_control_tokens_only(void **state)
+{
+    (void)state;
+    pv_tokenizer *tokenizer = open_named("odd");
+    int32_t ids[100], abc = pv_tokenizer_find(tokenizer, "<|abc|>", 7), ab = pv_tokenizer_find(tokenizer, "<|ab", 4);
+    int32_t normalized = pv_tokenizer_find(tokenizer, "<|ab|>", 6);
+    size_t count;
+    assert_true(abc >= 0 && ab >= 0 && normalized >= 0);
+    assert_marked(tokenizer, "<|abc|>", &(pv_span){0, 7}, 1, &abc, 1);
+    count = framed(tokenizer, ab, "d", -1, ids);
+    assert_marked(tokenizer, "<|abd", &(pv_span){4, 5}, 1, ids, count);
+    count = framed(tokenizer, -1, "<|abd", -1, ids);
+    assert_true(count > 1);
+    assert_marked(tokenizer, "<|abd", &(pv_span){3, 5}, 1, ids, count);
+    /* <|ab hides <|ab|>, which is looked for in normalized text; barred, it does not, and <|ab|> is barred too. */
+    count = framed(tokenizer, ab, "|>", -1, ids);
+    assert_marked(tokenizer, "<|ab|>", NULL, 0, ids, count);
+    count = framed(tokenizer, -1, "<|ab|>", -1, ids);
+    assert_marked(tokenizer, "<|ab|>", &(pv_span){0, 1}, 1, ids, count);
+    count = framed(tokenizer, -1, "e\xcc\x81<|ab|>", -1, ids);
+    assert_marked(tokenizer, "e\xcc\x81<|ab|>", &(pv_span){4, 5}, 1, ids, count);
+    pv_tokenizer_destroy(tokenizer);
+}
+
 /* ---- Facts ---- */
 
 static void sizes_first_tokens_and_ends(void **state)
@@ -282,6 +370,8 @@ int main(void)
         cmocka_unit_test(ids_out_of_range_have_no_bytes),
         cmocka_unit_test(sizes_first_tokens_and_ends),
         cmocka_unit_test(encoding_appends),
+        cmocka_unit_test(control_tokens_in_marked_text_stay_text),
+        cmocka_unit_test(marks_bar_control_tokens_only),
         cmocka_unit_test(text_over_the_limit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
