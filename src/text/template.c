@@ -85,13 +85,13 @@ static void hand_over(tmpl_builder *out, pv_rendered *rendered)
     if (out->data) out->data[out->length] = 0;
 }
 
-pv_status pv_template_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names,
-                             int64_t now, pv_rendered *rendered, pv_error *error)
+pv_status tmpl_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names, int64_t now,
+                      pv_rendered *rendered, uint64_t *steps, pv_error *error)
 {
     tmpl_run run = {.error = error, .now = now, .line = 1};
     tmpl_builder out;
     const pv_allocator *allocator = rendered->text.allocator;
-    tmpl_arena_init(&run.arena, allocator, PV_TEMPLATE_MAX_MEMORY);
+    tmpl_arena_init(&run.arena, allocator, PV_TEMPLATE_MAX_MEMORY - tmpl->arena.total);
     tmpl_builder_init(&out, &run);
     out.root = true;
     run.out = &out;
@@ -103,5 +103,13 @@ pv_status pv_template_render(const pv_template *tmpl, const char *variables, siz
         pv_free(allocator, out.spans);
     }
     tmpl_arena_free(&run.arena);
+    *steps = run.steps;
     return status;
+}
+
+pv_status pv_template_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names,
+                             int64_t now, pv_rendered *rendered, pv_error *error)
+{
+    uint64_t steps;
+    return tmpl_render(tmpl, variables, length, input_names, now, rendered, &steps, error);
 }

@@ -56,6 +56,10 @@ struct tmpl_builtin {
     int option;             /* tells builtins apart that share a function */
 };
 
+/* pv_template_render, telling how many steps it took. */
+pv_status tmpl_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names, int64_t now,
+                      pv_rendered *rendered, uint64_t *steps, pv_error *error);
+
 /* ---- Statements ---- */
 
 typedef enum tmpl_flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE } tmpl_flow;

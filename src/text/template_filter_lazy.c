@@ -204,21 +204,22 @@ static pv_status add_copies(tmpl_run *run, tmpl_list *list, tmpl_value value, in
 
 pv_status tmpl_filter_batch(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
-    tmpl_value all, batches, batch = {.type = TMPL_MISSING};
+    tmpl_value all, batches, batch;
     int64_t size;
     pv_status status = tmpl_want_integer(run, input->argument[0], 0, &size);
     if (status == PV_OK) status = tmpl_collect(run, input->self, &all);
     if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, 0, &batches);
+    if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, 0, &batch);
     for (size_t i = 0; status == PV_OK && i < all.list->count; i++) {
-        bool full = batch.type == TMPL_LIST && (int64_t)batch.list->count == size;
-        if (batch.type == TMPL_MISSING || full) {
-            if ((status = tmpl_new_list(run, TMPL_LIST, 0, &batch)) != PV_OK) break;
+        if ((int64_t)batch.list->count == size) {
             if ((status = tmpl_list_add(run, batches.list, batch)) != PV_OK) break;
+            if ((status = tmpl_new_list(run, TMPL_LIST, 0, &batch)) != PV_OK) break;
         }
         status = tmpl_list_add(run, batch.list, all.list->items[i]);
     }
-    if (status == PV_OK && batch.type == TMPL_LIST && tmpl_given(input->argument[1]))
+    if (status == PV_OK && batch.list->count && tmpl_given(input->argument[1]))
         status = add_copies(run, batch.list, input->argument[1], size);
+    if (status == PV_OK && batch.list->count) status = tmpl_list_add(run, batches.list, batch);
     return status == PV_OK ? iterate_once(run, batches, out) : status;
 }
 

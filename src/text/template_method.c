@@ -185,11 +185,7 @@ static pv_status split_words(tmpl_run *run, const tmpl_string *text, int64_t mos
     pv_status status = tmpl_charge_bytes(run, text->length);
     for (size_t at = skip_words(text, 0, true); at < text->length && status == PV_OK;) {
         size_t end = skip_words(text, at, false);
-        if (most-- == 0) {
-            tmpl_value rest;
-            status = tmpl_strip(run, text, NULL, false, true, &rest);
-            return status == PV_OK ? add_part(run, text, at, rest.string->length, out) : status;
-        }
+        if (most-- == 0) return add_part(run, text, at, text->length, out);
         status = add_part(run, text, at, end, out);
         at = skip_words(text, end, true);
     }

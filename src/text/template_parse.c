@@ -211,7 +211,7 @@ static tmpl_node *parse_if(tmpl_parser *parser, uint32_t line)
         }
         tmpl_branch *branch = &node->branch.branches[node->branch.count++];
         *branch = (tmpl_branch){0};
-        if (has_test && !(branch->test = tmpl_parse_tuple(parser, false, NULL))) return NULL;
+        if (has_test && !(branch->test = tmpl_parse_tuple(parser, false))) return NULL;
         if (!parse_block(parser, has_test ? ends : last, &branch->body)) return NULL;
         has_test = tmpl_at_name(parser, "elif");
         more = has_test || tmpl_at_name(parser, "else");
@@ -244,9 +244,9 @@ static tmpl_node *parse_for(tmpl_parser *parser, uint32_t line)
     if (!node || !loop) return NULL;
     node->loop = loop;
     uint8_t outer_uses = parser->uses;
-    if (!(loop->target = tmpl_parse_target(parser, false, "in"))) return NULL;
+    if (!(loop->target = tmpl_parse_target(parser, false))) return NULL;
     if (!tmpl_skip_name(parser, "in")) return tmpl_parse_error(parser, "'in'");
-    if (!(loop->iterable = tmpl_parse_tuple(parser, false, "recursive"))) return NULL;
+    if (!(loop->iterable = tmpl_parse_tuple(parser, false))) return NULL;
     if (tmpl_skip_name(parser, "if")) {
         if (!(loop->test = tmpl_parse_expression(parser, true))) return NULL;
         if (!(loop->test_target = copy_target(parser, loop->target))) return NULL;
@@ -271,11 +271,11 @@ static tmpl_node *parse_for(tmpl_parser *parser, uint32_t line)
 static tmpl_node *parse_set(tmpl_parser *parser, uint32_t line)
 {
     tmpl_node *node = tmpl_new_node(parser, NODE_SET, line), *captured;
-    tmpl_node *target = tmpl_parse_target(parser, true, NULL);
+    tmpl_node *target = tmpl_parse_target(parser, true);
     if (!node || !target) return NULL;
     node->set.target = target;
     if (tmpl_skip(parser, TOKEN_ASSIGN)) {
-        node->set.value = tmpl_parse_tuple(parser, true, NULL);
+        node->set.value = tmpl_parse_tuple(parser, true);
         return node->set.value ? node : NULL;
     }
     node->kind = NODE_SET_BLOCK;
@@ -301,7 +301,7 @@ static tmpl_node *parse_with(tmpl_parser *parser, uint32_t line)
     if (!node || !(node->with.scope = tmpl_parse_alloc(parser, sizeof(tmpl_scope)))) return NULL;
     while (parser->status == PV_OK && parser->token.type != TOKEN_BLOCK_END) {
         if (targets.nodes.count && !tmpl_expect(parser, TOKEN_COMMA, "','")) return NULL;
-        if (!tmpl_push(parser, &targets, tmpl_parse_target(parser, false, NULL))) return NULL;
+        if (!tmpl_push(parser, &targets, tmpl_parse_target(parser, false))) return NULL;
         if (!tmpl_expect(parser, TOKEN_ASSIGN, "'='")) return NULL;
         if (!tmpl_push(parser, &values, tmpl_parse_expression(parser, true))) return NULL;
     }
@@ -435,7 +435,7 @@ static tmpl_node *parse_output(tmpl_parser *parser)
 {
     tmpl_node *node = tmpl_new_node(parser, NODE_OUTPUT, parser->token.line);
     tmpl_advance(parser);
-    if (!node || !(node->operand = tmpl_parse_tuple(parser, true, NULL))) return NULL;
+    if (!node || !(node->operand = tmpl_parse_tuple(parser, true))) return NULL;
     return tmpl_expect(parser, TOKEN_VARIABLE_END, "'}}'") ? node : NULL;
 }
 

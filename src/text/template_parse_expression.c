@@ -260,7 +260,7 @@ static tmpl_node *parse_dict(tmpl_parser *parser, uint32_t line)
     return tmpl_expect(parser, TOKEN_RBRACE, "'}'") ? new_list(parser, NODE_DICT, line, &list) : NULL;
 }
 
-static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions, const char *end_name,
+static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions,
                               bool parentheses);
 
 static tmpl_node *parse_word(tmpl_parser *parser, bool members)
@@ -293,7 +293,7 @@ static tmpl_node *parse_bracketed(tmpl_parser *parser)
     uint32_t line = parser->token.line;
     if (!tmpl_enter(parser)) return NULL;
     if (tmpl_skip(parser, TOKEN_LPAREN)) {
-        node = parse_items(parser, false, false, true, NULL, true);
+        node = parse_items(parser, false, false, true, true);
         if (!tmpl_expect(parser, TOKEN_RPAREN, "')'")) node = NULL;
     } else if (tmpl_skip(parser, TOKEN_LBRACKET)) {
         node = parse_list(parser, line);
@@ -580,26 +580,20 @@ tmpl_node *tmpl_parse_expression(tmpl_parser *parser, bool conditions)
 
 /* ---- Tuples and targets ---- */
 
-static bool ends_tuple(const tmpl_parser *parser, const char *end_name)
+static bool ends_tuple(const tmpl_parser *parser)
 {
-    switch (parser->token.type) {
-    case TOKEN_VARIABLE_END:
-    case TOKEN_BLOCK_END:
-    case TOKEN_RPAREN:
-        return true;
-    default:
-        return end_name && tmpl_at_name(parser, end_name);
-    }
+    tmpl_token_type type = parser->token.type;
+    return type == TOKEN_VARIABLE_END || type == TOKEN_BLOCK_END || type == TOKEN_RPAREN;
 }
 
 /* One item alone is itself; with a comma, or as "()", a tuple. */
-static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions, const char *end_name,
+static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions,
                               bool parentheses)
 {
     tmpl_node_list list = {0};
     bool tuple = false;
     uint32_t line = parser->token.line;
-    while (parser->status == PV_OK && !ends_tuple(parser, end_name)) {
+    while (parser->status == PV_OK && !ends_tuple(parser)) {
         tmpl_node *item = targets ? parse_primary(parser, members) : tmpl_parse_expression(parser, conditions);
         if (!tmpl_push(parser, &list, item)) return NULL;
         if (!tmpl_skip(parser, TOKEN_COMMA)) break;
@@ -611,9 +605,9 @@ static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, b
     return new_list(parser, NODE_TUPLE, line, &list);
 }
 
-tmpl_node *tmpl_parse_tuple(tmpl_parser *parser, bool conditions, const char *end_name)
+tmpl_node *tmpl_parse_tuple(tmpl_parser *parser, bool conditions)
 {
-    return parse_items(parser, false, false, conditions, end_name, false);
+    return parse_items(parser, false, false, conditions, false);
 }
 
 static bool can_assign(const tmpl_node *node, int depth)
@@ -626,11 +620,11 @@ static bool can_assign(const tmpl_node *node, int depth)
     return true;
 }
 
-tmpl_node *tmpl_parse_target(tmpl_parser *parser, bool members, const char *end_name)
+tmpl_node *tmpl_parse_target(tmpl_parser *parser, bool members)
 {
     uint8_t uses = parser->uses;
     uint32_t line = parser->token.line;
-    tmpl_node *node = parse_items(parser, true, members, false, end_name, false);
+    tmpl_node *node = parse_items(parser, true, members, false, false);
     parser->uses = uses; /* written, not read */
     if (node && !can_assign(node, PV_TEMPLATE_MAX_PARSE_DEPTH)) {
         parser->status = tmpl_fail_line(parser->error, line, "something that cannot be assigned to");

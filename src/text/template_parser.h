@@ -42,10 +42,10 @@ tmpl_node *tmpl_parse_name(tmpl_parser *parser);
 tmpl_string *tmpl_parse_text(tmpl_parser *parser, const char *text, size_t length);
 
 tmpl_node *tmpl_parse_expression(tmpl_parser *parser, bool conditions);
-/* An expression, or a tuple without parentheses; `end_name` is a name that ends it, or NULL. */
-tmpl_node *tmpl_parse_tuple(tmpl_parser *parser, bool conditions, const char *end_name);
+/* An expression, or a tuple without parentheses. */
+tmpl_node *tmpl_parse_tuple(tmpl_parser *parser, bool conditions);
 /* A name, ns.name if `members`, or a tuple of targets. */
-tmpl_node *tmpl_parse_target(tmpl_parser *parser, bool members, const char *end_name);
+tmpl_node *tmpl_parse_target(tmpl_parser *parser, bool members);
 /* "| filter | filter" around `operand`; `first` if the first comes without its "|". */
 tmpl_node *tmpl_parse_filters(tmpl_parser *parser, tmpl_node *operand, bool first);
 

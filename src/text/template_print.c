@@ -18,7 +18,8 @@ void tmpl_format_float(double value, char *text)
         strcpy(text, isnan(value) ? "nan" : value < 0 ? "-inf" : "inf");
         return;
     }
-    for (int precision = 14; precision <= 16; precision++) {
+    /* 15 digits tell doubles apart that hold that many; below, a shorter spelling may do. */
+    for (int precision = fabs(value) < 2.3e-308 ? 0 : 14; precision <= 16; precision++) {
         snprintf(scientific, sizeof scientific, "%.*e", precision, value);
         if (strtod(scientific, NULL) == value) break;
     }

@@ -477,7 +477,7 @@ pv_status tmpl_resolve(pv_template *tmpl, pv_error *error)
 {
     resolver r = {.tmpl = tmpl, .error = error};
     scope_state scope;
-    tmpl_arena_init(&r.scratch, &tmpl->allocator, PV_TEMPLATE_MAX_MEMORY);
+    tmpl_arena_init(&r.scratch, &tmpl->allocator, PV_TEMPLATE_MAX_MEMORY - tmpl->arena.total);
     size_t bytes = (tmpl->name_count + (size_t)1) * sizeof *r.current;
     r.current = tmpl_arena_alloc(&r.scratch, bytes);
     if (r.current) {
