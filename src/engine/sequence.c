@@ -37,9 +37,6 @@ static pv_status check_request(const pv_engine *engine, const pv_request *r, pv_
 {
     uint32_t vocabulary = engine->model->decoder.vocabulary;
     if (r->prompt == NULL || r->prompt_length == 0) return pv_fail(error, PV_INVALID_ARGUMENT, "the prompt is empty");
-    for (size_t i = 0; i < r->prompt_length; i++)
-        if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= vocabulary)
-            return pv_fail(error, PV_INVALID_ARGUMENT, "token %zu of the prompt is %d, an id below %u is wanted", i, r->prompt[i], vocabulary);
     if (r->stop_count > PV_MAX_STOPS || (r->stop_count > 0 && r->stop == NULL))
         return pv_fail(error, PV_INVALID_ARGUMENT, "%zu stop strings are given, at most %d are wanted", r->stop_count, PV_MAX_STOPS);
     if (r->top_logprobs > PV_MAX_TOP_LOGPROBS)
@@ -49,6 +46,9 @@ static pv_status check_request(const pv_engine *engine, const pv_request *r, pv_
         return pv_fail(error, PV_CONTEXT_FULL, "the prompt has %zu tokens, the context holds %u and an answer needs one more", r->prompt_length, context);
     if (r->prompt_length >= room)
         return pv_fail(error, PV_CONTEXT_FULL, "the prompt has %zu tokens, the KV cache holds %u in all; load with more kv_bytes", r->prompt_length, room);
+    for (size_t i = 0; i < r->prompt_length; i++)
+        if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= vocabulary)
+            return pv_fail(error, PV_INVALID_ARGUMENT, "token %zu of the prompt is %d, an id below %u is wanted", i, r->prompt[i], vocabulary);
     return check_sampling(&r->sampling, vocabulary, error);
 }
 
