@@ -26,14 +26,28 @@ PV_INLINE vf pv_group_add(pv_form form, const vi sum[2], const vf scale[2], vf m
     return acc;
 }
 
+/* Weights are read once, faster than the processor looks ahead by itself: each step asks for as many bytes as it uses, at a place that
+ * far ahead. Whole tiles, since a tile's sections are read side by side; at least so many bytes that memory can answer in time. */
+#define PV_AHEAD 16384
+
+PV_INLINE size_t pv_ahead(size_t tile_bytes) { return (PV_AHEAD + tile_bytes - 1) / tile_bytes * tile_bytes; }
+
+PV_INLINE void pv_prefetch(const uint8_t *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2); /* to the second level */
+}
+
 /* Few rows: weights go from memory through registers into the sums. */
 PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, const uint8_t *tile, size_t groups,
                             const void *const rows[], float *out)
 {
     vf acc[PV_BLOCK_ROWS];
+    const size_t unit_bytes = (size_t)form.groups * form.bytes;
+    const uint8_t *next = tile + pv_ahead(groups * form.bytes);
     for (int r = 0; r < row_count; r++) acc[r] = vf_zero();
     for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
         pv_unit w;
+        pv_prefetch(next + unit * unit_bytes, unit_bytes);
         unpack(tile, groups, unit, &w);
         for (int g = 0; g < form.groups; g++) {
             for (int r = 0; r < row_count; r++) {
@@ -58,8 +72,11 @@ PV_INLINE size_t pv_panel_stride(pv_form form) { return 512 + (form.halves ? 128
 
 PV_INLINE void pv_make_panel(pv_unpack *unpack, pv_form form, const uint8_t *tile, size_t groups, uint8_t *panel)
 {
+    const size_t unit_bytes = (size_t)form.groups * form.bytes;
+    const uint8_t *next = tile + pv_ahead(groups * form.bytes);
     for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
         pv_unit w;
+        pv_prefetch(next + unit * unit_bytes, unit_bytes);
         unpack(tile, groups, unit, &w);
         for (int g = 0; g < form.groups; g++, panel += pv_panel_stride(form)) {
             for (int j = 0; j < 8; j++) vb_store(panel + 64 * j, w.q[8 * g + j]);
@@ -132,34 +149,46 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
 
 typedef enum pv_dense { PV_DENSE_F32, PV_DENSE_F16, PV_DENSE_BF16 } pv_dense;
 
-/* Columns in one step of a dense layout, and bytes of a tile's step. */
-PV_INLINE size_t pv_dense_step(pv_dense dense) { return dense == PV_DENSE_BF16 ? 2 : 1; }
-PV_INLINE size_t pv_dense_bytes(pv_dense dense) { return dense == PV_DENSE_F16 ? 32 : 64; }
+/* A step is 64 bytes of a tile: one column of f32, two of the others. */
+PV_INLINE size_t pv_dense_step(pv_dense dense) { return dense == PV_DENSE_F32 ? 1 : 2; }
 
-PV_INLINE void pv_dense_load(pv_dense dense, const uint8_t *from, vf w[2])
+PV_INLINE void pv_dense_load(pv_dense dense, const uint8_t *from, size_t columns, vf w[2])
 {
     if (dense == PV_DENSE_F32) w[0] = vf_load((const float *)from);
     if (dense == PV_DENSE_F16) w[0] = vf_from_f16((const uint16_t *)from);
+    if (dense == PV_DENSE_F16 && columns == 2) w[1] = vf_from_f16((const uint16_t *)from + 16);
     if (dense == PV_DENSE_BF16) vf_from_bf16_pairs(from, &w[0], &w[1]);
 }
 
-PV_INLINE void pv_dense_block(pv_dense dense, int row_count, int tile_count, const uint8_t *const tiles[], size_t cols,
+/* `far`: read ahead, see pv_ahead; a block reads all its tiles side by side. */
+PV_INLINE void pv_dense_block(pv_dense dense, int row_count, int tile_count, bool far, const uint8_t *const tiles[], size_t cols,
                               const void *const rows[], float *out)
 {
     vf acc[PV_BLOCK_ROWS][PV_BLOCK_TILES];
     for (int r = 0; r < row_count; r++) {
         for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
     }
-    const size_t step = pv_dense_step(dense), steps = (cols + step - 1) / step;
-    for (size_t s = 0; s < steps; s++) {
+    const size_t step = pv_dense_step(dense), whole = cols / step * step;
+    const size_t group_bytes = cols / step * 64 * (size_t)tile_count, ahead = group_bytes <= 8 * PV_AHEAD ? group_bytes : PV_AHEAD;
+    for (size_t i = 0; i < whole; i += step) {
         vf w[PV_BLOCK_TILES][2];
-        for (int t = 0; t < tile_count; t++) pv_dense_load(dense, tiles[t] + s * pv_dense_bytes(dense), w[t]);
-        for (size_t i = 0; i < step; i++) {
-            if (step > 1 && s * step + i == cols) break; /* an odd last column */
+        for (int t = 0; t < tile_count; t++) {
+            const uint8_t *from = tiles[t] + i / step * 64;
+            if (far) pv_prefetch(from + ahead, 64);
+            pv_dense_load(dense, from, step, w[t]);
+        }
+        for (size_t c = 0; c < step; c++) {
             for (int r = 0; r < row_count; r++) {
-                const vf x = vf_set(((const float *)rows[r])[s * step + i]);
-                for (int t = 0; t < tile_count; t++) acc[r][t] = vf_fma(w[t][i], x, acc[r][t]);
+                const vf x = vf_set(((const float *)rows[r])[i + c]);
+                for (int t = 0; t < tile_count; t++) acc[r][t] = vf_fma(w[t][c], x, acc[r][t]);
             }
+        }
+    }
+    if (whole < cols) { /* an odd last column */
+        for (int t = 0; t < tile_count; t++) {
+            vf w[2];
+            pv_dense_load(dense, tiles[t] + whole / step * 64, 1, w);
+            for (int r = 0; r < row_count; r++) acc[r][t] = vf_fma(w[0], vf_set(((const float *)rows[r])[whole]), acc[r][t]);
         }
     }
     for (int r = 0; r < row_count; r++) {

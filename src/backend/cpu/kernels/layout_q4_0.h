@@ -1,7 +1,7 @@
 /* Q4_0: 16 bytes of nibbles (columns 0–15 low, 16–31 high), f16 scale. Packed: nibbles [group][4][64], scales f16 [group][16]. */
 #include "layout_quant.h"
 
-static const pv_form form_q4_0 = {.groups = 1, .zero_bits = 3};
+static const pv_form form_q4_0 = {.groups = 1, .bytes = 288, .zero_bits = 3};
 
 PV_INLINE void unpack_q4_0(const uint8_t *tile, size_t groups, size_t unit, pv_unit *out)
 {

@@ -1,7 +1,7 @@
 /* Q4_1: as Q4_0, with a minimum: weight = d × nibble + m. Packed: nibbles [group][4][64], d f16 [group][16], m f16 [group][16]. */
 #include "layout_quant.h"
 
-static const pv_form form_q4_1 = {.groups = 1, .zero_bits = -1, .min = true};
+static const pv_form form_q4_1 = {.groups = 1, .bytes = 320, .zero_bits = -1, .min = true};
 
 PV_INLINE void unpack_q4_1(const uint8_t *tile, size_t groups, size_t unit, pv_unit *out)
 {

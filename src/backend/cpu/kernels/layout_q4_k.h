@@ -3,7 +3,7 @@
  * Packed: nibbles [block][32][64], the 12 bytes [block][3][64], d f16 [block][16], dmin f16 [block][16]. */
 #include "layout_quant.h"
 
-static const pv_form form_q4_k = {.groups = 2, .zero_bits = -1, .min = true};
+static const pv_form form_q4_k = {.groups = 2, .bytes = 288, .zero_bits = -1, .min = true};
 
 /* A unit is 64 columns. Of scale bytes b: groups g < 4 have scale b[g] & 63 and minimum b[g + 4] & 63; groups g ≥ 4 have their low four
  * bits in b[g + 4] (scale low, minimum high) and their upper two bits at the top of b[g − 4] and b[g]. A lane's word i is b[4i … 4i + 3]. */

@@ -4,7 +4,7 @@
  * Packed: low [block][32][64], top [block][16][64], scales [block][4][64], d f16 [block][16]. */
 #include "layout_quant.h"
 
-static const pv_form form_q6_k = {.groups = 4, .zero_bits = 5, .halves = true};
+static const pv_form form_q6_k = {.groups = 4, .bytes = 420, .zero_bits = 5, .halves = true};
 
 /* A unit is half a block. */
 PV_INLINE void unpack_q6_k(const uint8_t *tile, size_t groups, size_t unit, pv_unit *out)

@@ -1,7 +1,7 @@
 /* Q8_0: 32 signed bytes, f16 scale. Packed: bytes [group][8][64], scales f16 [group][16]. */
 #include "layout_quant.h"
 
-static const pv_form form_q8_0 = {.groups = 1, .zero_bits = PV_SIGNED_BITS, .is_signed = true};
+static const pv_form form_q8_0 = {.groups = 1, .bytes = 544, .zero_bits = PV_SIGNED_BITS, .is_signed = true};
 
 PV_INLINE void unpack_q8_0(const uint8_t *tile, size_t groups, size_t unit, pv_unit *out)
 {

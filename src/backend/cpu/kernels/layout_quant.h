@@ -18,6 +18,7 @@ typedef struct pv_unit {
 
 typedef struct pv_form {
     int groups;      /* of a unit */
+    size_t bytes;    /* of a group in a tile */
     int zero_bits;   /* zero is 2^zero_bits; −1: none */
     bool halves;     /* a scale for each half of a group */
     bool min;

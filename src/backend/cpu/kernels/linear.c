@@ -50,16 +50,16 @@ PV_QUANT_BLOCKS(q8_0)
 PV_QUANT_BLOCKS(q4_k)
 PV_QUANT_BLOCKS(q6_k)
 
-#define PV_DENSE_BLOCK(name, dense, rows_, tiles_)                                                                             \
+#define PV_DENSE_BLOCK(name, dense, rows_, tiles_, far)                                                                            \
     static void name(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out)                         \
     {                                                                                                                          \
-        pv_dense_block(dense, rows_, tiles_, tiles, count, rows, out);                                                         \
+        pv_dense_block(dense, rows_, tiles_, far, tiles, count, rows, out);                                                    \
     }
 #define PV_DENSE_BLOCKS(name, dense)                                                                                           \
-    PV_DENSE_BLOCK(few1_##name, dense, 1, 4)                                                                                   \
-    PV_DENSE_BLOCK(few2_##name, dense, 2, PV_DENSE_TILES)                                                                      \
-    PV_DENSE_BLOCK(few4_##name, dense, 4, PV_DENSE_TILES)                                                                      \
-    PV_DENSE_BLOCK(many_##name, dense, PV_DENSE_ROWS, PV_DENSE_TILES)
+    PV_DENSE_BLOCK(few1_##name, dense, 1, 4, true)                                                                             \
+    PV_DENSE_BLOCK(few2_##name, dense, 2, PV_DENSE_TILES, true)                                                                \
+    PV_DENSE_BLOCK(few4_##name, dense, 4, PV_DENSE_TILES, true)                                                                \
+    PV_DENSE_BLOCK(many_##name, dense, PV_DENSE_ROWS, PV_DENSE_TILES, false)
 #define PV_DENSE_KERNELS(name)                                                                                                 \
     {                                                                                                                          \
         .few = {{few1_##name, 1, 4}, {few2_##name, 2, PV_DENSE_TILES}, {few4_##name, 4, PV_DENSE_TILES}},                      \
