@@ -69,6 +69,7 @@ bool rig_open(rig *r, const pv_backend *backend, const char *kernels, uint32_t t
         rig_arena *a = &r->arena[i];
         check(backend->alloc(r->device, arena_kind[i], arena_bytes[i], &a->buffer, &error), &error);
         a->before = malloc((size_t)arena_bytes[i]);
+        a->after = malloc((size_t)arena_bytes[i]);
         a->used = arena_bytes[i];
     }
     rig_reset(r);
@@ -79,6 +80,7 @@ void rig_close(rig *r)
 {
     for (unsigned i = 0; i < RIG_ARENAS; i++) {
         free(r->arena[i].before);
+        free(r->arena[i].after);
         r->backend->free(r->device, &r->arena[i].buffer);
     }
     r->backend->close(r->device);
@@ -400,19 +402,18 @@ static void note_memory(rig *r)
 static void check_memory(rig *r)
 {
     for (uint32_t i = 0; i < RIG_ARENAS; i++) {
-        uint64_t length = r->arena[i].used + 4096;
-        uint8_t *before = r->arena[i].before, *now = malloc((size_t)length);
-        read_bytes(r, i, 0, now, length);
+        size_t length = (size_t)r->arena[i].used + 4096, at = 0;
+        const uint8_t *before = r->arena[i].before;
+        uint8_t *after = r->arena[i].after;
+        read_bytes(r, i, 0, after, length);
         for (size_t j = 0; j < r->written_count; j++) {
             const rig_range *w = &r->written[j];
-            if (w->arena == i) memcpy(now + w->begin, before + w->begin, (size_t)(w->end - w->begin));
+            if (w->arena == i) memcpy(after + w->begin, before + w->begin, (size_t)(w->end - w->begin));
         }
-        uint64_t at = 0;
-        while (at < length && before[at] == now[at]) at++;
-        r->failures += at < length;
-        if (at < length && !r->quiet)
-            print_message("arena %u: byte %llu of %llu was written and may not be\n", i, (unsigned long long)at, (unsigned long long)length);
-        free(now);
+        if (memcmp(before, after, length) == 0) continue;
+        while (before[at] == after[at]) at++;
+        r->failures++;
+        if (!r->quiet) print_message("arena %u: byte %zu of %zu was written and may not be\n", i, at, length);
     }
     r->written_count = 0;
 }

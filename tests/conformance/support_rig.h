@@ -14,7 +14,7 @@ enum { RIG_WEIGHTS, RIG_KV, RIG_SCRATCH, RIG_STEP, RIG_ARENAS };
 typedef struct rig_arena {
     pv_buffer buffer;
     uint64_t used;
-    uint8_t *before; /* its bytes before the run */
+    uint8_t *before, *after; /* its bytes before the run and after it */
 } rig_arena;
 
 typedef struct rig_range {
