@@ -78,7 +78,7 @@ static int run_verb(const cli_verb *verb, int count, char *const *arguments)
     if (settings.model == NULL && settings.word_count > 0) {
         settings.model = settings.words[0];
         settings.word_count--;
-        memmove(settings.words, settings.words + 1, settings.word_count * sizeof settings.words[0]);
+        memmove(settings.words, settings.words + 1, sizeof settings.words - sizeof settings.words[0]);
     }
     cli_interrupt_start();
     return verb->run(&settings);

@@ -154,6 +154,11 @@ static uint32_t byte_character(uint32_t byte)
     return 0;
 }
 
+/* A chat with a synthetic model says nothing, but takes the same way through the program. */
+#define CHAT_TEMPLATE                                                                                                   \
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|endoftext|>' }}{% endfor %}"      \
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+
 static void token_text(uint32_t id, char out[32])
 {
     if (id < 256)
@@ -186,6 +191,7 @@ static pv_status write_gguf_vocabulary(synth *s, pv_error *error)
     if (status == PV_OK) status = pv_model_writer_u32(s->writer, "tokenizer.ggml.eos_token_id", 256, error);
     if (status == PV_OK) status = pv_model_writer_u32(s->writer, "tokenizer.ggml.bos_token_id", 256, error);
     if (status == PV_OK) status = pv_model_writer_bool(s->writer, "tokenizer.ggml.add_bos_token", false, error);
+    if (status == PV_OK) status = pv_model_writer_string(s->writer, "tokenizer.chat_template", CHAT_TEMPLATE, error);
     pv_free(s->allocator, tokens);
     pv_free(s->allocator, types);
     pv_free(s->allocator, offsets);
@@ -275,7 +281,11 @@ static pv_status write_folder_texts(synth *s, const char *folder, pv_error *erro
     pv_status status = write_text_file(s, folder, "config.json", error);
     if (status != PV_OK) return status;
     print_tokenizer(s);
-    return write_text_file(s, folder, "tokenizer.json", error);
+    status = write_text_file(s, folder, "tokenizer.json", error);
+    if (status != PV_OK) return status;
+    pv_bytes_format(&s->text, "{\"bos_token\": \"<|endoftext|>\", \"eos_token\": \"<|endoftext|>\", \"add_bos_token\": false, \"chat_template\": \"%s\"}\n",
+                    CHAT_TEMPLATE);
+    return write_text_file(s, folder, "tokenizer_config.json", error);
 }
 
 /* ---- Both ---- */
