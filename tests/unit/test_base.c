@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -80,6 +81,8 @@ static void messages_are_cut_between_characters_and_steer_no_terminal(void **sta
                "f\u00e9");
     assert_string_equal(error.message, "a?b?[31mc?d??e?f\u00e9");
     assert_string_equal(error.op, "?[2J");
+    pv_fail(&error, PV_IO, "\xc2\x80\xc2\x9f\xc2\xa0 ~"); /* the last controls, and a space that is none */
+    assert_string_equal(error.message, "????\u00a0 ~");
 }
 
 /* ---- Memory ---- */
@@ -215,6 +218,54 @@ static void a_mapping_reads_what_the_file_holds(void **state)
         pv_mapping_close(&mapping);
     }
 }
+
+#if defined(__linux__)
+/* Resident bytes, in KiB, of the mapping that starts at an address. */
+static size_t resident_kib(const void *address)
+{
+    char start[32], line[512];
+    size_t kib = 0;
+    bool inside = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    snprintf(start, sizeof start, "%lx-", (unsigned long)(uintptr_t)address);
+    while (maps && fgets(line, sizeof line, maps)) {
+        if (strncmp(line, start, strlen(start)) == 0) inside = true;
+        if (inside && sscanf(line, "Rss: %zu", &kib) == 1) break;
+    }
+    if (maps) fclose(maps);
+    return kib;
+}
+
+static void dropped_pages_are_whole_ones_inside_the_range(void **state)
+{
+    static uint8_t bytes[64 * 65536];
+    pv_mapping mapping;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), kib = page / 1024;
+    (void)state;
+    if (access("/proc/self/smaps", R_OK) != 0) skip(); /* nothing tells what is resident */
+    tf_write("pages", bytes, 64 * page - 10);
+    assert_int_equal(pv_mapping_open(tf_path("pages"), true, &mapping, NULL), PV_OK);
+    const struct {
+        size_t offset, length, pages;
+    } cases[] = {{0, 64 * page - 10, 64},
+                 {0, 64 * page, 0},
+                 {page, 3 * page, 3},
+                 {1, 3 * page, 2},
+                 {1, page, 0},
+                 {8 * page, page, 1},
+                 {60 * page, 4 * page - 10, 4},
+                 {60 * page, 4 * page - 11, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t sum = 0;
+        for (size_t at = 0; at < mapping.size; at += page) sum |= ((const volatile uint8_t *)mapping.bytes)[at];
+        assert_int_equal(sum, 0);
+        assert_int_equal(resident_kib(mapping.bytes), 64 * kib);
+        pv_mapping_drop(&mapping, cases[i].offset, cases[i].length);
+        assert_int_equal(resident_kib(mapping.bytes), (64 - cases[i].pages) * kib);
+    }
+    pv_mapping_close(&mapping);
+}
+#endif
 
 static void an_empty_file_is_open_and_not_mapped(void **state)
 {
@@ -378,6 +429,18 @@ static void a_full_disk_names_the_offset_and_leaves_nothing(void **state)
     pv_writer_discard(&writer);
     assert_int_equal(tf_count(), before);
 
+    /* The same in small parts: the buffer fills, and some part reports it. */
+    assert_int_equal(pv_writer_open(&allocator, tf_path("full"), &writer, NULL), PV_OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    status = PV_OK;
+    for (int i = 0; i < 800 && status == PV_OK; i++) status = pv_writer_write(&writer, bytes, 1000, &error);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(status, PV_IO);
+    assert_true(error.offset == 500000);
+    assert_true(writer.written < 600000);
+    pv_writer_discard(&writer);
+    assert_int_equal(tf_count(), before);
+
     /* The same when only commit writes. */
     limit.rlim_cur = 10;
     assert_int_equal(pv_writer_open(&allocator, tf_path("full"), &writer, NULL), PV_OK);
@@ -426,6 +489,9 @@ int main(void)
         cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(what_is_no_file_is_refused_with_the_reason),
         cmocka_unit_test(a_mapping_reads_what_the_file_holds),
+#if defined(__linux__)
+        cmocka_unit_test(dropped_pages_are_whole_ones_inside_the_range),
+#endif
         cmocka_unit_test(an_empty_file_is_open_and_not_mapped),
         cmocka_unit_test(a_file_cut_after_opening_is_a_short_read),
         cmocka_unit_test(whole_files_are_read_up_to_a_limit),

@@ -516,6 +516,12 @@ static void one_tensor(tf_bytes *b, const char *name, uint64_t rows, uint64_t co
     data(b, bytes);
 }
 
+static void split_text(tf_bytes *b)
+{
+    begin(b, 0, 1);
+    meta(b, "split.count", 8, 0, 8);
+}
+
 static void name_empty(tf_bytes *b)
 {
     one_tensor(b, "", 1, 1, 0, 0, 4);
@@ -668,6 +674,7 @@ static const struct {
     {alignment_i32, PV_BAD_FILE, 53, "found -32 (i32)"},
     {alignment_text, PV_BAD_FILE, ANY, "found a string"},
     {split, PV_UNSUPPORTED, 47, "one of 3 parts"},
+    {split_text, PV_BAD_FILE, 55, "found a string of 0, wanted an integer"},
     {name_empty, PV_BAD_FILE, 24, "found an empty string"},
     {name_long, PV_BAD_FILE, 24, "a tensor's name has 65 bytes, the limit is 64"},
     {name_twice, PV_BAD_FILE, 24 + 41, "two tensors named x"},
@@ -774,6 +781,79 @@ static void odd_files_are_read(void **state)
         pv_source_close(source);
         tf_free(&bytes);
     }
+}
+
+/* Block sizes as the reference package has them (Q8_1 and the three interleaved ones: as the format's C library has them). */
+static void every_type_is_known_by_name_and_size(void **state)
+{
+    static const struct {
+        uint32_t number;
+        const char *name;
+        uint32_t block, bytes;
+    } types[] = {{0, "F32", 1, 4},         {1, "F16", 1, 2},         {2, "Q4_0", 32, 18},      {3, "Q4_1", 32, 20},
+                 {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},      {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 36},
+                 {10, "Q2_K", 256, 84},    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},   {13, "Q5_K", 256, 176},
+                 {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},   {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74},
+                 {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50},   {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},
+                 {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},         {25, "I16", 1, 2},
+                 {26, "I32", 1, 4},        {27, "I64", 1, 8},        {28, "F64", 1, 8},        {29, "IQ1_M", 256, 56},
+                 {30, "BF16", 1, 2},       {34, "TQ1_0", 256, 54},   {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},
+                 {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18},    {31, "Q4_0_4_4", 32, 18}, {32, "Q4_0_4_8", 32, 18},
+                 {33, "Q4_0_8_8", 32, 18}};
+    pv_allocator allocator = pv_allocator_default();
+    bool known[64] = {false};
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        tf_bytes bytes = {0};
+        pv_source *source;
+        known[types[i].number] = true;
+        begin(&bytes, 1, 0);
+        tensor(&bytes, "x", 3, 2 * types[i].block, types[i].number, 0);
+        data(&bytes, 6 * types[i].bytes);
+        assert_int_equal(open_bytes(&allocator, &bytes, PV_LOAD_MAP, &source, NULL), PV_OK);
+        const pv_source_tensor *found = pv_source_find(source, "x");
+        assert_string_equal(found->type_name, types[i].name);
+        assert_int_equal(found->row_bytes, 2 * types[i].bytes);
+        assert_int_equal(found->layout, pv_layout_find(types[i].name));
+        pv_source_close(source);
+        bytes.length--; /* and not a byte less */
+        assert_int_equal(open_bytes(&allocator, &bytes, PV_LOAD_MAP, &source, NULL), PV_BAD_FILE);
+        tf_free(&bytes);
+        if (types[i].block == 1) continue;
+        begin(&bytes, 1, 0); /* and no smaller block */
+        tensor(&bytes, "x", 3, types[i].block / 2, types[i].number, 0);
+        data(&bytes, 4096);
+        assert_int_equal(open_bytes(&allocator, &bytes, PV_LOAD_MAP, &source, NULL), PV_BAD_FILE);
+        tf_free(&bytes);
+    }
+    for (uint32_t number = 0; number < 64; number++) {
+        tf_bytes bytes = {0};
+        pv_source *source;
+        begin(&bytes, 1, 0);
+        tensor(&bytes, "x", 0, 256, number, 0);
+        data(&bytes, 0);
+        pv_status status = open_bytes(&allocator, &bytes, PV_LOAD_MAP, &source, NULL);
+        assert_int_equal(status, known[number] ? PV_OK : PV_UNSUPPORTED);
+        if (status == PV_OK) pv_source_close(source);
+        tf_free(&bytes);
+    }
+}
+
+static void zero_is_an_integer_of_at_least_zero(void **state)
+{
+    pv_allocator allocator = pv_allocator_default();
+    pv_source *source;
+    tf_bytes bytes = {0};
+    uint64_t whole = 1;
+    bool found = false;
+    (void)state;
+    begin(&bytes, 0, 1);
+    meta(&bytes, "zero", 5, 0, 4);
+    assert_int_equal(open_bytes(&allocator, &bytes, PV_LOAD_MAP, &source, NULL), PV_OK);
+    assert_int_equal(pv_meta_u64(source, "zero", &whole, &found, NULL), PV_OK);
+    assert_true(found && whole == 0);
+    pv_source_close(source);
+    tf_free(&bytes);
 }
 
 static void the_extension_is_not_needed(void **state)
@@ -912,6 +992,8 @@ int main(void)
         cmocka_unit_test(texts_beside_the_file_are_kept),
         cmocka_unit_test(files_that_break_a_rule_are_refused_by_name_and_place),
         cmocka_unit_test(odd_files_are_read),
+        cmocka_unit_test(every_type_is_known_by_name_and_size),
+        cmocka_unit_test(zero_is_an_integer_of_at_least_zero),
         cmocka_unit_test(the_extension_is_not_needed),
         cmocka_unit_test(no_beginning_of_a_file_is_a_file),
         cmocka_unit_test(any_flipped_bit_is_refused_or_harmless),

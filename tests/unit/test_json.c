@@ -57,6 +57,7 @@ static void texts_are_read_token_by_token(void **state)
         {"\"\u00e9\u20ac\U0001f600\x7f\"", "S\"\u00e9\u20ac\U0001f600\x7f\""},
         {"\"\\ud800\"", "S\"\ufffd\""},
         {"\"\\udc00\"", "S\"\ufffd\""},
+        {"\"\\ue000\\ud7ff\"", "S\"\ue000\ud7ff\""}, /* the surrogates' neighbours */
         {"\"\\ud800\\ud800\"", "S\"\ufffd\ufffd\""},
         {"\"\\ud800\\u0041\"", "S\"\ufffd"
                                "A\""},
@@ -134,6 +135,7 @@ static void what_is_no_json_is_refused_where_it_goes_wrong(void **state)
         {"[1] // c", 4, "wanted end of text"},
         {"/**/1", 0, "wanted a value"},
         {"\v1", 0, "found byte 0x0b"},
+        {"\x7f", 0, "found byte 0x7f"},
     };
     pv_allocator allocator = pv_allocator_default();
     (void)state;
@@ -275,6 +277,12 @@ static void skipping_moves_past_whole_values(void **state)
     pv_json_init(&json, &allocator, "[[1,2}", 6, "f");
     assert_int_equal(pv_json_expect(&json, PV_JSON_ARRAY, NULL), PV_OK);
     assert_int_equal(pv_json_expect(&json, PV_JSON_ARRAY, NULL), PV_OK);
+    assert_int_equal(pv_json_skip(&json, NULL), PV_BAD_FILE);
+    pv_json_free(&json);
+
+    pv_json_init(&json, &allocator, "{\"a\":x}", 7, "f");
+    assert_int_equal(pv_json_expect(&json, PV_JSON_OBJECT, NULL), PV_OK);
+    assert_int_equal(pv_json_expect(&json, PV_JSON_KEY, NULL), PV_OK);
     assert_int_equal(pv_json_skip(&json, NULL), PV_BAD_FILE);
     pv_json_free(&json);
 }

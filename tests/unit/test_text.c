@@ -22,6 +22,7 @@ static void bytes_grow_and_end_with_nul(void **state)
     assert_string_equal(bytes.data, "");
     for (int i = 0; i < 1000; i++) pv_bytes_add(&bytes, "abc", 3);
     pv_bytes_format(&bytes, "%d-%s", 42, "x");
+    pv_bytes_format(&bytes, "%s", "");
     pv_bytes_add(&bytes, "\0y", 2);
     assert_int_equal(bytes.length, 3006);
     assert_memory_equal(bytes.data, "abcabc", 6);
