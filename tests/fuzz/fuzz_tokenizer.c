@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         pv_tokens tokens;
         pv_tokens_init(&tokens, &allocator);
         for (unsigned flags = 0; flags <= PV_ENCODE_SPECIAL; flags++) {
-            pv_tokenizer_encode(tokenizer, text, text_length, flags, &tokens, NULL);
+            pv_span plain = {text_length / 3, text_length / 2};
+            pv_tokenizer_encode_marked(tokenizer, text, text_length, flags, &plain, flags, &tokens, NULL);
             for (size_t i = 0; i < tokens.count; i++) {
                 const char *bytes;
                 size_t bytes_length;
