@@ -29,7 +29,7 @@ missing_apt() {
 
 install_apt() {
     local missing as_root=()
-    mapfile -t missing < <(missing_apt)
+    read -r -a missing <<<"$(missing_apt | tr '\n' ' ')"
     ((${#missing[@]} == 0)) && return
     if (($(id -u) != 0)); then
         if ! sudo -n true 2>/dev/null; then
@@ -40,11 +40,11 @@ install_apt() {
         as_root=(sudo -n)
     fi
     say "installing ${missing[*]}"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q update >&2 &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" >&2 || {
+    as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+    if ! "${as_root[@]}" update >&2 || ! "${as_root[@]}" install -y --no-install-recommends "${missing[@]}" >&2; then
         say "the packages could not be installed"
         exit 3
-    }
+    fi
 }
 
 install_brew() {
