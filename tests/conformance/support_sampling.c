@@ -39,7 +39,9 @@ void ref_order(const double *logits, uint32_t count, int32_t *order)
 ref_value ref_logprob(const float *logits, uint32_t vocabulary, int32_t token)
 {
     double largest = -INFINITY, sum = 0;
-    for (uint32_t i = 0; i < vocabulary; i++) largest = fmax(largest, logits[i]);
+    for (uint32_t i = 0; i < vocabulary; i++) {
+        if (logits[i] > largest) largest = logits[i]; /* gcc 12 for 64-bit Arm does not survive fmax here */
+    }
     for (uint32_t i = 0; i < vocabulary; i++) sum += exp(logits[i] - largest);
     double value = logits[token] - largest - log(sum);
     return (ref_value){value, (REF_LAMBDA * sqrt(vocabulary) + 16) * REF_U +

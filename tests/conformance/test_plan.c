@@ -165,7 +165,7 @@ static void write_step(rig *r, uint32_t step)
 {
     static const int32_t pages[5][4] = {{0}, {7, 3, 1}, {5, 2, 11}, {9}, {4, 10, 8}};
     static int32_t prompt[96];
-    rig_sequence sequences[4];
+    rig_sequence sequences[4] = {{0}};
     for (int32_t i = 0; i < 96; i++) prompt[i] = (i * 37 + 11) % VOCABULARY;
     for (uint32_t i = 0; i < steps[step].count; i++) {
         sequences[i] = steps[step].sequence[i];

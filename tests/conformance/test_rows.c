@@ -23,7 +23,7 @@ static float *random_floats(uint64_t seed, size_t count, double size)
 /* A step of `rows` rows in sequences of one row. */
 static void step_of_rows(rig *r, uint32_t rows)
 {
-    rig_sequence sequences[24];
+    rig_sequence sequences[24] = {{0}};
     uint32_t count = 0, done = 0;
     while (done < rows && count < 5) sequences[count] = (rig_sequence){.slot = 1 + (int32_t)count, .first = 7, .count = 1}, count++, done++;
     if (done < rows) sequences[count] = (rig_sequence){.slot = 1 + (int32_t)count, .first = 0, .count = (int32_t)(rows - done)}, count++;
