@@ -95,7 +95,7 @@ count_tap()
 # run FOLDER CTEST_ARGUMENTS...: runs tests and adds to the counts.
 run()
 {
-    local folder=$1 log=$1/tests.log line
+    local folder=$1 log=$1/tests-$suite.log line
     shift
     (cd "$folder" && ctest -V -j "$jobs" --no-tests=ignore "$@") >"$log" 2>&1
     while IFS= read -r line; do

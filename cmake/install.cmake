@@ -14,5 +14,6 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/pensieveConfigVersion.cma
 install(FILES ${PROJECT_BINARY_DIR}/pensieveConfig.cmake ${PROJECT_BINARY_DIR}/pensieveConfigVersion.cmake
     DESTINATION ${package_dir})
 
+file(RELATIVE_PATH prefix_from_pc /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/pensieve.pc.in ${PROJECT_BINARY_DIR}/pensieve.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/pensieve.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -22,7 +22,7 @@ check "backends know no model" includes_only 'pensieve\.h|(base|format|runtime|b
 check "the runtime knows no model" includes_only 'pensieve\.h|(base|format|runtime|backend)/' src/runtime
 check "the model knows no engine" includes_only 'pensieve\.h|(base|format|runtime|backend|text|model)/' src/model
 for folder in src/cli src/server; do
-    [ -d $folder ] && check "$folder includes the public header only" includes_only "pensieve\\.h|${folder#src/}/|[a-z_]+\\.h\"" $folder
+    [ -d $folder ] && check "$folder includes the public header only" includes_only "pensieve\\.h|${folder#src/}/|[a-z0-9_]+\\.h\"" $folder
 done
 check "the examples include the public header only" includes_only 'pensieve\.h' examples
 

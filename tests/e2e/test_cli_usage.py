@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Verbs, options, exit codes, and what each stream carries."""
+import os
+import struct
+import subprocess
+
+import cli
+from cli import check, contains, environment, equal, exits, run, tiny
+
+VERBS = ["run", "bench", "inspect", "devices", "tokenize", "synth", "pull", "list", "rm"]
+
+
+def test_no_verb_is_a_misuse():
+    result = exits(run(), 2, "Usage: pensieve VERB")
+    equal(result.out, "", "stdout")
+
+
+def test_help_goes_to_stdout():
+    result = exits(run("--help"), 0)
+    equal(result.err, "", "stderr")
+    for verb in VERBS:
+        contains(result.out, f"\n  {verb} ", "help")
+
+
+def test_every_verb_has_help_and_version():
+    for verb in VERBS:
+        result = exits(run(verb, "--help"), 0)
+        contains(result.out, f"Usage: pensieve {verb}")
+        contains(result.out, "--help, -h")
+        equal(result.err, "", verb)
+        equal(run("help", verb).out, result.out, verb)
+        contains(exits(run(verb, "--version"), 0).out, "pensieve 0.")
+
+
+def test_version():
+    equal(exits(run("--version"), 0).out, run("run", "--version").out)
+
+
+def test_later_verbs_say_so():
+    for verb in ["convert", "tune", "doctor", "serve"]:
+        exits(run(verb, "x"), 2, f"{verb} is not in this version")
+
+
+def test_unknown_names_are_named():
+    exits(run("walk"), 2, "'walk'")
+    exits(run("--walk"), 2, "'--walk'")
+    exits(run("run", "m.gguf", "--walk"), 2, "'--walk'")
+    exits(run("run", "m.gguf", "--walk=3"), 2, "'--walk=3'")
+    exits(run("devices", "--temp", "1"), 2, "'--temp'")
+
+
+def test_bad_values_are_named():
+    for arguments, parts in [
+        (["--ctx", "many"], ["--ctx", "'many'"]),
+        (["-c", "0"], ["--ctx", "'0'"]),
+        (["-n", "-1"], ["--max-tokens", "'-1'"]),
+        (["-n", "5000000000"], ["--max-tokens", "'5000000000'"]),
+        (["-n", "12x"], ["--max-tokens", "'12x'"]),
+        (["--temp", "hot"], ["--temp", "'hot'"]),
+        (["--temp", "nan"], ["--temp", "'nan'"]),
+        (["--temp=-1"], ["--temp", "'-1'"]),
+        (["--top-p", "1.5"], ["--top-p", "'1.5'"]),
+        (["--seed", "18446744073709551616"], ["--seed", "'18446744073709551616'"]),
+        (["--load", "read"], ["--load", "'read'", "map|copy"]),
+        (["--stop", ""], ["--stop"]),
+        (["--json=yes"], ["--json"]),
+        (["--device", "gpu"], ["--device", "'gpu'"]),
+        (["--device", "cpu:0"], ["'cpu:0'"]),
+        (["--device", "cuda:"], ["'cuda:'"]),
+        (["-ngl", "few"], ["--gpu-layers", "'few'"]),
+        (["-t", "0"], ["--threads", "'0'"]),
+    ]:
+        result = exits(run("run", tiny(), "hi", *arguments), 2, *parts)
+        equal(result.out, "", f"stdout of {arguments}")
+    exits(run("bench", tiny(), "-p", "5,,6"), 2, "--n-prompt", "'5,,6'")
+    exits(run("bench", tiny(), "-pg", "5"), 2, "--prompt-gen", "'5'")
+    exits(run("bench", tiny(), "-o", "xml"), 2, "--output", "'xml'")
+    exits(run("bench", tiny(), "-o", "js"), 2, "'js'")
+
+
+def test_words_are_counted():
+    exits(run("run"), 2, "MODEL")
+    exits(run("run", tiny(), "--ctx"), 2, "--ctx", "needs a value")
+    exits(run("run", tiny(), "two", "words"), 2, "'words'")
+    exits(run("run", "-m", tiny(), "two", "words"), 2)
+    exits(run("run", tiny(), "one", "-p", "two"), 2, "'one'", "'two'")
+    exits(run("inspect", tiny(), "-m", tiny()), 2, "twice")
+    exits(run("devices", "cpu"), 2, "'cpu'")
+
+
+def test_what_starts_with_a_dash_after_two_is_a_word():
+    equal(exits(run("tokenize", tiny(), "--json", "--", "--no-bos"), 0).json["count"], 8)
+
+
+def test_a_missing_model_exits_3():
+    for name in ["nothing.gguf", "/nothing/at/all", "./x/y", "a/b/c", "nothing"]:
+        exits(run("run", name, "hi", env=environment(HF_HUB_OFFLINE=1)), 3)
+        exits(run("inspect", name, env=environment(HF_HUB_OFFLINE=1)), 3)
+    result = exits(run("run", "nothing.gguf", "hi", "--json"), 3, "nothing.gguf")
+    equal(set(result.json), {"schema", "error"})
+    equal(result.json["schema"], "pensieve.run/1")
+    equal(set(result.json["error"]), {"status", "message", "op", "offset"})
+    equal(result.json["error"]["status"], "NOT_FOUND")
+
+
+def test_a_folder_without_a_model_exits_3():
+    empty = os.path.join(cli.folder, "empty")
+    os.makedirs(empty, exist_ok=True)
+    exits(run("run", empty, "hi"), 3)
+
+
+def test_an_unreadable_file_exits_3():
+    if os.geteuid() == 0:
+        raise cli.Skip("root reads every file")
+    path = cli.patched(tiny(), "closed.gguf")
+    os.chmod(path, 0)
+    exits(run("run", path, "hi"), 3, "closed.gguf")
+
+
+def test_bad_files_exit_4():
+    data = open(tiny(), "rb").read()
+    for name, content in [
+        ("text.gguf", b"this is no model\n" * 10), ("empty.gguf", b""), ("short.gguf", data[:100]), ("cut.gguf", data[:-64]),
+        ("version.gguf", data[:4] + struct.pack("<I", 99) + data[8:]), ("many.gguf", data[:8] + b"\xff" * 8 + data[16:]),
+    ]:
+        path = os.path.join(cli.folder, name)
+        with open(path, "wb") as out:
+            out.write(content)
+        for verb in (["run", path, "hi"], ["inspect", path], ["bench", path, "-p", "8", "-n", "0"], ["tokenize", path, "hi"]):
+            result = exits(run(*verb), 4, name)
+            equal(result.out, "", name)
+    error = exits(run("inspect", path, "--json"), 4).json["error"]
+    check(isinstance(error["offset"], int) or error["offset"] is None, "offset")
+
+
+def test_an_architecture_that_is_not_known_exits_4():
+    path = cli.patched(tiny(), "other.gguf", (b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama", b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0lllll"))
+    exits(run("run", path, "hi"), 4, "lllll")
+    shown = exits(run("inspect", path, "--json"), 0).json
+    equal(shown["runnable"], False)
+    contains(shown["refusal"], "lllll")
+
+
+def test_what_does_not_fit_exits_5_with_numbers():
+    # 23040 bytes of cache a token: hundreds of GiB for the largest context that a file may name
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    path = cli.patched(tiny("Q4_0", shape="135m"), "endless.gguf", (key + struct.pack("<I", 8192), key + struct.pack("<I", 1 << 24)))
+    large = ["--ctx", 1 << 24]
+    result = exits(run("run", path, "hi", *large), 5, "MiB", "would fit")
+    equal(result.out, "", "stdout")
+    budget = exits(run("inspect", path, *large, "--json"), 0).json["budget"]
+    equal(budget["fits"], False)
+    check(budget["total"] > budget["available"], "the budget")
+    check(0 < budget["context_that_fits"] < 1 << 24, "what would fit")
+    equal(exits(run("run", path, "hi", *large, "--json"), 5).json["error"]["status"], "DOES_NOT_FIT")
+
+
+def test_a_prompt_longer_than_the_context_exits_5():
+    result = exits(run("run", tiny(), "-", input=b"x" * 2000), 5, "the context holds 512")
+    equal(result.out, "", "stdout")
+
+
+def test_a_context_beyond_the_trained_one_is_a_misuse():
+    exits(run("run", tiny(), "hi", "--ctx", "513"), 2, "513", "512")
+
+
+def test_devices_that_are_not_there_exit_3():
+    exits(run("run", tiny(), "hi", "--device", "metal:7"), 3, "metal:7", "cpu")
+
+
+def test_kernels_are_chosen_by_the_environment():
+    exits(run("devices", env=environment(PENSIEVE_CPU="abacus")), 3, "abacus")
+    exits(run("run", tiny(), "hi", env=environment(PENSIEVE_CPU="abacus")), 3, "abacus")
+    shown = exits(run("devices", "--json", env=environment(PENSIEVE_CPU="generic")), 0).json
+    equal([d["kernels"] for d in shown["devices"] if d["id"] == "cpu"], ["generic"])
+    exits(run("run", tiny(), "hi", "-n", "4", env=environment(PENSIEVE_CPU="generic")), 0)
+
+
+def test_devices():
+    shown = exits(run("devices", "--json", "-t", "1"), 0).json
+    equal(shown["schema"], "pensieve.devices/1")
+    cpu = [d for d in shown["devices"] if d["id"] == "cpu"][0]
+    equal((cpu["available"], cpu["threads"], cpu["reason"]), (True, 1, ""))
+    check(0 < cpu["memory_usable"] <= cpu["memory_total"], "memory")
+    contains(exits(run("devices"), 0).out, "cpu")
+
+
+def test_profile_is_refused_clearly():
+    exits(run("run", tiny(), "hi", "--profile", "trace.json"), 2, "--profile")
+
+
+# ---- synth ----
+
+def test_synth_repeats_itself():
+    paths = [os.path.join(cli.folder, f"again-{i}.gguf") for i in range(3)]
+    for path, seed in zip(paths, [5, 5, 6]):
+        exits(run("synth", "--shape", "tiny", "--layout", "Q4_0", "--seed", seed, path), 0)
+    first, second, other = [open(p, "rb").read() for p in paths]
+    equal(first, second, "the same seed")
+    check(first != other, "another seed")
+
+
+def test_synth_writes_what_inspect_finds():
+    made = exits(run("synth", "--arch", "llama", "--shape", "tiny", "--layout", "BF16", os.path.join(cli.folder, "made"), "--json"), 0).json
+    equal((made["schema"], made["layout"], made["seed"]), ("pensieve.synth/1", "BF16", 0))
+    found = exits(run("inspect", made["path"], "--json"), 0).json
+    equal((found["format"], [l["layout"] for l in found["layouts"]]), ("safetensors", ["BF16"]))
+
+
+def test_synth_names_what_it_does_not_know():
+    exits(run("synth", "--shape", "huge", "x.gguf", cwd=cli.folder), 2, "huge", "tiny")
+    exits(run("synth", "--shape", "tiny", "--arch", "abacus", "x.gguf", cwd=cli.folder), 2, "abacus")
+    exits(run("synth", "--shape", "tiny", "--layout", "Q9", "x.gguf", cwd=cli.folder), 2, "Q9")
+    exits(run("synth", "--shape", "tiny", "--layout", "Q8_0", "folder", cwd=cli.folder), 2, "Q8_0")
+    exits(run("synth", "x.gguf", cwd=cli.folder), 2, "--shape")
+    check(not os.path.exists(os.path.join(cli.folder, "x.gguf")), "a file was left")
+
+
+def test_synth_where_nothing_can_be_written():
+    exits(run("synth", "--shape", "tiny", "/nothing/here/x.gguf"), 3)
+    if not os.path.isdir("/dev/shm") or os.geteuid() != 0:
+        return
+    small = os.path.join(cli.folder, "small")
+    os.makedirs(small)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", small], capture_output=True).returncode != 0:
+        return
+    try:
+        exits(run("synth", "--shape", "tiny", "--layout", "F32", os.path.join(small, "x.gguf")), 1, "o space left")
+        equal(os.listdir(small), [], "what was left")
+    finally:
+        subprocess.run(["umount", small])
+
+
+# ---- inspect, tokenize ----
+
+def test_inspect_shows_the_whole():
+    for path, form in [(tiny(), "gguf"), (tiny("dir"), "safetensors")]:
+        found = exits(run("inspect", path, "--json", "--tensors"), 0).json
+        equal(found["schema"], "pensieve.inspect/1")
+        equal((found["format"], found["architecture"], found["runnable"]), (form, "llama", True))
+        equal((found["layers"], found["width"], found["heads"], found["kv_heads"], found["head_dim"]), (2, 64, 4, 2, 16))
+        equal((found["feed_forward"], found["vocabulary"], found["trained_context"]), (128, 288, 512))
+        equal(len(found["tensors"]), found["tensor_count"])
+        equal(sum(l["tensors"] for l in found["layouts"]), found["tensor_count"])
+        equal(sum(t["bytes"] for t in found["tensors"]), found["weight_bytes"])
+        equal(sum(l["bytes"] for l in found["layouts"]), found["weight_bytes"])
+        # 288×64 and, twice, q and o 64², k and v 32×64, three of 128×64; norms of 64
+        equal(found["parameters"], 288 * 64 + 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 128 * 64 + 2 * 64) + 64)
+        budget = found["budget"]
+        equal(budget["total"], budget["weights"] + budget["kv"] + budget["scratch"] + budget["other"])
+        equal(budget["fits"], True)
+    equal(run("inspect", tiny(), "--json").json["metadata"]["general.architecture"], "llama")
+
+
+def test_inspect_as_text():
+    out = exits(run("inspect", tiny(), "--tensors"), 0).out
+    for part in ["gguf", "llama: 2 layers", "Q8_0", "general.name", "token_embd.weight", "[288, 64]"]:
+        contains(out, part, "inspect")
+
+
+def test_tokenize_and_back():
+    text = "Grüße, 世界 \U0001f600\ttab\n\"quoted\""
+    found = exits(run("tokenize", tiny(), text, "--json"), 0).json
+    # the tiny vocabulary is the 256 bytes
+    equal(found["token_ids"], list(text.encode()))
+    equal(found["count"], len(text.encode()))
+    back = exits(run("tokenize", tiny(), "--decode", "--json", str(found["token_ids"])), 0).json
+    equal(back["text"], text)
+    equal(exits(run("tokenize", tiny(), "--decode", "72 105"), 0).out, "Hi\n")
+    equal(exits(run("tokenize", tiny(), "-", input=b"Hi\n"), 0).out, '72\t"H"\n105\t"i"\n')
+    equal(exits(run("tokenize", tiny(), input=b"\xff\x00\n"), 0).out, '255\t"\ufffd"\n0\t"\\u0000"\n')
+
+
+def test_tokenize_control_tokens():
+    equal(exits(run("tokenize", tiny(), "<|endoftext|>", "--json", "--special"), 0).json["token_ids"], [256])
+    equal(exits(run("tokenize", tiny(), "<|endoftext|>", "--json"), 0).json["count"], 13)
+
+
+def test_tokenize_refuses_what_is_no_id():
+    exits(run("tokenize", tiny(), "--decode", "12 x"), 2, "'x'")
+    exits(run("tokenize", tiny(), "--decode", "99999"), 2, "99999")
+    exits(run("tokenize", tiny(), "--decode", "99999999999"), 2, "99999999999")
+
+
+cli.main(globals())
