@@ -111,6 +111,7 @@ static void ranges_go_by_the_kind_of_tensor(void **state)
         const char *name;
         float centre, scale;
     } cases[] = {
+        {"norm.weight", 1, 0.1f},
         {"model.norm.weight", 1, 0.1f},
         {"model.layers.0.post_attention_layernorm.weight", 1, 0.1f},
         {"model.layers.0.self_attn.q_norm.weight", 1, 0.1f},

@@ -172,6 +172,18 @@ static void every_layout_and_kind_of_metadata_is_read_back(void **state)
     pv_source_close(source);
 }
 
+static void one_string_of_metadata_is_enough(void **state)
+{
+    static const char wanted[] = "\x20\0\0\0\0\0\0\0{\"__metadata__\":{\"a\":\"b\"}}      ";
+    pv_allocator allocator = pv_allocator_default();
+    (void)state;
+    pv_model_writer *writer = open_writer(&allocator, PV_SOURCE_SAFETENSORS, "one");
+    assert_int_equal(pv_model_writer_string(writer, "a", "b", NULL), PV_OK);
+    assert_int_equal(pv_model_writer_commit(writer, NULL), PV_OK);
+    pv_model_writer_close(writer);
+    assert_file("one", wanted, sizeof wanted - 1);
+}
+
 static void tensors_without_weights_are_passed_over(void **state)
 {
     pv_allocator allocator = pv_allocator_default();
@@ -235,6 +247,7 @@ static void what_no_reader_takes_is_not_written(void **state)
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_COUNT, 2, two, error), "does not hold the layout");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_F32, 5, two, error), "more than 4 dimensions");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_F32, 2, huge, error), "overflow");
+    REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_F32, 3, (uint64_t[]){1ull << 33, 1ull << 31, 0}, error), "overflow");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_Q4_0, 2, odd, error), "no multiple of the layout's block");
     assert_int_equal(pv_model_writer_data(w, "abcd", 4, NULL), PV_OK);
     REFUSED(pv_model_writer_u32(w, "late", 1, error), "data have begun");
@@ -254,6 +267,9 @@ static void what_no_reader_takes_is_not_written(void **state)
     REFUSED(pv_model_writer_strings(w, "k", (const char *[]){"a"}, 1, error), "does not hold values of that kind");
     REFUSED(pv_model_writer_declare(w, "x", PV_LAYOUT_Q8_0, 2, two, error), "does not hold the layout");
     REFUSED(pv_model_writer_declare(w, "__metadata__", PV_LAYOUT_F32, 2, two, error), "reserved");
+    uint64_t large[] = {1ull << 60};
+    assert_int_equal(pv_model_writer_declare(w, "large", PV_LAYOUT_F32, 1, large, NULL), PV_OK);
+    REFUSED(pv_model_writer_declare(w, "larger", PV_LAYOUT_F32, 1, large, error), "overflow"); /* both together */
     pv_model_writer_close(w);
     assert_int_equal(tf_count(), before + 1);
     pv_model_writer_close(NULL);
@@ -330,6 +346,7 @@ int main(void)
         cmocka_unit_test(a_gguf_file_byte_for_byte),
         cmocka_unit_test(a_safetensors_file_byte_for_byte),
         cmocka_unit_test(every_layout_and_kind_of_metadata_is_read_back),
+        cmocka_unit_test(one_string_of_metadata_is_enough),
         cmocka_unit_test(tensors_without_weights_are_passed_over),
         cmocka_unit_test(what_no_reader_takes_is_not_written),
         cmocka_unit_test(a_full_disk_leaves_nothing),
