@@ -77,7 +77,7 @@ static pv_status map_attribute(tmpl_run *run, const tmpl_call *call, applied_ite
 
 pv_status tmpl_filter_map(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
-    applied_iterator *applied;
+    applied_iterator *applied = NULL;
     const tmpl_call *call = input->call;
     pv_status status = new_applied(run, input, call->count ? 1 : 0, &applied);
     if (status != PV_OK) return status;
@@ -107,7 +107,7 @@ static pv_status next_selected(tmpl_run *run, tmpl_iterator *iterator, tmpl_valu
 
 pv_status tmpl_filter_select(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
-    applied_iterator *applied;
+    applied_iterator *applied = NULL;
     const tmpl_call *call = input->call;
     size_t attribute = (input->option & TMPL_SELECT_ATTRIBUTE) != 0;
     bool has_test = call->count > attribute;

@@ -49,7 +49,8 @@ ref_value ref_logprob(const float *logits, uint32_t vocabulary, int32_t token)
 }
 
 /* Penalties and bias, in the contract's order. */
-static double *settle(const float *logits, uint32_t vocabulary, const pv_step_logit *s, const int32_t *log, const pv_step_bias *biases)
+static double *settle(const float *logits, uint32_t vocabulary, const pv_step_logit *s, const int32_t *log,
+                      const pv_step_bias *biases)
 {
     double *settled = malloc(vocabulary * sizeof *settled);
     bool *seen = calloc(vocabulary, sizeof *seen);
@@ -71,8 +72,8 @@ static double *settle(const float *logits, uint32_t vocabulary, const pv_step_lo
     return settled;
 }
 
-/* How far f32 may be from the reference in a settled logit over the temperature, or in a sum of probabilities. Cuts and draws that
- * lie nearer together than this are near ties. */
+/* How far f32 may be from the reference in a settled logit over the temperature, or in a sum of probabilities. Cuts and draws
+ * that lie nearer together than this are near ties. */
 #define NEAR_LOGIT 1e-5
 #define NEAR_PROBABILITY 2e-5
 
@@ -83,7 +84,8 @@ typedef struct cut {
 } cut;
 
 /* `probability`, by falling order: cuts by top-k, then top-p of what is left, then min-p. */
-static cut cut_tail(const double *scaled, const int32_t *order, double *probability, uint32_t vocabulary, const pv_step_logit *s)
+static cut cut_tail(const double *scaled, const int32_t *order, double *probability, uint32_t vocabulary,
+                    const pv_step_logit *s)
 {
     cut c = {.survivors = vocabulary};
     for (uint32_t i = 0; i < vocabulary; i++) probability[i] = exp(scaled[order[i]] - scaled[order[0]]);
@@ -139,7 +141,8 @@ static bool finite_enough(const float *logits, uint32_t vocabulary)
     return any;
 }
 
-ref_sampled ref_sample(const float *logits, uint32_t vocabulary, const pv_step_logit *s, const int32_t *log, const pv_step_bias *biases)
+ref_sampled ref_sample(const float *logits, uint32_t vocabulary, const pv_step_logit *s, const int32_t *log,
+                       const pv_step_bias *biases)
 {
     if (!finite_enough(logits, vocabulary)) return (ref_sampled){.token = -1, .status = PV_OUTPUT_NON_FINITE};
     ref_sampled made = {.status = PV_OUTPUT_OK};
@@ -165,8 +168,8 @@ ref_sampled ref_sample(const float *logits, uint32_t vocabulary, const pv_step_l
     return made;
 }
 
-void ref_distribution(const float *logits, uint32_t vocabulary, const pv_step_logit *s, const int32_t *log, const pv_step_bias *biases,
-                      double *probabilities)
+void ref_distribution(const float *logits, uint32_t vocabulary, const pv_step_logit *s, const int32_t *log,
+                      const pv_step_bias *biases, double *probabilities)
 {
     double *settled = settle(logits, vocabulary, s, log, biases), *probability = malloc(vocabulary * sizeof *probability);
     int32_t *order = malloc(vocabulary * sizeof *order);

@@ -47,7 +47,9 @@ static expected reference(const float *raw, uint32_t vocabulary, const pv_step_l
     candidate *list = malloc(vocabulary * sizeof *list);
     double largest = -INFINITY, sum = 0;
     expected result = {.margin = 1};
-    for (uint32_t i = 0; i < vocabulary; i++) largest = fmax(largest, (double)raw[i]);
+    for (uint32_t i = 0; i < vocabulary; i++) {
+        if ((double)raw[i] > largest) largest = (double)raw[i]; /* gcc 12 for 64-bit Arm does not survive fmax here */
+    }
     for (uint32_t i = 0; i < vocabulary; i++) sum += exp((double)raw[i] - largest);
     for (uint32_t i = 0; i < vocabulary; i++) {
         int generated = 0, recent = 0;
