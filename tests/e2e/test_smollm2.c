@@ -1,7 +1,7 @@
 /* SmolLM2-135M-Instruct from its GGUF file against an independent engine on the same file (tests/golden/make_smollm2.py): the
  * conversation becomes the same text and ids, and greedy answers are the same 64 ids. Where the reference's two best logits are
  * nearer than 0.1 the second is taken too, and the comparison goes on from the reference's own text.
- * Skipped where the file is not: PENSIEVE_SMOLLM2 names it, or it lies in the cache folder. */
+ * Skipped where the file is not: PENSIEVE_SMOLLM2 names it, or it lies where scripts/fetch-model puts it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -79,7 +79,7 @@ static void read_conversation(size_t n, conversation *c)
 static bool find_model(void)
 {
     static const char *const places[] = {"PENSIEVE_SMOLLM2", "PENSIEVE_CACHE", "XDG_CACHE_HOME", "HOME"};
-    static const char *const below[] = {"", "/" FILE_NAME, "/pensieve/" FILE_NAME, "/.cache/pensieve/" FILE_NAME};
+    static const char *const below[] = {"", "/models/" FILE_NAME, "/pensieve/models/" FILE_NAME, "/.cache/pensieve/models/" FILE_NAME};
     for (size_t i = 0; i < 4; i++) {
         const char *place = getenv(places[i]);
         if (place == NULL || place[0] == '\0') continue;
@@ -184,7 +184,7 @@ static size_t compare(size_t n, const conversation *c, size_t first, const int32
 static void skip_without_model(void)
 {
     if (model != NULL) return;
-    print_message("# no %s: set PENSIEVE_SMOLLM2\n", FILE_NAME);
+    print_message("# no %s: run scripts/fetch-model\n", FILE_NAME);
     skip();
 }
 
