@@ -9,9 +9,9 @@
 
 struct pv_builder {
     pv_step_limits limits;
-    pv_oplist list;      /* as added: finish lowers a copy, so it may be called again */
+    pv_oplist list; /* as added: finish lowers a copy, so it may be called again */
     uint32_t kept;
-    pv_status status;    /* the first failure */
+    pv_status status; /* the first failure */
     pv_error error;
     const pv_buffer *buffer; /* where the last finish put scratch */
     uint64_t scratch_offset;
@@ -77,12 +77,14 @@ pv_tensor pv_builder_scratch(pv_builder *builder, pv_extent extent, uint32_t col
 {
     if (builder->status != PV_OK) return (pv_tensor){0};
     if (cols == 0 || (extent != PV_EXTENT_ROWS && extent != PV_EXTENT_LOGITS)) {
-        builder->status = pv_fail(&builder->error, PV_INTERNAL, "a scratch tensor of %u columns and extent %d", cols, (int)extent);
+        builder->status =
+            pv_fail(&builder->error, PV_INTERNAL, "a scratch tensor of %u columns and extent %d", cols, (int)extent);
         return (pv_tensor){0};
     }
     pv_tensor tensor = pv_oplist_scratch(&builder->list, extent, cols);
     if (builder->list.failed)
-        builder->status = pv_fail_memory(&builder->error, (builder->list.scratch_count + 1) * sizeof(pv_scratch), "scratch tensors");
+        builder->status =
+            pv_fail_memory(&builder->error, (builder->list.scratch_count + 1) * sizeof(pv_scratch), "scratch tensors");
     return tensor;
 }
 
@@ -137,7 +139,8 @@ static bool conflict(const touched *a, const touched *b)
     return (a->written || b->written) && same_buffer(a->buffer, b->buffer) && a->begin < b->end && b->begin < a->end;
 }
 
-/* An op waits for those before it if it touches what one of them since the last barrier has written, or writes what one has touched. */
+/* An op waits for those before it if it touches what one of them since the last barrier has written, or writes what one has
+ * touched. */
 static bool set_barriers(const pv_allocator *allocator, pv_op *ops, size_t op_count)
 {
     touched *since = NULL;

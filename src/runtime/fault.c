@@ -1,5 +1,5 @@
-/* Faults of submissions are decided when they are submitted, by count, and shown by the waits that follow: the same calls always meet
- * the same faults. */
+/* Faults of submissions are decided when they are submitted, by count, and shown by the waits that follow: the same calls
+ * always meet the same faults. */
 #include "runtime/fault.h"
 
 #include <math.h>
@@ -14,14 +14,10 @@ typedef enum function { ALLOC, UPLOAD, PREPARE, SUBMIT, FUNCTION_COUNT } functio
 
 /* The function whose calls count for a kind of fault. */
 static const function function_of[PV_FAULT_COUNT] = {
-    [PV_FAULT_ALLOC] = ALLOC,
-    [PV_FAULT_UPLOAD] = UPLOAD,
-    [PV_FAULT_PREPARE] = PREPARE,
-    [PV_FAULT_PREPARE_MEMORY] = PREPARE,
-    [PV_FAULT_SUBMIT_MEMORY] = SUBMIT,
-    [PV_FAULT_TRANSIENT] = SUBMIT,
-    [PV_FAULT_LOST] = SUBMIT,
-    [PV_FAULT_HANG] = SUBMIT,
+    [PV_FAULT_ALLOC] = ALLOC,          [PV_FAULT_UPLOAD] = UPLOAD,
+    [PV_FAULT_PREPARE] = PREPARE,      [PV_FAULT_PREPARE_MEMORY] = PREPARE,
+    [PV_FAULT_SUBMIT_MEMORY] = SUBMIT, [PV_FAULT_TRANSIENT] = SUBMIT,
+    [PV_FAULT_LOST] = SUBMIT,          [PV_FAULT_HANG] = SUBMIT,
     [PV_FAULT_NON_FINITE] = SUBMIT,
 };
 
@@ -128,8 +124,8 @@ static pv_status copies_allowed(const fault_device *d, pv_error *error)
     return d->hung_from ? pv_fail(error, PV_TIMEOUT, "a copy waits for a device that hangs (injected)") : PV_OK;
 }
 
-static pv_status fault_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,
-                             pv_error *error)
+static pv_status fault_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes,
+                             uint64_t length, pv_error *error)
 {
     fault_device *d = cast(device);
     pv_status status = copies_allowed(d, error);
@@ -144,15 +140,15 @@ static pv_status fault_read(pv_backend_device *device, const pv_buffer *buffer, 
     return status != PV_OK ? status : d->wrapper->inner->read(d->inner, buffer, offset, bytes, length, error);
 }
 
-static pv_status fault_weight_spec(const pv_backend_device *device, pv_layout layout, uint32_t rows, uint32_t cols, unsigned uses,
-                                   pv_weight_spec *spec, pv_error *error)
+static pv_status fault_weight_spec(const pv_backend_device *device, pv_layout layout, uint32_t rows, uint32_t cols,
+                                   unsigned uses, pv_weight_spec *spec, pv_error *error)
 {
     const fault_device *d = cast_const(device);
     return d->lost ? fail_lost(error) : d->wrapper->inner->weight_spec(d->inner, layout, rows, cols, uses, spec, error);
 }
 
-static pv_status fault_upload(pv_backend_device *device, const pv_tensor *weight, uint32_t first, uint32_t count, const void *rows,
-                              pv_error *error)
+static pv_status fault_upload(pv_backend_device *device, const pv_tensor *weight, uint32_t first, uint32_t count,
+                              const void *rows, pv_error *error)
 {
     fault_device *d = cast(device);
     if (d->lost) return fail_lost(error);
@@ -175,7 +171,8 @@ static pv_status fault_prepare(pv_backend_device *device, const pv_plan *plan, p
     if (d->lost) return fail_lost(error);
     uint64_t call = count_call(wrapper, PREPARE);
     if (inject(wrapper, PV_FAULT_PREPARE, call)) return pv_fail(error, PV_PROGRAM, "a program does not compile (injected)");
-    if (inject(wrapper, PV_FAULT_PREPARE_MEMORY, call)) return pv_fail(error, PV_OUT_OF_MEMORY, "no memory to prepare a plan (injected)");
+    if (inject(wrapper, PV_FAULT_PREPARE_MEMORY, call))
+        return pv_fail(error, PV_OUT_OF_MEMORY, "no memory to prepare a plan (injected)");
     fault_prepared *made = pv_calloc(wrapper->allocator, 1, sizeof *made);
     if (!made) return pv_fail_memory(error, sizeof *made, "a prepared plan");
     pv_status status = wrapper->inner->prepare(d->inner, plan, &made->inner, error);
@@ -204,7 +201,8 @@ static void release_half(fault_device *d, outcome *o)
     o->half = NULL;
 }
 
-/* Runs the first half of the first plan's ops. If that cannot be prepared, nothing is run: a transient failure may do either. */
+/* Runs the first half of the first plan's ops. If that cannot be prepared, nothing is run: a transient failure may do either.
+ */
 static pv_status submit_half_a_plan(fault_device *d, const pv_submission *submission, outcome *o, pv_error *error)
 {
     const pv_plan *plan = ((const fault_prepared *)submission->plans[0])->plan;
@@ -267,8 +265,10 @@ static pv_status run(fault_device *d, const pv_submission *submission, outcome *
         return submit_plans(d, submission, submission->plan_count, error);
     atomic_fetch_add(&d->wrapper->injected, 1);
     if (o->fault.kind == PV_FAULT_TRANSIENT) return submit_transient(d, submission, o, error);
-    if (o->fault.kind == PV_FAULT_LOST) d->lost_from = o->fence;
-    else d->hung_from = o->fence;
+    if (o->fault.kind == PV_FAULT_LOST)
+        d->lost_from = o->fence;
+    else
+        d->hung_from = o->fence;
     return PV_OK;
 }
 
@@ -352,8 +352,8 @@ static pv_status fault_wait(pv_backend_device *device, pv_fence fence, uint32_t 
 
 /* ---- Devices --------------------------------------------------------------------------------------------------------- */
 
-static pv_status fault_enumerate(const pv_backend *backend, const pv_environment *environment, pv_device_description *descriptions,
-                                 size_t capacity, size_t *count, pv_error *error)
+static pv_status fault_enumerate(const pv_backend *backend, const pv_environment *environment,
+                                 pv_device_description *descriptions, size_t capacity, size_t *count, pv_error *error)
 {
     const pv_fault_backend *wrapper = backend->context;
     return wrapper->inner->enumerate(wrapper->inner, environment, descriptions, capacity, count, error);
@@ -420,7 +420,8 @@ static const pv_backend fault_functions = {
     .counters = fault_counters,
 };
 
-pv_status pv_fault_backend_create(const pv_allocator *allocator, const pv_backend *inner, pv_fault_backend **wrapper, pv_error *error)
+pv_status pv_fault_backend_create(const pv_allocator *allocator, const pv_backend *inner, pv_fault_backend **wrapper,
+                                  pv_error *error)
 {
     pv_fault_backend *made = pv_calloc(allocator, 1, sizeof *made);
     if (!made) return pv_fail_memory(error, sizeof *made, "a fault-injecting backend");

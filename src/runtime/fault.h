@@ -23,11 +23,11 @@ typedef enum pv_fault_kind {
     PV_FAULT_COUNT
 } pv_fault_kind;
 
-/* Injects `count` faults of a kind, the first at the nth call (from 1) of the function concerned, counted over all devices that the
- * wrapper opened. TRANSIENT, LOST, HANG and NON_FINITE count submissions, and the waits for that submission show them; what is
- * submitted behind a LOST or HANG one is not run. TRANSIENT in turn runs half of the first plan's ops, nothing, and the first half of
- * the plans. NON_FINITE hits the output with index `row`, or, with `slot` ≥ 0, every output of that slot; nothing is injected if there
- * is none. Several at one submission: the first of LOST, HANG, TRANSIENT, NON_FINITE. A wait never sleeps longer than the device's. */
+/* Injects `count` faults of a kind, the first at the nth call (from 1) of the function concerned, counted over all devices that
+ * the wrapper opened. TRANSIENT, LOST, HANG and NON_FINITE count submissions, and the waits for that submission show them; what
+ * is submitted behind a LOST or HANG one is not run. TRANSIENT in turn runs half of the first plan's ops, nothing, and the first
+ * half of the plans. NON_FINITE hits the output with index `row`, or, with `slot` ≥ 0, every output of that slot; nothing is
+ * injected if there is none. Several at one submission: the first of LOST, HANG, TRANSIENT, NON_FINITE. */
 typedef struct pv_fault {
     pv_fault_kind kind;
     uint64_t nth, count;

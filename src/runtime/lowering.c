@@ -1,4 +1,5 @@
-/* Splits what a device declines into plainer ops. Every split takes one fusion away, so the depth is bounded by their number. */
+/* Splits what a device declines into plainer ops. Every split takes one fusion away, so the depth is bounded by their number.
+ */
 #include "runtime/builder.h"
 
 #include <string.h>
@@ -49,8 +50,11 @@ static size_t split_parts(pv_oplist *list, const pv_op *op, pv_op pieces[MAX_PIE
     if (op->kind != PV_OP_linear || op->linear.glu != PV_ACTIVATION_NONE || op->linear.part_count < 2) return 0;
     for (uint32_t i = 0; i < op->linear.part_count; i++) {
         pieces[i] = piece_of(op, PV_OP_linear);
-        pieces[i].linear = (pv_op_linear){.x = op->linear.x, .norm = op->linear.norm, .epsilon = op->linear.epsilon,
-                                          .part_count = 1, .parts = {op->linear.parts[i]}};
+        pieces[i].linear = (pv_op_linear){.x = op->linear.x,
+                                          .norm = op->linear.norm,
+                                          .epsilon = op->linear.epsilon,
+                                          .part_count = 1,
+                                          .parts = {op->linear.parts[i]}};
     }
     return op->linear.part_count;
 }
@@ -114,7 +118,8 @@ pv_status pv_lower(pv_oplist *list, pv_backend_device *device, const pv_op *op, 
     }
     pv_op pieces[MAX_PIECES];
     size_t count = choose(list, device, op, pieces);
-    if (list->failed) return pv_fail_memory(error, (list->scratch_count + 1) * sizeof(pv_scratch), "the scratch tensors of a plan");
+    if (list->failed)
+        return pv_fail_memory(error, (list->scratch_count + 1) * sizeof(pv_scratch), "the scratch tensors of a plan");
     if (count == 0) return fail_declined(device, op, error);
     for (size_t i = 0; i < count; i++) {
         pv_status status = pv_lower(list, device, &pieces[i], error);

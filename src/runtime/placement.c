@@ -6,7 +6,8 @@
 
 static pv_status fail_order(const pv_op *op, const char *what, pv_error *error)
 {
-    return pv_fail_at(error, PV_INTERNAL, op->label, PV_NO_OFFSET, "op '%s' of \"%s\" %s", pv_op_name(op->kind), op->label, what);
+    return pv_fail_at(error, PV_INTERNAL, op->label, PV_NO_OFFSET, "op '%s' of \"%s\" %s", pv_op_name(op->kind), op->label,
+                      what);
 }
 
 static pv_status find_lifetimes(pv_oplist *list, pv_error *error)
@@ -37,7 +38,8 @@ static pv_status find_sizes(pv_oplist *list, pv_error *error)
         uint64_t bytes;
         if (!pv_mul_u64(scratch->tensor.rows, scratch->tensor.row_bytes, &bytes) ||
             !pv_align_u64(bytes, PV_SCRATCH_ALIGNMENT, &scratch->bytes))
-            return pv_fail(error, PV_INTERNAL, "a scratch tensor of %u x %u overflows", scratch->tensor.rows, scratch->tensor.cols);
+            return pv_fail(error, PV_INTERNAL, "a scratch tensor of %u x %u overflows", scratch->tensor.rows,
+                           scratch->tensor.cols);
     }
     return PV_OK;
 }

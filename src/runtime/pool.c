@@ -1,5 +1,5 @@
-/* A slab is a run of blocks without holes, sorted by offset: free, live, or waiting for a fence. Neighbouring free blocks are one.
- * Everything that release and completed need is there since alloc: they cannot fail. */
+/* A slab is a run of blocks without holes, sorted by offset: free, live, or waiting for a fence. Neighbouring free blocks are
+ * one. Everything that release and completed need is there since alloc: they cannot fail. */
 #include "runtime/pool.h"
 
 #include "base/alloc.h"
@@ -7,8 +7,8 @@
 
 #define ARENAS 4u
 #define USUAL_SLAB (256ull << 20)
-#define GRANULE 16u       /* bytes; the tiers of small ranges are its multiples */
-#define STEPS_LOG2 4u     /* 16 tiers in an octave */
+#define GRANULE 16u   /* bytes; the tiers of small ranges are its multiples */
+#define STEPS_LOG2 4u /* 16 tiers in an octave */
 
 typedef enum block_state { BLOCK_FREE, BLOCK_LIVE, BLOCK_WAITING } block_state;
 
@@ -123,8 +123,10 @@ static size_t find_block(const slab *s, uint64_t offset)
     size_t low = 0, high = s->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (s->blocks[middle].offset < offset) low = middle + 1;
-        else high = middle;
+        if (s->blocks[middle].offset < offset)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < s->count && s->blocks[low].offset == offset ? low : s->count;
 }
@@ -169,8 +171,8 @@ static void remove_slab(pv_pool *pool, arena *a, size_t index)
     for (a->count--; index < a->count; index++) a->slabs[index] = a->slabs[index + 1];
 }
 
-/* A slab of the usual size, or of the request's own where that is larger. If the device has no room for it: unused slabs go back,
- * and the request gets what it needs and no more. */
+/* A slab of the usual size, or of the request's own where that is larger. If the device has no room for it: unused slabs go
+ * back, and the request gets what it needs and no more. */
 static pv_status add_slab_for(pv_pool *pool, pv_memory kind, uint64_t bytes, pv_error *error)
 {
     uint64_t usual = bytes > pool->usual_slab ? bytes : pool->usual_slab;
@@ -224,7 +226,8 @@ static pv_status check_request(const pv_pool *pool, pv_memory kind, uint64_t byt
     if (alignment == 0 || (alignment & (alignment - 1)) != 0)
         return pv_fail(error, PV_INVALID_ARGUMENT, "alignment %llu is no power of two", (unsigned long long)alignment);
     if (!tier_of(bytes, tier)) *tier = UINT64_MAX;
-    if (*tier > pool->max_buffer && bytes <= pool->max_buffer) *tier = bytes; /* what the device just takes is not refused for rounding */
+    if (*tier > pool->max_buffer && bytes <= pool->max_buffer)
+        *tier = bytes; /* what the device just takes is not refused for rounding */
     if (*tier <= pool->max_buffer) return PV_OK;
     return pv_fail(error, PV_DEVICE_OUT_OF_MEMORY, "%llu bytes asked for in one range; the device's largest buffer holds %llu",
                    (unsigned long long)bytes, (unsigned long long)pool->max_buffer);

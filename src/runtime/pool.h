@@ -30,8 +30,9 @@ pv_status pv_pool_create(const pv_allocator *allocator, pv_backend_device *devic
 void pv_pool_destroy(pv_pool *pool);
 /* Makes sure that the arena can give `bytes` more, in one range or in many whose tiers sum up to it, without another slab. */
 pv_status pv_pool_reserve(pv_pool *pool, pv_memory kind, uint64_t bytes, pv_error *error);
-/* Zeroed when its slab is new, as left when reused. `alignment`, a power of two, is that of the offset in the slab, whose own start
- * is aligned for everything that the backend asks for. Errors: PV_INVALID_ARGUMENT (0 bytes, a bad alignment), PV_DEVICE_OUT_OF_MEMORY, PV_OUT_OF_MEMORY. */
+/* Zeroed when its slab is new, as left when reused. `alignment`, a power of two, is that of the offset in the slab, whose own
+ * start is aligned for everything that the backend asks for. Errors: PV_INVALID_ARGUMENT (0 bytes, a bad alignment),
+ * PV_DEVICE_OUT_OF_MEMORY, PV_OUT_OF_MEMORY. */
 pv_status pv_pool_alloc(pv_pool *pool, pv_memory kind, uint64_t bytes, uint64_t alignment, pv_range *range, pv_error *error);
 /* Gives a range back once `fence` has completed (0: at once). A range that is not live is left alone. */
 void pv_pool_release(pv_pool *pool, const pv_range *range, pv_fence fence);

@@ -132,8 +132,8 @@ static void decode_q4_k(const uint8_t *block, double *value, double *mass)
     }
 }
 
-/* Two halves of 128 weights, each four runs of 32: low four bits in 64 bytes (runs 0, 1 low nibbles; 2, 3 high), high two bits in 32
- * bytes (run r at bit 2 r), an 8-bit scale for each 16 weights. */
+/* Two halves of 128 weights, each four runs of 32: low four bits in 64 bytes (runs 0, 1 low nibbles; 2, 3 high), high two bits
+ * in 32 bytes (run r at bit 2 r), an 8-bit scale for each 16 weights. */
 static void decode_q6_k(const uint8_t *block, double *value, double *mass)
 {
     const uint8_t *low = block, *high = block + 128;
@@ -152,9 +152,9 @@ static const struct {
     void (*decode)(const uint8_t *block, double *value, double *mass);
     double typical; /* value of a random block whose scales are 1 */
 } layouts[PV_LAYOUT_COUNT] = {
-    [PV_LAYOUT_F32] = {1, 4, decode_f32, 1},      [PV_LAYOUT_F16] = {1, 2, decode_f16, 1},
-    [PV_LAYOUT_BF16] = {1, 2, decode_bf16, 1},    [PV_LAYOUT_Q4_0] = {32, 18, decode_q4_0, 8},
-    [PV_LAYOUT_Q4_1] = {32, 20, decode_q4_1, 8},  [PV_LAYOUT_Q8_0] = {32, 34, decode_q8_0, 128},
+    [PV_LAYOUT_F32] = {1, 4, decode_f32, 1},         [PV_LAYOUT_F16] = {1, 2, decode_f16, 1},
+    [PV_LAYOUT_BF16] = {1, 2, decode_bf16, 1},       [PV_LAYOUT_Q4_0] = {32, 18, decode_q4_0, 8},
+    [PV_LAYOUT_Q4_1] = {32, 20, decode_q4_1, 8},     [PV_LAYOUT_Q8_0] = {32, 34, decode_q8_0, 128},
     [PV_LAYOUT_Q4_K] = {256, 144, decode_q4_k, 512}, [PV_LAYOUT_Q6_K] = {256, 210, decode_q6_k, 2048},
 };
 
@@ -187,14 +187,21 @@ static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t 
 {
     double scale = size / layouts[layout].typical;
     for (uint32_t i = 0; i < layouts[layout].bytes; i++) block[i] = (uint8_t)ref_random(seed);
-    double d = scale * (0.25 + 0.75 * fabs(ref_uniform(seed))) * (ref_random(seed) & 1 ? 1 : -1), second = scale * ref_uniform(seed);
+    double d = scale * (0.25 + 0.75 * fabs(ref_uniform(seed))) * (ref_random(seed) & 1 ? 1 : -1),
+           second = scale * ref_uniform(seed);
     float cell = (float)(size * ref_normal(seed));
     switch (layout) {
     case PV_LAYOUT_F32: memcpy(block, &cell, 4); break;
     case PV_LAYOUT_F16: put_half(block, cell); break;
     case PV_LAYOUT_BF16: memcpy(block, (const uint8_t *)&cell + 2, 2); break;
-    case PV_LAYOUT_Q4_1: put_half(block + 2, 8 * second); put_half(block, d); break;
-    case PV_LAYOUT_Q4_K: put_half(block + 2, 8 * second); put_half(block, d); break;
+    case PV_LAYOUT_Q4_1:
+        put_half(block + 2, 8 * second);
+        put_half(block, d);
+        break;
+    case PV_LAYOUT_Q4_K:
+        put_half(block + 2, 8 * second);
+        put_half(block, d);
+        break;
     case PV_LAYOUT_Q6_K: put_half(block + 208, d); break;
     default: put_half(block, d); break;
     }
@@ -216,7 +223,8 @@ ref_value ref_embed(double decoded, double mass, double scale)
     return (ref_value){decoded * scale, 4 * REF_U * mass * fabs(scale)};
 }
 
-/* The contract: the angle is one f32 product, its sine and cosine are right to 2 ulp (at most 4 u) or 1e-7; then one product. */
+/* The contract: the angle is one f32 product, its sine and cosine are right to 2 ulp (at most 4 u) or 1e-7; then one product.
+ */
 ref_value ref_angle(int32_t position, float inverse_frequency, float magnitude, bool sine)
 {
     float angle = (float)position * inverse_frequency;
@@ -224,7 +232,8 @@ ref_value ref_angle(int32_t position, float inverse_frequency, float magnitude, 
     return (ref_value){exact * magnitude, bound * fabs((double)magnitude) + REF_U * fabs(exact * (double)magnitude)};
 }
 
-/* Relative error of 1 / sqrt(mean + epsilon) in f32: half that of the sum of n squares, then a division, a root, and their like. */
+/* Relative error of 1 / sqrt(mean + epsilon) in f32: half that of the sum of n squares, then a division, a root, and their
+ * like. */
 static double norm_relative(uint32_t cols)
 {
     return (REF_LAMBDA * sqrt(cols) / 2 + 8) * REF_U;
@@ -246,8 +255,8 @@ void ref_rms_norm(const float *x, const float *weight, uint32_t cols, double eps
     }
 }
 
-/* silu has a slope of at most 1.1; its own f32 evaluation (exponential, sum, quotient, product with up) is given 8 u. Where e^-gate
- * leaves f32 (gate < -88) |silu| is below 1e-36. */
+/* silu has a slope of at most 1.1; its own f32 evaluation (exponential, sum, quotient, product with up) is given 8 u. Where
+ * e^-gate leaves f32 (gate < -88) |silu| is below 1e-36. */
 ref_value ref_glu(ref_value gate, ref_value up)
 {
     double silu = gate.value / (1 + exp(-gate.value));
@@ -263,8 +272,8 @@ ref_value ref_rotated(double a, double b, double cosine, double sine)
 
 /* ---- Linear ---------------------------------------------------------------------------------------------------------- */
 
-/* Quotients up to the number of steps come from an f32 scale and an f32 element, each with a few roundings (8 u with a norm before): one that lies so
- * near to the middle of two integers may go either way, and then differs by one scale. */
+/* Quotients up to the number of steps come from an f32 scale and an f32 element, each with a few roundings (8 u with a norm
+ * before): one that lies so near to the middle of two integers may go either way, and then differs by one scale. */
 #define MIDDLE (PV_ACTIVATION_STEPS * 8 * REF_U)
 
 static void quantize_group(double *value, double *slack)
@@ -325,10 +334,10 @@ static const double *half_values(void)
     return values;
 }
 
-/* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8 u, the
- * sums over keys theirs, and rescaling spans a few more. */
-void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim, double scale,
-                   ref_value *out)
+/* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8
+ * u, the sums over keys theirs, and rescaling spans a few more. */
+void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
+                   double scale, ref_value *out)
 {
     const double *half = half_values();
     double *score = malloc(count * sizeof *score), largest = -INFINITY, worst = 0, sum = 0;

@@ -1,10 +1,11 @@
-/* Every op in float64, written from the contracts in runtime/op.h and the layouts' definitions. It shares no code with the library.
+/* Every op in float64, written from the contracts in runtime/op.h and the layouts' definitions. It shares no code with the
+ * library.
  *
- * Results come with a bound on how far an f32 implementation may be from them. With u = 2^-24, the rounding of one f32 operation:
- * a sum of n products, each rounded and accumulated in f32 in any order, errs by at most about lambda sqrt(n) u times the sum of
- * magnitudes (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019; lambda = 4 holds for all n here with
- * a probability of 1 - n e^-8, and errors of real kernels, which sum in lanes, are smaller). What else is rounded a few times over is
- * counted in units of u beside it. */
+ * Results come with a bound on how far an f32 implementation may be from them. With u = 2^-24, the rounding of one f32
+ * operation: a sum of n products, each rounded and accumulated in f32 in any order, errs by at most about lambda sqrt(n) u
+ * times the sum of magnitudes (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019; lambda = 4
+ * holds for all n here with a probability of 1 - n e^-8, and errors of real kernels, which sum in lanes, are smaller). What
+ * else is rounded a few times over is counted in units of u beside it. */
 #ifndef TEST_SUPPORT_REFERENCE_H
 #define TEST_SUPPORT_REFERENCE_H
 
@@ -46,7 +47,7 @@ ref_value ref_rotated(double a, double b, double cosine, double sine); /* a cos 
 /* The input of a linear op, as its weights meet it. */
 typedef struct ref_input {
     uint32_t cols;
-    double relative; /* error of all elements together */
+    double relative;       /* error of all elements together */
     double *value, *slack; /* slack: what a rounding to 8 bits may have gone the other way by */
 } ref_input;
 /* `norm` may be NULL; `quantized`: to 8 bits in groups of 32. */
@@ -57,8 +58,8 @@ ref_value ref_dot(const ref_input *input, const double *weight, const double *ma
 ref_value ref_plus(ref_value a, double b);
 
 /* keys, values: f16 [count][head_dim]. out: [head_dim]. */
-void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim, double scale,
-                   ref_value *out);
+void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
+                   double scale, ref_value *out);
 
 /* Philox4x32-10 (Salmon et al., SC'11). */
 void ref_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);

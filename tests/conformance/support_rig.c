@@ -19,7 +19,8 @@ static const pv_memory arena_kind[RIG_ARENAS] = {PV_MEMORY_WEIGHTS, PV_MEMORY_KV
 
 static rig *tampered; /* whose results are changed */
 
-/* Changes the word that is largest as a number by about a thousandth: far more than any bound, far less than an eye would see. */
+/* Changes the word that is largest as a number by about a thousandth: far more than any bound, far less than an eye would see.
+ */
 static void tamper(void *bytes, uint64_t length)
 {
     size_t count = (size_t)(length / 4), largest = 0;
@@ -34,8 +35,8 @@ static void tamper(void *bytes, uint64_t length)
     memcpy((uint8_t *)bytes + largest * 4, &word, 4);
 }
 
-static pv_status tampering_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length,
-                                pv_error *error)
+static pv_status tampering_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes,
+                                uint64_t length, pv_error *error)
 {
     pv_status status = pv_cpu_backend.read(device, buffer, offset, bytes, length, error);
     if (status == PV_OK && tampered && tampered->tampering) tamper(bytes, length);
@@ -47,7 +48,8 @@ static pv_status tampering_read(pv_backend_device *device, const pv_buffer *buff
 static const char *const kernel_sets[] = {"generic", "avx2", "avx512", "neon", "dotprod"};
 #define KERNEL_SETS (sizeof kernel_sets / sizeof kernel_sets[0])
 
-static const pv_step_limits rig_limits = {.rows = 96, .seqs = 24, .logits = 32, .patches = 64, .biases = 2048, .slots = 24, .context = 1024};
+static const pv_step_limits rig_limits = {
+    .rows = 96, .seqs = 24, .logits = 32, .patches = 64, .biases = 2048, .slots = 24, .context = 1024};
 
 static void check(pv_status status, const pv_error *error)
 {
@@ -115,8 +117,8 @@ static void run_thread_counts(const char *kernels, bool plain, uint32_t first, u
         worst = fmax(worst, r.worst);
         rig_close(&r);
     }
-    print_message("%s%s: %llu values, at most %.2f of the bound\n", kernels, plain ? ", plain" : "", (unsigned long long)r.compared,
-                  worst);
+    print_message("%s%s: %llu values, at most %.2f of the bound\n", kernels, plain ? ", plain" : "",
+                  (unsigned long long)r.compared, worst);
 }
 
 static void run_kernel_sets(uint32_t first, uint32_t last, void (*cases)(rig *r))
@@ -258,7 +260,8 @@ float *rig_rows(rig *r, const pv_tensor *tensor, uint32_t count)
 
 pv_tensor rig_cells(rig *r, uint32_t arena, uint32_t rows, uint32_t cols, const void *values)
 {
-    pv_tensor tensor = {.buffer = &r->arena[arena].buffer, .rows = rows, .cols = cols, .row_bytes = 4ull * cols, .layout = PV_LAYOUT_F32};
+    pv_tensor tensor = {
+        .buffer = &r->arena[arena].buffer, .rows = rows, .cols = cols, .row_bytes = 4ull * cols, .layout = PV_LAYOUT_F32};
     tensor.offset = take(r, arena, rows * tensor.row_bytes, 256);
     if (values) rig_put(r, &tensor, 0, values, rows * tensor.row_bytes);
     return tensor;
@@ -275,7 +278,13 @@ pv_tensor rig_activation(rig *r, pv_extent extent, uint32_t cols)
 pv_tensor rig_input(rig *r, pv_extent extent, uint32_t cols, const float *values)
 {
     pv_tensor tensor = rig_activation(r, extent, cols);
-    rig_put(r, &tensor, 0, values, (tensor.rows - r->room) * tensor.row_bytes);
+    uint64_t real = (tensor.rows - r->room) * tensor.row_bytes, padding = r->room * tensor.row_bytes;
+    rig_put(r, &tensor, 0, values, real);
+    if (r->clean_padding) {
+        void *zeros = calloc(1, (size_t)padding);
+        rig_put(r, &tensor, real, zeros, padding);
+        free(zeros);
+    }
     return tensor;
 }
 
@@ -296,10 +305,15 @@ static void upload(rig *r, const pv_tensor *weight, uint32_t tile, uint64_t row_
 pv_tensor rig_weight(rig *r, pv_layout layout, uint32_t rows, uint32_t cols, unsigned uses, const uint8_t *canonical)
 {
     pv_error error = {0};
-    pv_weight_spec spec;
+    pv_weight_spec spec = {0}, again = {0};
     check(r->backend->weight_spec(r->device, layout, rows, cols, uses, &spec, &error), &error);
+    check(r->backend->weight_spec(r->device, layout, rows, cols, uses, &again, &error), &error);
+    assert_true(spec.packing == again.packing && spec.bytes == again.bytes && spec.alignment == again.alignment &&
+                spec.row_tile == again.row_tile && spec.may_alias == again.may_alias && spec.layout == again.layout);
+    assert_true(!spec.may_alias || spec.packing == PV_PACKING_NONE);
     assert_true(spec.row_tile > 0 && spec.alignment > 0 && (spec.alignment & (spec.alignment - 1)) == 0);
-    pv_tensor tensor = {.buffer = &r->arena[RIG_WEIGHTS].buffer, .rows = rows, .cols = cols, .layout = spec.layout, .packing = spec.packing};
+    pv_tensor tensor = {
+        .buffer = &r->arena[RIG_WEIGHTS].buffer, .rows = rows, .cols = cols, .layout = spec.layout, .packing = spec.packing};
     tensor.offset = take(r, RIG_WEIGHTS, spec.bytes, spec.alignment);
     if (spec.packing == PV_PACKING_NONE) tensor.row_bytes = ref_row_bytes(spec.layout, cols);
     rig_range own = {RIG_WEIGHTS, tensor.offset, tensor.offset + spec.bytes};
@@ -356,10 +370,13 @@ pv_step_view rig_step(rig *r, const rig_sequence *sequences, uint32_t count)
             assert_int_equal(view.counts->decode_rows, first);
             view.counts->decode_rows++;
         }
-        view.seqs[i] = (pv_step_seq){.slot = s->slot, .first_row = (int32_t)first, .rows = s->count, .kv_length = s->first + s->count};
+        view.seqs[i] =
+            (pv_step_seq){.slot = s->slot, .first_row = (int32_t)first, .rows = s->count, .kv_length = s->first + s->count};
         for (int32_t j = 0; j < s->count; j++)
-            view.rows[view.counts->rows++] = (pv_step_row){
-                .token = s->tokens ? s->tokens[j] : PV_TOKEN_FROM_LOG, .position = s->first + j, .slot = s->slot, .seq = (int32_t)i};
+            view.rows[view.counts->rows++] = (pv_step_row){.token = s->tokens ? s->tokens[j] : PV_TOKEN_FROM_LOG,
+                                                           .position = s->first + j,
+                                                           .slot = s->slot,
+                                                           .seq = (int32_t)i};
         add_tiles(&view, i, first, (uint32_t)s->count);
     }
     r->rows = view.counts->rows;
@@ -387,8 +404,10 @@ void rig_may_write_op(rig *r, const pv_op *op)
     for (size_t i = 0; i < count; i++) {
         const pv_tensor *tensor = operands[i].tensor;
         if (!(operands[i].access & PV_WRITE) || tensor->scratch > 0) continue;
-        if (tensor->extent == PV_EXTENT_FIXED) rig_may_write(r, tensor, 0, tensor->rows * tensor->row_bytes);
-        else rig_may_write_rows(r, tensor);
+        if (tensor->extent == PV_EXTENT_FIXED)
+            rig_may_write(r, tensor, 0, tensor->rows * tensor->row_bytes);
+        else
+            rig_may_write_rows(r, tensor);
     }
     if (op->kind == PV_OP_sample) rig_may_write(r, &r->outputs, 0, r->logits * sizeof(pv_step_output));
 }

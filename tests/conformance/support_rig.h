@@ -1,5 +1,5 @@
-/* A device under test and what stands around it: memory that is poisoned, weights uploaded by their spec, step blocks, and plans of a few
- * ops made by the builder and run through the seam. */
+/* A device under test and what stands around it: memory that is poisoned, weights uploaded by their spec, step blocks, and
+ * plans of a few ops made by the builder and run through the seam. */
 #ifndef TEST_SUPPORT_RIG_H
 #define TEST_SUPPORT_RIG_H
 
@@ -30,33 +30,34 @@ typedef struct rig {
     const char *kernels; /* as asked for */
     uint32_t threads;
     bool plain;
-    bool tampering;      /* reads of results are tampered with */
-    bool quiet;          /* failures are counted and not printed */
+    bool tampering; /* reads of results are tampered with */
+    bool quiet;     /* failures are counted and not printed */
     rig_arena arena[RIG_ARENAS];
     pv_step_limits limits;
     pv_step_layout layout;
     pv_tensor block, outputs;
-    uint32_t rows, logits; /* real ones, of the block that was written last */
-    uint32_t room;         /* rows of the plan beyond the real ones */
+    uint32_t rows, logits;             /* real ones, of the block that was written last */
+    bool clean_padding;                /* rows beyond the real ones hold zeros, not poison, in inputs */
+    uint32_t room;                     /* rows of the plan beyond the real ones */
     rig_range written[RIG_MAX_RANGES]; /* where an op may write */
     size_t written_count;
-    size_t pieces;         /* ops of the plan that was run last */
-    pv_tensor scratch;     /* its scratch */
-    bool resubmit;         /* transient failures are answered by another submission */
+    size_t pieces;     /* ops of the plan that was run last */
+    pv_tensor scratch; /* its scratch */
+    bool resubmit;     /* transient failures are answered by another submission */
     uint64_t resubmitted;
-    uint64_t failures;     /* comparisons that failed */
-    uint64_t compared;     /* values */
-    uint64_t reads;        /* of results */
-    double worst;          /* largest |difference| / bound */
+    uint64_t failures; /* comparisons that failed */
+    uint64_t compared; /* values */
+    uint64_t reads;    /* of results */
+    double worst;      /* largest |difference| / bound */
 } rig;
 
-/* Runs `cases` on every kernel set that this machine has, fused and plain, with 1, 2 and 3 threads. What a case gives to rig_same_bits
- * must be the same for all thread counts. Asserts that nothing failed and that something was compared. */
+/* Runs `cases` on every kernel set that this machine has, fused and plain, with 1, 2 and 3 threads. What a case gives to
+ * rig_same_bits must be the same for all thread counts. Asserts that nothing failed and that something was compared. */
 void rig_for_all(void (*cases)(rig *r));
 /* The same with one thread count. */
 void rig_for_threads(uint32_t threads, void (*cases)(rig *r));
-/* Runs `cases` on one device whose reads of results are tampered with in one word each; asserts that this is noticed every time:
- * as many failed comparisons as there were reads. */
+/* Runs `cases` on one device whose reads of results are tampered with in one word each; asserts that this is noticed every
+ * time: as many failed comparisons as there were reads. */
 void rig_expect_noticed(void (*cases)(rig *r));
 
 /* One device by itself, for what the functions above do not do. False if there are no such kernels; NULL: the fastest. */
@@ -70,7 +71,7 @@ void rig_reset(rig *r);
 
 /* An activation [rows of the step or logits + room, cols], poisoned. */
 pv_tensor rig_activation(rig *r, pv_extent extent, uint32_t cols);
-/* The same with its real rows set. */
+/* The same with its real rows set; the others stay poisoned, but for clean_padding. */
 pv_tensor rig_input(rig *r, pv_extent extent, uint32_t cols, const float *values);
 pv_tensor rig_cells(rig *r, uint32_t arena, uint32_t rows, uint32_t cols, const void *values); /* 4 bytes each; NULL: poison */
 pv_tensor rig_vector(rig *r, const float *values, uint32_t cols);
@@ -109,7 +110,8 @@ void rig_run_built(rig *r, void (*build)(pv_builder *builder, void *user), void 
 
 /* ---- Comparing ---- */
 
-/* How many of `count` values are farther from what is wanted than the bound allows, NaN where none is wanted or the reverse included. */
+/* How many of `count` values are farther from what is wanted than the bound allows, NaN where none is wanted or the reverse
+ * included. */
 size_t compare_values(const float *found, const ref_value *wanted, size_t count, double *worst);
 
 /* Count failures in the rig and print the first of each. */

@@ -53,7 +53,8 @@ static void give_pages(rig *r, cache *c, int32_t slot, uint32_t tokens)
 static uint64_t cell_of(const cache *c, int32_t slot, int32_t position, uint32_t which, uint32_t head)
 {
     uint64_t page = (uint64_t)c->table[slot][position / PV_PAGE_TOKENS];
-    uint64_t cell = ((which * c->view.kv_heads + head) * PV_PAGE_TOKENS + (uint64_t)(position % PV_PAGE_TOKENS)) * c->view.head_dim;
+    uint64_t cell =
+        ((which * c->view.kv_heads + head) * PV_PAGE_TOKENS + (uint64_t)(position % PV_PAGE_TOKENS)) * c->view.head_dim;
     return page * c->view.page_bytes + cell * 2;
 }
 
@@ -65,11 +66,13 @@ typedef struct rope_case {
     bool store;
 } rope_case;
 
-static const rig_sequence rope_sequences[] = {{5, 31, 1, NULL}, {1, 0, 1, NULL}, {9, 1023, 1, NULL}, {2, 20, 45, NULL}, {3, 0, 3, NULL}};
+static const rig_sequence rope_sequences[] = {
+    {5, 31, 1, NULL}, {1, 0, 1, NULL}, {9, 1023, 1, NULL}, {2, 20, 45, NULL}, {3, 0, 3, NULL}};
 #define ROPE_ROWS 51
 
 /* What f16 makes of them is worth a look: overflow, ties, subnormals, the least of them, zeros. */
-static const float edges[] = {65519.996f, 65520, -65520, 1e9f, 2049, 2051, -2049, 6.1e-5f, 5.9e-8f, 2.98e-8f, 2.99e-8f, 1e-9f, -0.0f, 0.333333343f};
+static const float edges[] = {65519.996f, 65520,   -65520,   1e9f,     2049,  2051,  -2049,
+                              6.1e-5f,    5.9e-8f, 2.98e-8f, 2.99e-8f, 1e-9f, -0.0f, 0.333333343f};
 
 static void turn(const rope_case *s, const float *x, uint32_t heads, const float *angles, ref_value *out)
 {
@@ -78,7 +81,8 @@ static void turn(const rope_case *s, const float *x, uint32_t heads, const float
         ref_value *to = out + (size_t)h * s->head_dim;
         for (uint32_t i = 0; i < s->head_dim; i++) to[i] = (ref_value){in[i], 0};
         for (uint32_t i = 0; i < s->dim / 2; i++) {
-            uint32_t a = s->pairing == PV_ROPE_HALVES ? i : 2 * i, b = s->pairing == PV_ROPE_HALVES ? i + s->dim / 2 : 2 * i + 1;
+            uint32_t a = s->pairing == PV_ROPE_HALVES ? i : 2 * i,
+                     b = s->pairing == PV_ROPE_HALVES ? i + s->dim / 2 : 2 * i + 1;
             double cosine = angles[2 * i], sine = angles[2 * i + 1];
             to[a] = ref_rotated(in[a], in[b], cosine, sine);
             to[b] = ref_rotated(in[b], in[a], cosine, -sine);
@@ -112,8 +116,10 @@ static void may_store(rig *r, const cache *c)
     for (size_t i = 0; i < ARRAY_COUNT(rope_sequences); i++) {
         for (int32_t j = 0; j < rope_sequences[i].count; j++) {
             for (uint32_t cell = 0; cell < 2 * c->view.kv_heads; cell++)
-                rig_may_write(r, &c->view.pages, cell_of(c, rope_sequences[i].slot, rope_sequences[i].first + j,
-                              cell / c->view.kv_heads, cell % c->view.kv_heads), c->view.head_dim * 2ull);
+                rig_may_write(r, &c->view.pages,
+                              cell_of(c, rope_sequences[i].slot, rope_sequences[i].first + j, cell / c->view.kv_heads,
+                                      cell % c->view.kv_heads),
+                              c->view.head_dim * 2ull);
         }
     }
 }
@@ -204,7 +210,8 @@ static void run_kv_store(rig *r, uint32_t kv_heads, uint32_t head_dim)
     float *k = random_floats(&seed, (size_t)ROPE_ROWS * width, 3), *v = random_floats(&seed, (size_t)ROPE_ROWS * width, 3);
     memcpy(k + 3, edges, sizeof edges);
     memcpy(v + width, edges, sizeof edges);
-    for (size_t i = 100; i < 400; i++) k[i] = (float)ldexp(1 + (double)(ref_random(&seed) % 4096) / 2048, (int)(ref_random(&seed) % 40) - 26);
+    for (size_t i = 100; i < 400; i++)
+        k[i] = (float)ldexp(1 + (double)(ref_random(&seed) % 4096) / 2048, (int)(ref_random(&seed) % 40) - 26);
     pv_op op = {.kind = PV_OP_kv_store};
     op.kv_store.k = rig_input(r, PV_EXTENT_ROWS, width, k);
     op.kv_store.v = rig_input(r, PV_EXTENT_ROWS, width, v);
@@ -290,7 +297,7 @@ static void free_solution(solution *p)
     free(p->wanted);
 }
 
-/* Writes the keys and values of all positions that the sequences have; with `zeros` whatever else the cache holds becomes 0. */
+/* Writes the keys and values of all positions that the sequences have; with `zeros` whatever else the cache holds is 0. */
 static cache fill_cache(rig *r, const solution *p, bool zeros)
 {
     const attention_case *s = p->spec;
@@ -308,15 +315,19 @@ static cache fill_cache(rig *r, const solution *p, bool zeros)
         for (uint32_t first = 0; first < length_of(q); first += PV_PAGE_TOKENS) {
             uint32_t tokens = length_of(q) - first < PV_PAGE_TOKENS ? length_of(q) - first : PV_PAGE_TOKENS;
             for (uint32_t cell = 0; cell < 2 * s->kv_heads; cell++)
-                rig_put(r, &c.view.pages, (uint64_t)c.table[q->slot][first / PV_PAGE_TOKENS] * c.view.page_bytes + cell * head_bytes,
-                        kv_at(p, i, cell / s->kv_heads, cell % s->kv_heads) + (size_t)first * s->head_dim, tokens * s->head_dim * 2ull);
+                rig_put(r, &c.view.pages,
+                        (uint64_t)c.table[q->slot][first / PV_PAGE_TOKENS] * c.view.page_bytes + cell * head_bytes,
+                        kv_at(p, i, cell / s->kv_heads, cell % s->kv_heads) + (size_t)first * s->head_dim,
+                        tokens * s->head_dim * 2ull);
         }
     }
     return c;
 }
 
-/* Runs attention for these sequences, whose queries are rows of p->q from first_row[i] on. [rows of the step][width]; the caller frees. */
-static float *attend(rig *r, const solution *p, const cache *c, const rig_sequence *sequences, const uint32_t *first_row, uint32_t count)
+/* Runs attention for these sequences, whose queries are rows of p->q from first_row[i] on. [rows of the step][width]; the
+ * caller frees. */
+static float *attend(rig *r, const solution *p, const cache *c, const rig_sequence *sequences, const uint32_t *first_row,
+                     uint32_t count)
 {
     rig_step(r, sequences, count);
     float *q = malloc((size_t)r->rows * p->width * sizeof *q), *at = q;
@@ -351,7 +362,8 @@ static void expect_same_in_pieces(rig *r, const solution *p, const cache *c, con
             pieces[0] = (rig_sequence){whole.slot, whole.first + (int32_t)done, size, NULL};
             uint32_t at = row + done;
             float *found = attend(r, p, c, pieces, &at, 1);
-            rig_expect_bytes(r, "attention: other bits in a chunk", found, all + (size_t)at * p->width, (size_t)size * p->width * 4);
+            rig_expect_bytes(r, "attention: other bits in a chunk", found, all + (size_t)at * p->width,
+                             (size_t)size * p->width * 4);
             free(found);
             done += (uint32_t)size;
         }
@@ -379,25 +391,42 @@ static void run_attention(rig *r, const solution *p, bool thorough)
     if (thorough) {
         expect_same_in_pieces(r, p, &c, found);
         rig_reset(r);
+        r->clean_padding = true;
         c = fill_cache(r, p, true);
         float *clean = attend(r, p, &c, p->spec->sequence, first_row, p->count);
-        rig_expect_bytes(r, "attention: stale cells have an influence", clean, found, (size_t)p->rows * p->width * 4);
+        r->clean_padding = false;
+        rig_expect_bytes(r, "attention: stale cells or padding have an influence", clean, found,
+                         (size_t)p->rows * p->width * 4);
         free(clean);
     }
     free(found);
 }
 
 /* Every length that matters, as decode rows of one step; prefill chunks that cross pages and spans beside decode rows. */
-#define LENGTHS {1, 0, 1, NULL}, {2, 30, 1, NULL}, {3, 31, 1, NULL}, {4, 32, 1, NULL}, {5, 254, 1, NULL}, {6, 255, 1, NULL}, \
-    {7, 256, 1, NULL}, {8, 699, 1, NULL}
-#define CHUNKS {9, 32, 1, NULL}, {3, 256, 1, NULL}, {2, 240, 20, NULL}, {1, 0, 33, NULL}, {7, 62, 3, NULL}
+#define LENGTHS                                                                                                                \
+    {1, 0, 1, NULL}, {2, 30, 1, NULL}, {3, 31, 1, NULL}, {4, 32, 1, NULL}, {5, 254, 1, NULL}, {6, 255, 1, NULL},               \
+        {7, 256, 1, NULL},                                                                                                     \
+    {                                                                                                                          \
+        8, 699, 1, NULL                                                                                                        \
+    }
+#define CHUNKS                                                                                                                 \
+    {9, 32, 1, NULL}, {3, 256, 1, NULL}, {2, 240, 20, NULL}, {1, 0, 33, NULL},                                                 \
+    {                                                                                                                          \
+        7, 62, 3, NULL                                                                                                         \
+    }
 
 static const attention_case attention_table[] = {
-    {2, 1, 64, 1, {LENGTHS}},  {1, 3, 96, 1, {LENGTHS}},  {2, 4, 128, 1, {LENGTHS}}, {1, 8, 80, 1, {LENGTHS}},
-    {1, 8, 64, 1, {CHUNKS}},   {3, 1, 96, 1, {CHUNKS}},   {1, 3, 128, 1, {CHUNKS}},  {2, 4, 80, 1, {CHUNKS}},
-    {3, 3, 64, 1, {{1, 500, 40, NULL}}}, /* one long chunk */
+    {2, 1, 64, 1, {LENGTHS}},
+    {1, 3, 96, 1, {LENGTHS}},
+    {2, 4, 128, 1, {LENGTHS}},
+    {1, 8, 80, 1, {LENGTHS}},
+    {1, 8, 64, 1, {CHUNKS}},
+    {3, 1, 96, 1, {CHUNKS}},
+    {1, 3, 128, 1, {CHUNKS}},
+    {2, 4, 80, 1, {CHUNKS}},
+    {3, 3, 64, 1, {{1, 500, 40, NULL}}},                    /* one long chunk */
     {1, 4, 64, 40, {{1, 300, 1, NULL}, {2, 90, 20, NULL}}}, /* scores far apart: nearly one key counts */
-    {2, 2, 128, 0, {{1, 299, 1, NULL}, {2, 0, 10, NULL}}}, /* all scores equal: the mean of the values */
+    {2, 2, 128, 0, {{1, 299, 1, NULL}, {2, 0, 10, NULL}}},  /* all scores equal: the mean of the values */
 };
 static solution solutions[ARRAY_COUNT(attention_table)];
 
@@ -442,11 +471,11 @@ static void few_of_each(rig *r)
     }
 }
 
-#define FOR_ALL(cases) \
-    static void test_##cases(void **state) \
-    { \
-        (void)state; \
-        rig_for_all(cases); \
+#define FOR_ALL(cases)                                                                                                         \
+    static void test_##cases(void **state)                                                                                     \
+    {                                                                                                                          \
+        (void)state;                                                                                                           \
+        rig_for_all(cases);                                                                                                    \
     }
 FOR_ALL(rope_cases)
 FOR_ALL(kv_store_cases)
@@ -462,8 +491,11 @@ static void a_tampered_result_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rope_cases),       cmocka_unit_test(test_kv_store_cases), cmocka_unit_test(test_attention_cases),
-        cmocka_unit_test(test_shared_page_case), cmocka_unit_test(a_tampered_result_is_noticed),
+        cmocka_unit_test(test_rope_cases),
+        cmocka_unit_test(test_kv_store_cases),
+        cmocka_unit_test(test_attention_cases),
+        cmocka_unit_test(test_shared_page_case),
+        cmocka_unit_test(a_tampered_result_is_noticed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(attention_table); i++) free_solution(&solutions[i]);

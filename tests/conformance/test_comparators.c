@@ -112,7 +112,8 @@ static void f16_of_the_reference(void **state)
 {
     (void)state;
     for (uint32_t bits = 0; bits < 0x7C00; bits++) {
-        double here = ref_f16((uint16_t)bits), next = bits == 0x7BFF ? 65536 : ref_f16((uint16_t)(bits + 1)), middle = (here + next) / 2;
+        double here = ref_f16((uint16_t)bits), next = bits == 0x7BFF ? 65536 : ref_f16((uint16_t)(bits + 1)),
+               middle = (here + next) / 2;
         assert_int_equal(ref_to_f16(here), bits);
         assert_int_equal(ref_to_f16(-here), bits | 0x8000);
         assert_int_equal(ref_to_f16(middle), bits + (bits & 1)); /* ties to even */
@@ -143,10 +144,10 @@ static void decoders_of_the_reference(void **state)
     ref_decode(PV_LAYOUT_Q8_0, block, 32, value, mass);
     for (int i = 0; i < 32; i++) assert_true(value[i] == (i < 16 ? i * 4 : i * 4 - 128));
     memset(block, 0, sizeof block);
-    block[1] = 0x3C, block[3] = 0x3C; /* d = dmin = 1 */
-    block[4] = 5, block[8] = 2;                   /* group 0: scale 5, minimum 2 */
-    block[5] = 0x40 | 3, block[9] = 0xC0;         /* group 1: scale 3, minimum 0; the top bits belong to group 5 */
-    block[13] = 0x21;                             /* group 5: low bits of scale 1, of minimum 2 */
+    block[1] = 0x3C, block[3] = 0x3C;     /* d = dmin = 1 */
+    block[4] = 5, block[8] = 2;           /* group 0: scale 5, minimum 2 */
+    block[5] = 0x40 | 3, block[9] = 0xC0; /* group 1: scale 3, minimum 0; the top bits belong to group 5 */
+    block[13] = 0x21;                     /* group 5: low bits of scale 1, of minimum 2 */
     for (int i = 0; i < 32; i++) block[16 + i] = 0x97, block[16 + 64 + i] = 0x60;
     ref_decode(PV_LAYOUT_Q4_K, block, 256, value, mass);
     assert_true(value[0] == 5 * 7 - 2 && value[31] == 33 && mass[0] == 37);
@@ -156,20 +157,24 @@ static void decoders_of_the_reference(void **state)
     memset(block, 0, sizeof block);
     block[209] = 0x3C;
     for (int i = 0; i < 16; i++) block[192 + i] = (uint8_t)(i - 8);
-    block[0] = 0x21, block[128] = 0xE4;     /* weight 0: 1 + 0 × 16; weight 64: 2 + 2 × 16 */
-    block[32] = 0x43;                       /* weight 32: 3 + 1 × 16; weight 96: 4 + 3 × 16 */
+    block[0] = 0x21, block[128] = 0xE4;            /* weight 0: 1 + 0 × 16; weight 64: 2 + 2 × 16 */
+    block[32] = 0x43;                              /* weight 32: 3 + 1 × 16; weight 96: 4 + 3 × 16 */
     block[64 + 31] = 0xF0, block[160 + 31] = 0x10; /* weight 159: 0; weight 223: 15 + 1 × 16 */
     ref_decode(PV_LAYOUT_Q6_K, block, 256, value, mass);
-    assert_true(value[0] == -8 * (1 - 32) && value[64] == -4 * (34 - 32) && value[32] == -6 * (19 - 32) && value[96] == -2 * (52 - 32));
+    assert_true(value[0] == -8 * (1 - 32) && value[64] == -4 * (34 - 32) && value[32] == -6 * (19 - 32) &&
+                value[96] == -2 * (52 - 32));
     assert_true(value[159] == 1 * -32 && value[223] == 5 * (31 - 32));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_agree_within_their_bound_only), cmocka_unit_test(nan_is_wanted_or_it_is_not),
-        cmocka_unit_test(every_value_counts),                   cmocka_unit_test(failures_are_counted),
-        cmocka_unit_test(writes_elsewhere_are_noticed),         cmocka_unit_test(f16_of_the_reference),
+        cmocka_unit_test(values_agree_within_their_bound_only),
+        cmocka_unit_test(nan_is_wanted_or_it_is_not),
+        cmocka_unit_test(every_value_counts),
+        cmocka_unit_test(failures_are_counted),
+        cmocka_unit_test(writes_elsewhere_are_noticed),
+        cmocka_unit_test(f16_of_the_reference),
         cmocka_unit_test(decoders_of_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

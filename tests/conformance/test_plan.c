@@ -1,5 +1,5 @@
-/* Whole plans: a small decoder built as models build theirs. Placed scratch, barriers and lowering must leave the bits that the same
- * ops give one by one; a step that is run again, after a failure half-way too, must leave the same memory. */
+/* Whole plans: a small decoder built as models build theirs. Placed scratch, barriers and lowering must leave the bits that the
+ * same ops give one by one; a step that is run again, after a failure half-way too, must leave the same memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +16,20 @@
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-enum { LAYERS = 3, VOCABULARY = 301, WIDTH = 256, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 64, FEED_FORWARD = 512, SLOTS = 24, CONTEXT = 1024,
-       PAGES = 12, MAX_OPS = 64, STEPS = 4 };
+enum {
+    LAYERS = 3,
+    VOCABULARY = 301,
+    WIDTH = 256,
+    HEADS = 4,
+    KV_HEADS = 2,
+    HEAD_DIM = 64,
+    FEED_FORWARD = 512,
+    SLOTS = 24,
+    CONTEXT = 1024,
+    PAGES = 12,
+    MAX_OPS = 64,
+    STEPS = 4
+};
 
 typedef struct model {
     rig *r;
@@ -110,15 +122,34 @@ static void add_layer(model *m, uint32_t i, pv_tensor x, pv_tensor angles)
     pv_tensor q = activation(m, PV_EXTENT_ROWS, HEADS * HEAD_DIM), k = activation(m, PV_EXTENT_ROWS, KV_HEADS * HEAD_DIM);
     pv_tensor v = activation(m, PV_EXTENT_ROWS, KV_HEADS * HEAD_DIM), mixed = activation(m, PV_EXTENT_ROWS, HEADS * HEAD_DIM);
     pv_tensor gated = activation(m, PV_EXTENT_ROWS, FEED_FORWARD);
-    add(m, (pv_op){.kind = PV_OP_linear, .linear = {.x = x, .norm = m->layer[i].attention_norm, .epsilon = 1e-5f, .part_count = 3,
-        .parts = {{m->layer[i].q, m->layer[i].q_bias, q}, {m->layer[i].k, {0}, k}, {m->layer[i].v, {0}, v}}}});
-    add(m, (pv_op){.kind = PV_OP_rope, .rope = {.q = q, .k = k, .angles = angles, .head_dim = HEAD_DIM, .dim = HEAD_DIM,
-        .pairing = i % 2 ? PV_ROPE_NEIGHBOURS : PV_ROPE_HALVES, .v = v, .store = m->layer[i].cache}});
+    add(m, (pv_op){.kind = PV_OP_linear,
+                   .linear = {
+                       .x = x,
+                       .norm = m->layer[i].attention_norm,
+                       .epsilon = 1e-5f,
+                       .part_count = 3,
+                       .parts = {{m->layer[i].q, m->layer[i].q_bias, q}, {m->layer[i].k, {0}, k}, {m->layer[i].v, {0}, v}}}});
+    add(m, (pv_op){.kind = PV_OP_rope,
+                   .rope = {.q = q,
+                            .k = k,
+                            .angles = angles,
+                            .head_dim = HEAD_DIM,
+                            .dim = HEAD_DIM,
+                            .pairing = i % 2 ? PV_ROPE_NEIGHBOURS : PV_ROPE_HALVES,
+                            .v = v,
+                            .store = m->layer[i].cache}});
     add(m, (pv_op){.kind = PV_OP_attention, .attention = {q, mixed, m->layer[i].cache, HEADS, 0.125f}});
-    add(m, (pv_op){.kind = PV_OP_linear, .linear = {.x = mixed, .part_count = 1, .parts = {{m->layer[i].out, {0}, x}}, .residual = x}});
-    add(m, (pv_op){.kind = PV_OP_linear, .linear = {.x = x, .norm = m->layer[i].feed_forward_norm, .epsilon = 1e-5f, .part_count = 2,
-        .parts = {{m->layer[i].gate, {0}, gated}, {m->layer[i].up, {0}, {0}}}, .glu = PV_ACTIVATION_SILU}});
-    add(m, (pv_op){.kind = PV_OP_linear, .linear = {.x = gated, .part_count = 1, .parts = {{m->layer[i].down, {0}, x}}, .residual = x}});
+    add(m, (pv_op){.kind = PV_OP_linear,
+                   .linear = {.x = mixed, .part_count = 1, .parts = {{m->layer[i].out, {0}, x}}, .residual = x}});
+    add(m, (pv_op){.kind = PV_OP_linear,
+                   .linear = {.x = x,
+                              .norm = m->layer[i].feed_forward_norm,
+                              .epsilon = 1e-5f,
+                              .part_count = 2,
+                              .parts = {{m->layer[i].gate, {0}, gated}, {m->layer[i].up, {0}, {0}}},
+                              .glu = PV_ACTIVATION_SILU}});
+    add(m, (pv_op){.kind = PV_OP_linear,
+                   .linear = {.x = gated, .part_count = 1, .parts = {{m->layer[i].down, {0}, x}}, .residual = x}});
 }
 
 static void add_model(model *m)
@@ -133,8 +164,11 @@ static void add_model(model *m)
     add(m, (pv_op){.kind = PV_OP_rope_angles, .rope_angles = {m->frequency, angles, 1}});
     for (uint32_t i = 0; i < LAYERS; i++) add_layer(m, i, x, angles);
     add(m, (pv_op){.kind = PV_OP_gather_rows, .gather_rows = {x, last}});
-    add(m, (pv_op){.kind = PV_OP_linear, .linear = {.x = last, .norm = m->output_norm, .epsilon = 1e-5f, .part_count = 1,
-        .parts = {{m->output, {0}, m->logits}}}});
+    add(m,
+        (pv_op){
+            .kind = PV_OP_linear,
+            .linear = {
+                .x = last, .norm = m->output_norm, .epsilon = 1e-5f, .part_count = 1, .parts = {{m->output, {0}, m->logits}}}});
     add(m, (pv_op){.kind = PV_OP_sample, .sample = {m->logits, m->token_log}});
 }
 
@@ -177,9 +211,16 @@ static void write_step(rig *r, uint32_t step)
         int32_t first = s->first == 0 ? 0 : (s->first + PV_PAGE_TOKENS - 1) / PV_PAGE_TOKENS;
         for (int32_t block = first; block * PV_PAGE_TOKENS < s->first + s->count; block++)
             view.patches[view.counts->patches++] = (pv_step_patch){0, s->slot, block, pages[s->slot][block]};
-        view.logits[i] = (pv_step_logit){.row = view.seqs[i].first_row + s->count - 1, .slot = s->slot, .position = s->first + s->count - 1,
-                                         .temperature = i % 2 ? 0.8f : 0, .top_p = 0.9f, .repetition = 1.1f, .penalty_last = 64,
-                                         .seed = {7, i}, .top_count = 5, .sample = 1};
+        view.logits[i] = (pv_step_logit){.row = view.seqs[i].first_row + s->count - 1,
+                                         .slot = s->slot,
+                                         .position = s->first + s->count - 1,
+                                         .temperature = i % 2 ? 0.8f : 0,
+                                         .top_p = 0.9f,
+                                         .repetition = 1.1f,
+                                         .penalty_last = 64,
+                                         .seed = {7, i},
+                                         .top_count = 5,
+                                         .sample = 1};
     }
     view.counts->logits = r->logits = steps[step].count;
 }
@@ -228,11 +269,13 @@ static remains run_model(rig *r, int how)
         run_step(&m, how);
         keep(&kept, r, &r->outputs, 0, r->logits * sizeof(pv_step_output));
         keep(&kept, r, &m.logits, 0, r->logits * VOCABULARY * sizeof(float));
-        const pv_step_output *outputs = (const pv_step_output *)(kept.bytes + kept.length - r->logits * (sizeof(pv_step_output) + VOCABULARY * 4));
+        const pv_step_output *outputs =
+            (const pv_step_output *)(kept.bytes + kept.length - r->logits * (sizeof(pv_step_output) + VOCABULARY * 4));
         for (uint32_t i = 0; i < r->logits; i++) {
             pv_step_output output;
             memcpy(&output, &outputs[i], sizeof output);
-            rig_expect(r, "plan: a token came", output.status == PV_OUTPUT_OK && output.token >= 0 && output.token < VOCABULARY);
+            rig_expect(r, "plan: a token came",
+                       output.status == PV_OUTPUT_OK && output.token >= 0 && output.token < VOCABULARY);
         }
     }
     keep(&kept, r, &m.token_log, 0, SLOTS * CONTEXT * 4);
@@ -274,7 +317,8 @@ static void resubmission_leaves_the_same(void **state)
     assert_int_equal(pv_fault_backend_create(&allocator, &pv_cpu_backend, &wrapper, NULL), PV_OK);
     assert_true(rig_open(&r, pv_fault_backend_get(wrapper), NULL, 2, false));
     pv_fault faults[STEPS];
-    for (uint64_t i = 0; i < STEPS; i++) faults[i] = (pv_fault){.kind = PV_FAULT_TRANSIENT, .nth = 1 + i * 4, .count = 3, .slot = -1};
+    for (uint64_t i = 0; i < STEPS; i++)
+        faults[i] = (pv_fault){.kind = PV_FAULT_TRANSIENT, .nth = 1 + i * 4, .count = 3, .slot = -1};
     pv_fault_backend_set(wrapper, faults, STEPS);
     r.resubmit = true;
     recovered = run_model(&r, WHOLE);

@@ -95,8 +95,8 @@ static expectation expect_in(const batch *b, uint32_t row)
     return e;
 }
 
-/* Sorting a large vocabulary in doubles takes longer than all the rest: what was found is kept, in order, for the other kernels and
- * thread counts, which get the same rows. */
+/* Sorting a large vocabulary in doubles takes longer than all the rest: what was found is kept, in order, for the other kernels
+ * and thread counts, which get the same rows. */
 static expectation kept[64];
 static size_t kept_count, kept_at;
 
@@ -114,7 +114,8 @@ static void expect_tops(rig *r, const expectation *e, const pv_step_output *foun
         rig_expect(r, "sample: alternative", found->top[i].token == e->top[i]);
         if (isfinite(e->logprob[i].value))
             rig_expect_values(r, "sample: logprob of an alternative", &found->top[i].logprob, &e->logprob[i], 1);
-        else rig_expect(r, "sample: logprob of what cannot be", found->top[i].logprob == -INFINITY);
+        else
+            rig_expect(r, "sample: logprob of what cannot be", found->top[i].logprob == -INFINITY);
     }
 }
 
@@ -132,9 +133,11 @@ static void expect_row(batch *b, uint32_t row, const pv_step_output *found)
     bool in_range = found->token >= 0 && (uint32_t)found->token < b->vocabulary;
     rig_expect(r, "sample: token is in the vocabulary", in_range);
     if (!in_range) return;
-    if (!wanted.sampled.near_tie && b->settings[row].sample) rig_expect(r, "sample: token", found->token == wanted.sampled.token);
+    if (!wanted.sampled.near_tie && b->settings[row].sample)
+        rig_expect(r, "sample: token", found->token == wanted.sampled.token);
     ref_value logprob = wanted.sampled.logprob;
-    if (found->token != wanted.sampled.token) logprob = ref_logprob(b->logits + (size_t)row * b->vocabulary, b->vocabulary, found->token);
+    if (found->token != wanted.sampled.token)
+        logprob = ref_logprob(b->logits + (size_t)row * b->vocabulary, b->vocabulary, found->token);
     rig_expect_values(r, "sample: logprob", &found->logprob, &logprob, 1);
     expect_tops(r, &wanted, found);
 }
@@ -145,7 +148,8 @@ static void run_batch(batch *b, pv_step_output *outputs)
     rig *r = b->r;
     rig_reset(r);
     rig_sequence sequences[SLOTS];
-    for (uint32_t i = 0; i < b->count; i++) sequences[i] = (rig_sequence){b->settings[i].slot, b->settings[i].position, 1, NULL};
+    for (uint32_t i = 0; i < b->count; i++)
+        sequences[i] = (rig_sequence){b->settings[i].slot, b->settings[i].position, 1, NULL};
     pv_step_view view = rig_step(r, sequences, b->count);
     for (uint32_t i = 0; i < b->count; i++) {
         b->settings[i].row = (int32_t)i;
@@ -198,11 +202,11 @@ static void greedy_cases(rig *r)
         for (uint32_t i = 0; i < b->vocabulary; i++) logits[i] = 1.5f;
         add_row(b, 6, 1, 3, &logits)->top_count = 7; /* ties at the top, the largest is last as well */
         for (uint32_t i = 0; i < b->vocabulary; i++) logits[i] = (float)(i % 3);
-        add_row(b, 7, 1, 3, &logits)->sample = 0; /* logits only: the token log stays */
+        add_row(b, 7, 1, 3, &logits)->sample = 0;     /* logits only: the token log stays */
         add_row(b, 8, 1, 3, &logits)->top_count = 20; /* what cannot be drawn */
         for (uint32_t i = 1; i < b->vocabulary; i += 2) logits[i] = -INFINITY;
         add_row(b, 9, 1, 1e4, &logits)->top_count = 20; /* far apart */
-        add_row(b, 1022, 1, 1, &logits); /* the last position of the log */
+        add_row(b, 1022, 1, 1, &logits);                /* the last position of the log */
         run_batch(b, outputs);
         finish(b);
     }
@@ -227,7 +231,8 @@ static void non_finite_cases(rig *r)
             }
             run_batch(b, outputs);
             for (uint32_t i = 0; i < 6; i++)
-                rig_expect(r, "sample: which rows are bad", outputs[i].status == (i == 0 || i == 5 ? PV_OUTPUT_OK : PV_OUTPUT_NON_FINITE));
+                rig_expect(r, "sample: which rows are bad",
+                           outputs[i].status == (i == 0 || i == 5 ? PV_OUTPUT_OK : PV_OUTPUT_NON_FINITE));
             finish(b);
         }
     }
@@ -288,10 +293,11 @@ typedef struct draw_case {
 } draw_case;
 
 static const draw_case draws[] = {
-    {1, 1, 0, 0},       {0.7f, 1, 0, 0},     {2, 1, 0, 0},         {1, 1, 0, 1},        {1, 1, 0, 2},         {1, 1, 0, 40},
-    {1, 1, 0, 100000},  {1, 0.9f, 0, 0},     {1, 0.1f, 0, 0},      {1, 0.999f, 0, 0},   {1, 1e-6f, 0, 0},     {1, 1, 0.05f, 0},
-    {1, 1, 0.5f, 0},    {1, 1, 1, 0},        {0.8f, 0.95f, 0, 40}, {1.3f, 0.8f, 0.02f, 100}, {0.6f, 0.9f, 0.1f, 5}, {0.05f, 1, 0, 0},
-    {10, 0.5f, 0, 0},   {1, 0.7f, 0.3f, 3},
+    {1, 1, 0, 0},          {0.7f, 1, 0, 0},   {2, 1, 0, 0},         {1, 1, 0, 1},
+    {1, 1, 0, 2},          {1, 1, 0, 40},     {1, 1, 0, 100000},    {1, 0.9f, 0, 0},
+    {1, 0.1f, 0, 0},       {1, 0.999f, 0, 0}, {1, 1e-6f, 0, 0},     {1, 1, 0.05f, 0},
+    {1, 1, 0.5f, 0},       {1, 1, 1, 0},      {0.8f, 0.95f, 0, 40}, {1.3f, 0.8f, 0.02f, 100},
+    {0.6f, 0.9f, 0.1f, 5}, {0.05f, 1, 0, 0},  {10, 0.5f, 0, 0},     {1, 0.7f, 0.3f, 3},
 };
 
 static void draw_batch(rig *r, uint32_t vocabulary, uint64_t seed, double spread, bool ties)
@@ -385,8 +391,8 @@ static void batch_of_one_cases(rig *r)
 
 /* ---- Statistics ------------------------------------------------------------------------------------------------------ */
 
-/* 4400 draws from a known distribution, one seed and many positions, and many seeds at one position. Pearson's statistic stays below
- * the 99.9 % point of its distribution; seeds are fixed, so it is the same number every time. */
+/* 4400 draws from a known distribution, one seed and many positions, and many seeds at one position. Pearson's statistic stays
+ * below the 99.9 % point of its distribution; seeds are fixed, so it is the same number every time. */
 static void statistics(rig *r, const pv_step_logit *how, bool by_position, double limit)
 {
     enum { TOKENS = 8, ROWS = 22, ROUNDS = 200 };
@@ -415,8 +421,10 @@ static void statistics(rig *r, const pv_step_logit *how, bool by_position, doubl
     }
     for (int t = 0; t < TOKENS; t++) {
         double mean = expected[t] * ROWS * ROUNDS;
-        if (mean == 0) rig_expect(r, "sample: a token that was cut", times[t] == 0);
-        else statistic += (times[t] - mean) * (times[t] - mean) / mean;
+        if (mean == 0)
+            rig_expect(r, "sample: a token that was cut", times[t] == 0);
+        else
+            statistic += (times[t] - mean) * (times[t] - mean) / mean;
     }
     rig_expect(r, "sample: Pearson's statistic", statistic < limit);
 }
@@ -455,7 +463,9 @@ static void philox_is_philox(void **state)
     } vectors[] = {
         {{0, 0}, {0, 0, 0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {{~0u, ~0u}, {~0u, ~0u, ~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0xa4093822, 0x299f31d0}, {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {{0xa4093822, 0x299f31d0},
+         {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
         uint32_t found[4];
@@ -464,11 +474,11 @@ static void philox_is_philox(void **state)
     }
 }
 
-#define FOR_ALL(cases) \
-    static void test_##cases(void **state) \
-    { \
-        (void)state; \
-        rig_for_all(cases); \
+#define FOR_ALL(cases)                                                                                                         \
+    static void test_##cases(void **state)                                                                                     \
+    {                                                                                                                          \
+        (void)state;                                                                                                           \
+        rig_for_all(cases);                                                                                                    \
     }
 FOR_ALL(greedy_cases)
 FOR_ALL(non_finite_cases)
@@ -493,10 +503,16 @@ static void a_tampered_result_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_is_philox),       cmocka_unit_test(test_greedy_cases),     cmocka_unit_test(test_non_finite_cases),
-        cmocka_unit_test(test_penalty_cases),     cmocka_unit_test(test_many_biases_case), cmocka_unit_test(test_draw_cases),
-        cmocka_unit_test(test_large_vocabulary_cases), cmocka_unit_test(test_batch_of_one_cases),
-        cmocka_unit_test(test_statistics_cases),  cmocka_unit_test(a_tampered_result_is_noticed),
+        cmocka_unit_test(philox_is_philox),
+        cmocka_unit_test(test_greedy_cases),
+        cmocka_unit_test(test_non_finite_cases),
+        cmocka_unit_test(test_penalty_cases),
+        cmocka_unit_test(test_many_biases_case),
+        cmocka_unit_test(test_draw_cases),
+        cmocka_unit_test(test_large_vocabulary_cases),
+        cmocka_unit_test(test_batch_of_one_cases),
+        cmocka_unit_test(test_statistics_cases),
+        cmocka_unit_test(a_tampered_result_is_noticed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (size_t v = 0; v < ARRAY_COUNT(large); v++) {

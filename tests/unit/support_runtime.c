@@ -45,7 +45,8 @@ static pv_status rt_open(const pv_backend *backend, const pv_environment *enviro
     rt_device *made = pv_calloc(environment->allocator, 1, sizeof *made);
     if (!made) return pv_fail_memory(error, sizeof *made, "a device");
     made->base.backend = backend;
-    made->description = (pv_device_description){.id = "fake", .name = "host memory", .available = true, .max_buffer = UINT64_MAX};
+    made->description =
+        (pv_device_description){.id = "fake", .name = "host memory", .available = true, .max_buffer = UINT64_MAX};
     made->allocator = environment->allocator;
     made->declines = plain ? RT_DECLINE_NORM | RT_DECLINE_GLU | RT_DECLINE_PARTS | RT_DECLINE_STORE : 0;
     *device = &made->base;

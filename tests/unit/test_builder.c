@@ -10,8 +10,10 @@
 #include "backend/backend.h"
 #include "support_runtime.h"
 
-static const pv_step_limits limits = {.rows = 64, .seqs = 8, .logits = 8, .patches = 8, .biases = 8, .slots = 9, .context = 128};
-static const pv_buffer weights = {.bytes = 1u << 30, .id = 1}, cache = {.bytes = 1u << 30, .id = 2}, logs = {.bytes = 1u << 30, .id = 3};
+static const pv_step_limits limits = {
+    .rows = 64, .seqs = 8, .logits = 8, .patches = 8, .biases = 8, .slots = 9, .context = 128};
+static const pv_buffer weights = {.bytes = 1u << 30, .id = 1}, cache = {.bytes = 1u << 30, .id = 2},
+                       logs = {.bytes = 1u << 30, .id = 3};
 static const pv_buffer space = {.bytes = 1u << 30, .id = 4};
 
 static uint64_t weight_offset; /* where the next weight begins */
@@ -58,23 +60,49 @@ static pv_tensor add_model(pv_builder *b, uint32_t layers)
         pv_tensor q = pv_builder_scratch(b, PV_EXTENT_ROWS, 64), k = pv_builder_scratch(b, PV_EXTENT_ROWS, 32);
         pv_tensor v = pv_builder_scratch(b, PV_EXTENT_ROWS, 32), mixed = pv_builder_scratch(b, PV_EXTENT_ROWS, 64);
         pv_tensor wide = pv_builder_scratch(b, PV_EXTENT_ROWS, 160);
-        pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {.x = x, .norm = weight(1, 64), .epsilon = 1e-5f, .part_count = 3,
-                       .parts = {{weight(64, 64), weight(1, 64), q}, {weight(32, 64), {0}, k}, {weight(32, 64), {0}, v}}}},
-                       "layer %u qkv", i);
-        pv_builder_add(b, (pv_op){.kind = PV_OP_rope, .rope = {.q = q, .k = k, .angles = angles, .head_dim = 16, .dim = 16, .v = v,
-                       .store = view(i)}}, "layer %u rope", i);
-        pv_builder_add(b, (pv_op){.kind = PV_OP_attention, .attention = {q, mixed, view(i), 4, 0.25f}}, "layer %u attention", i);
-        pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {.x = mixed, .part_count = 1, .parts = {{weight(64, 64), {0}, x}},
-                       .residual = x}}, "layer %u out", i);
-        pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {.x = x, .norm = weight(1, 64), .epsilon = 1e-6f, .part_count = 2,
-                       .parts = {{weight(160, 64), {0}, wide}, {weight(160, 64), {0}, {0}}}, .glu = PV_ACTIVATION_SILU}},
+        pv_builder_add(
+            b,
+            (pv_op){
+                .kind = PV_OP_linear,
+                .linear = {.x = x,
+                           .norm = weight(1, 64),
+                           .epsilon = 1e-5f,
+                           .part_count = 3,
+                           .parts = {{weight(64, 64), weight(1, 64), q}, {weight(32, 64), {0}, k}, {weight(32, 64), {0}, v}}}},
+            "layer %u qkv", i);
+        pv_builder_add(b,
+                       (pv_op){.kind = PV_OP_rope,
+                               .rope = {.q = q, .k = k, .angles = angles, .head_dim = 16, .dim = 16, .v = v, .store = view(i)}},
+                       "layer %u rope", i);
+        pv_builder_add(b, (pv_op){.kind = PV_OP_attention, .attention = {q, mixed, view(i), 4, 0.25f}}, "layer %u attention",
+                       i);
+        pv_builder_add(b,
+                       (pv_op){.kind = PV_OP_linear,
+                               .linear = {.x = mixed, .part_count = 1, .parts = {{weight(64, 64), {0}, x}}, .residual = x}},
+                       "layer %u out", i);
+        pv_builder_add(b,
+                       (pv_op){.kind = PV_OP_linear,
+                               .linear = {.x = x,
+                                          .norm = weight(1, 64),
+                                          .epsilon = 1e-6f,
+                                          .part_count = 2,
+                                          .parts = {{weight(160, 64), {0}, wide}, {weight(160, 64), {0}, {0}}},
+                                          .glu = PV_ACTIVATION_SILU}},
                        "layer %u gate, up", i);
-        pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {.x = wide, .part_count = 1, .parts = {{weight(64, 160), {0}, x}},
-                       .residual = x}}, "layer %u down", i);
+        pv_builder_add(b,
+                       (pv_op){.kind = PV_OP_linear,
+                               .linear = {.x = wide, .part_count = 1, .parts = {{weight(64, 160), {0}, x}}, .residual = x}},
+                       "layer %u down", i);
     }
     pv_builder_add(b, (pv_op){.kind = PV_OP_gather_rows, .gather_rows = {x, rows}}, "rows");
-    pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {.x = rows, .norm = weight(1, 64), .epsilon = 1e-5f, .part_count = 1,
-                   .parts = {{weight(300, 64), {0}, logits}}}}, "head");
+    pv_builder_add(b,
+                   (pv_op){.kind = PV_OP_linear,
+                           .linear = {.x = rows,
+                                      .norm = weight(1, 64),
+                                      .epsilon = 1e-5f,
+                                      .part_count = 1,
+                                      .parts = {{weight(300, 64), {0}, logits}}}},
+                   "head");
     pv_builder_add(b, (pv_op){.kind = PV_OP_sample, .sample = {logits, token_log()}}, "sample");
     return logits;
 }
@@ -103,8 +131,15 @@ static void expect_operands(pv_op op, size_t count, const int32_t numbers[], con
     }
 }
 
-#define T(n) {.scratch = (n)}
-#define NUMBERS(...) (const int32_t[]){__VA_ARGS__}
+#define T(n)                                                                                                                   \
+    {                                                                                                                          \
+        .scratch = (n)                                                                                                         \
+    }
+#define NUMBERS(...)                                                                                                           \
+    (const int32_t[])                                                                                                          \
+    {                                                                                                                          \
+        __VA_ARGS__                                                                                                            \
+    }
 
 static void operands_of_every_op(void **state)
 {
@@ -128,8 +163,12 @@ static void operands_of_every_op(void **state)
 static void operands_of_linear(void **state)
 {
     (void)state;
-    pv_op op = {.kind = PV_OP_linear, .linear = {.x = T(1), .norm = T(2), .part_count = 3,
-                .parts = {{T(3), T(4), T(5)}, {T(6), T(7), T(8)}, {T(9), T(10), T(11)}}, .residual = T(12)}};
+    pv_op op = {.kind = PV_OP_linear,
+                .linear = {.x = T(1),
+                           .norm = T(2),
+                           .part_count = 3,
+                           .parts = {{T(3), T(4), T(5)}, {T(6), T(7), T(8)}, {T(9), T(10), T(11)}},
+                           .residual = T(12)}};
     expect_operands(op, 12, NUMBERS(1, 2, 12, 3, 4, 6, 7, 9, 10, 5, 8, 11), "RRRRRRRRRWWW");
     op.linear.part_count = 1; /* parts beyond the count are not looked at */
     expect_operands(op, 6, NUMBERS(1, 2, 12, 3, 4, 5), "RRRRRW");
@@ -198,7 +237,8 @@ typedef struct lowering_case {
     const char *kinds;
 } lowering_case;
 
-static void lower_and_expect(const pv_op *op, const pv_tensor *inputs, size_t input_count, const lowering_case *cases, size_t count)
+static void lower_and_expect(const pv_op *op, const pv_tensor *inputs, size_t input_count, const lowering_case *cases,
+                             size_t count)
 {
     rt_memory memory;
     rt_memory_init(&memory, 0);
@@ -222,8 +262,14 @@ static void lowering_splits_what_is_declined_and_no_more(void **state)
 {
     (void)state;
     pv_tensor x = scratch_64(1), input[2] = {x, scratch_64(4)};
-    pv_op qkv = {.kind = PV_OP_linear, .linear = {.x = x, .norm = weight(1, 64), .epsilon = 0.5f, .part_count = 3,
-                 .parts = {{weight(64, 64), {0}, scratch_64(2)}, {weight(64, 64), {0}, scratch_64(3)}, {weight(64, 64), {0}, scratch_64(4)}}}};
+    pv_op qkv = {.kind = PV_OP_linear,
+                 .linear = {.x = x,
+                            .norm = weight(1, 64),
+                            .epsilon = 0.5f,
+                            .part_count = 3,
+                            .parts = {{weight(64, 64), {0}, scratch_64(2)},
+                                      {weight(64, 64), {0}, scratch_64(3)},
+                                      {weight(64, 64), {0}, scratch_64(4)}}}};
     const lowering_case qkv_cases[] = {
         {0, "linear"},
         {RT_DECLINE_NORM, "rms_norm linear"},
@@ -232,8 +278,12 @@ static void lowering_splits_what_is_declined_and_no_more(void **state)
         {RT_DECLINE_NORM | RT_DECLINE_PARTS, "rms_norm linear linear linear"},
     };
     lower_and_expect(&qkv, input, 1, qkv_cases, 5);
-    pv_op gate_up = {.kind = PV_OP_linear, .linear = {.x = x, .norm = weight(1, 64), .part_count = 2, .glu = PV_ACTIVATION_SILU,
-                     .parts = {{weight(64, 64), {0}, scratch_64(2)}, {weight(64, 64), {0}, {0}}}}};
+    pv_op gate_up = {.kind = PV_OP_linear,
+                     .linear = {.x = x,
+                                .norm = weight(1, 64),
+                                .part_count = 2,
+                                .glu = PV_ACTIVATION_SILU,
+                                .parts = {{weight(64, 64), {0}, scratch_64(2)}, {weight(64, 64), {0}, {0}}}}};
     const lowering_case gate_cases[] = {
         {0, "linear"},
         {RT_DECLINE_NORM, "rms_norm linear"},
@@ -256,8 +306,13 @@ static void lowered_pieces_hand_on_the_right_tensors(void **state)
     rt_memory memory;
     rt_memory_init(&memory, 0);
     pv_tensor x = scratch_64(1), gate_w = weight(64, 64), up_w = weight(64, 64), norm_w = weight(1, 64), bias = weight(1, 64);
-    pv_op gate_up = {.kind = PV_OP_linear, .linear = {.x = x, .norm = norm_w, .epsilon = 0.25f, .part_count = 2,
-                     .glu = PV_ACTIVATION_SILU, .parts = {{gate_w, bias, scratch_64(2)}, {up_w, {0}, {0}}}}};
+    pv_op gate_up = {.kind = PV_OP_linear,
+                     .linear = {.x = x,
+                                .norm = norm_w,
+                                .epsilon = 0.25f,
+                                .part_count = 2,
+                                .glu = PV_ACTIVATION_SILU,
+                                .parts = {{gate_w, bias, scratch_64(2)}, {up_w, {0}, {0}}}}};
     pv_builder *b = one_op(&memory.allocator, &gate_up, &x, 1);
     pv_builder_keep(b, &(pv_tensor){.scratch = 2});
     rt_device device = make_device(&memory.allocator, RT_DECLINE_GLU | RT_DECLINE_PARTS | RT_DECLINE_NORM);
@@ -270,7 +325,8 @@ static void lowered_pieces_hand_on_the_right_tensors(void **state)
     pv_tensor out = pv_builder_placed(b, &(pv_tensor){.rows = 32, .cols = 64, .scratch = 2});
     assert_true(norm->epsilon == 0.25f && same_place(&norm->weight, &norm_w) && same_place(&norm->x, &plan.ops[0].embed.out));
     assert_true(same_place(&gate->x, &norm->out) && same_place(&up->x, &norm->out));
-    assert_true(gate->part_count == 1 && same_place(&gate->parts[0].weight, &gate_w) && same_place(&gate->parts[0].bias, &bias));
+    assert_true(gate->part_count == 1 && same_place(&gate->parts[0].weight, &gate_w) &&
+                same_place(&gate->parts[0].bias, &bias));
     assert_true(up->part_count == 1 && same_place(&up->parts[0].weight, &up_w) && !pv_tensor_present(&up->parts[0].bias));
     assert_true(same_place(&glu->gate, &gate->parts[0].out) && same_place(&glu->up, &up->parts[0].out));
     assert_true(same_place(&glu->out, &out) && glu->activation == PV_ACTIVATION_SILU && out.offset == 1024);
@@ -307,8 +363,8 @@ static void an_op_in_no_form_is_named(void **state)
 
 /* ---- Placement ------------------------------------------------------------------------------------------------------- */
 
-/* Follows values through a plan in two ways: by the name of each scratch tensor, and by the bytes where it was placed. Both must
- * agree at every read; so nothing that is still wanted was overwritten. Cells are PV's 256-byte units of scratch. */
+/* Follows values through a plan in two ways: by the name of each scratch tensor, and by the bytes where it was placed. Both
+ * must agree at every read; so nothing that is still wanted was overwritten. Cells are PV's 256-byte units of scratch. */
 #define CELL 256u
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -350,8 +406,8 @@ static void follow(const pv_plan *named, const pv_plan *placed, uint64_t scratch
     free(cells);
 }
 
-/* Barriers by their definition: ops between two barriers touch nothing in common that one of them writes, and a barrier stands only
- * where the op really meets one of those before it. */
+/* Barriers by their definition: ops between two barriers touch nothing in common that one of them writes, and a barrier stands
+ * only where the op really meets one of those before it. */
 static bool meets(const pv_op *first, const pv_op *second)
 {
     pv_op x = *first, y = *second;
@@ -529,12 +585,12 @@ static void barriers_stand_where_memory_is_shared(void **state)
     pv_plan plan;
     assert_int_equal(pv_builder_finish(b, NULL, &space, 0, &plan, NULL), PV_OK);
     static const bool expected[] = {
-        true,  /* begin */
-        true,  /* embed reads the token log */
-        false, /* angles */
-        true, true, true, true, true, true, /* layer 0: each op needs the one before */
-        true, true, true, true, true, true, /* layer 1 */
-        true, true, true,                   /* rows, head, sample */
+        true,                                /* begin */
+        true,                                /* embed reads the token log */
+        false,                               /* angles */
+        true,  true, true, true, true, true, /* layer 0: each op needs the one before */
+        true,  true, true, true, true, true, /* layer 1 */
+        true,  true, true,                   /* rows, head, sample */
     };
     assert_int_equal(plan.count, sizeof expected);
     for (size_t i = 0; i < plan.count; i++) assert_int_equal(plan.ops[i].barrier, expected[i]);
@@ -543,7 +599,8 @@ static void barriers_stand_where_memory_is_shared(void **state)
     assert_int_equal(memory.live, 0);
 }
 
-/* The cache is memory like any other: attention waits for the store of its pages, though no tensor of the two has the same rows. */
+/* The cache is memory like any other: attention waits for the store of its pages, though no tensor of the two has the same
+ * rows. */
 static void barriers_see_the_cache_and_the_token_log(void **state)
 {
     (void)state;
@@ -553,9 +610,10 @@ static void barriers_see_the_cache_and_the_token_log(void **state)
     pv_tensor k = weight(32, 32), q = weight(32, 64), out = pv_builder_scratch(b, PV_EXTENT_ROWS, 64);
     pv_tensor logits = weight(4, 300), x = pv_builder_scratch(b, PV_EXTENT_ROWS, 64);
     pv_builder_add(b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {k, k, view(0)}}, "store");
-    pv_builder_add(b, (pv_op){.kind = PV_OP_attention, .attention = {q, out, view(0), 4, 1}}, "attention"); /* read after write */
-    pv_builder_add(b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {k, k, view(0)}}, "store"); /* write after read */
-    pv_builder_add(b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {k, k, view(0)}}, "store"); /* write after write */
+    pv_builder_add(b, (pv_op){.kind = PV_OP_attention, .attention = {q, out, view(0), 4, 1}},
+                   "attention");                                                                 /* read after write */
+    pv_builder_add(b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {k, k, view(0)}}, "store");    /* write after read */
+    pv_builder_add(b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {k, k, view(0)}}, "store");    /* write after write */
     pv_builder_add(b, (pv_op){.kind = PV_OP_sample, .sample = {logits, token_log()}}, "sample"); /* nothing in common */
     pv_builder_add(b, (pv_op){.kind = PV_OP_embed, .embed = {weight(300, 64), token_log(), x, 1}}, "embed"); /* the token log */
     pv_plan plan;
@@ -609,8 +667,10 @@ static void mistakes_of_the_model_are_told(void **state)
     (void)state;
     pv_op unwritten = {.kind = PV_OP_gather_rows, .gather_rows = {scratch_64(1), weight(4, 64)}};
     expect_refusal(&unwritten, NULL, 0, "before any op has written it");
-    pv_op accumulating = {.kind = PV_OP_linear, .linear = {.x = weight(32, 64), .part_count = 1,
-                          .parts = {{weight(64, 64), {0}, scratch_64(1)}}, .residual = scratch_64(1)}};
+    pv_op accumulating = {
+        .kind = PV_OP_linear,
+        .linear = {
+            .x = weight(32, 64), .part_count = 1, .parts = {{weight(64, 64), {0}, scratch_64(1)}}, .residual = scratch_64(1)}};
     expect_refusal(&accumulating, NULL, 0, "before any op has written it");
     pv_op foreign = {.kind = PV_OP_embed, .embed = {weight(4, 64), token_log(), scratch_64(2), 1}};
     expect_refusal(&foreign, NULL, 0, "did not make");

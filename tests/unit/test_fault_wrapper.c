@@ -192,9 +192,12 @@ static void the_nth_allocation_fails_and_the_next_does_not(void **state)
             pv_buffer buffer;
             pv_error error = {0};
             bool hit = i == nth || i == nth + 1;
-            assert_int_equal(f.backend->alloc(f.device, PV_MEMORY_KV, 4096, &buffer, &error), hit ? PV_DEVICE_OUT_OF_MEMORY : PV_OK);
-            if (hit) assert_non_null(strstr(error.message, "4096"));
-            else f.backend->free(f.device, &buffer);
+            assert_int_equal(f.backend->alloc(f.device, PV_MEMORY_KV, 4096, &buffer, &error),
+                             hit ? PV_DEVICE_OUT_OF_MEMORY : PV_OK);
+            if (hit)
+                assert_non_null(strstr(error.message, "4096"));
+            else
+                f.backend->free(f.device, &buffer);
         }
         assert_int_equal(f.inner->allocs - before, 4);
         assert_int_equal(pv_fault_backend_injected(f.wrapper), 2);
@@ -221,7 +224,8 @@ static void preparing_fails_in_two_ways(void **state)
     (void)state;
     fixture f;
     set_up(&f);
-    const pv_fault faults[] = {{.kind = PV_FAULT_PREPARE, .nth = 1, .count = 1}, {.kind = PV_FAULT_PREPARE_MEMORY, .nth = 2, .count = 1}};
+    const pv_fault faults[] = {{.kind = PV_FAULT_PREPARE, .nth = 1, .count = 1},
+                               {.kind = PV_FAULT_PREPARE_MEMORY, .nth = 2, .count = 1}};
     pv_fault_backend_set(f.wrapper, faults, 2);
     pv_prepared *prepared = NULL;
     uint64_t before = f.inner->prepares;
@@ -262,7 +266,7 @@ static void a_transient_failure_runs_half_or_nothing(void **state)
     assert_int_equal(f.inner->submits, 2);
     assert_int_equal(f.inner->ran[1], 1);
     assert_int_equal(f.inner->prepares, 3);
-    assert_int_equal(f.inner->releases, 1); /* the half plan is gone once waited for */
+    assert_int_equal(f.inner->releases, 1);          /* the half plan is gone once waited for */
     assert_int_equal(step(&f), PV_DEVICE_TRANSIENT); /* nothing */
     assert_int_equal(f.inner->submits, 2);
     assert_true(f.outputs[0].status == 0xFFFFFFFFu);

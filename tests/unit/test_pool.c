@@ -61,8 +61,10 @@ static void rounding_wastes_less_than_a_sixteenth(void **state)
     for (uint64_t bytes = 1; bytes <= 40000; bytes++) {
         pv_range range = take(&f, PV_MEMORY_KV, bytes, 1);
         assert_true(range.held >= bytes);
-        if (bytes > 256) assert_true((range.held - bytes) * 16 < bytes);
-        else assert_true(range.held - bytes < 16);
+        if (bytes > 256)
+            assert_true((range.held - bytes) * 16 < bytes);
+        else
+            assert_true(range.held - bytes < 16);
         assert_true(range.held >= previous); /* more bytes never get a smaller tier */
         if (bytes > 16384 && bytes <= 32768) tiers_in_octave += range.held != previous;
         previous = range.held;
@@ -295,7 +297,8 @@ static void the_largest_buffer_bounds_slabs_and_requests(void **state)
     (void)state;
     fixture f;
     rt_memory_init(&f.memory, 0);
-    f.device = (rt_device){.base = {&rt_backend}, .description = {.id = "fake", .max_buffer = 10000}, .allocator = &f.memory.allocator};
+    f.device = (rt_device){
+        .base = {&rt_backend}, .description = {.id = "fake", .max_buffer = 10000}, .allocator = &f.memory.allocator};
     assert_int_equal(pv_pool_create(&f.memory.allocator, &f.device.base, 0, &f.pool, NULL), PV_OK);
     pv_range range;
     pv_error error = {0};
@@ -340,7 +343,8 @@ static pv_status work(rt_memory *memory, rt_device *device, pv_error *error)
     pv_pool_completed(pool, 2);
     pv_pool_stats stats;
     pv_pool_get_stats(pool, &stats);
-    for (unsigned i = 0; i < 4; i++) assert_true(stats.arena[i].live == 0 && stats.arena[i].rounded == 0 && stats.arena[i].waiting == 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(stats.arena[i].live == 0 && stats.arena[i].rounded == 0 && stats.arena[i].waiting == 0);
     pv_pool_destroy(pool);
     return status;
 }
