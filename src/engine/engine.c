@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/clock.h"
 
 #define DEFAULT_WAITING 1024
 #define DEFAULT_TIMEOUT_MS 30000
@@ -280,13 +281,6 @@ static bool reserve_events(pv_engine *engine)
     return pv_events_reserve(&engine->events, events, text, top);
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* A slow device is no hung one: beyond the caller's time-out a step has what its work takes at a tenth of the speed measured, or, before
  * anything was measured, on a very slow processor. */
 static uint32_t timeout_of(const pv_engine *engine, const pv_step *step)
@@ -301,14 +295,14 @@ static pv_status finish_oldest(pv_engine *engine, pv_error *error)
     pv_placement *p = engine->model->placement;
     pv_step *step = &engine->steps[engine->oldest_step];
     pv_error cause = {0};
-    double start = seconds_now();
+    double start = pv_seconds();
     pv_status status = p->device->backend->wait(p->device, step->fence, timeout_of(engine, step), &cause);
     if (status == PV_CANCELLED) {
         pv_forget_steps(engine);
         return PV_OK;
     }
     if (status != PV_OK) return pv_recover(engine, step, &cause, error);
-    double seconds = seconds_now() - start;
+    double seconds = pv_seconds() - start;
     double rate = step->rows / (seconds > 1e-6 ? seconds : 1e-6);
     engine->rows_per_second = engine->rows_per_second > 0 ? 0.9 * engine->rows_per_second + 0.1 * rate : rate;
     pv_pool_completed(p->pool, step->fence);

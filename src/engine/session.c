@@ -1,7 +1,6 @@
 /* One conversation: a batch of one over the engine, so there is one path. */
-#include <time.h>
-
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "engine/engine.h"
 
 struct pv_session {
@@ -37,13 +36,6 @@ void pv_session_cancel(pv_session *session)
     atomic_store(&session->engine->abort, true);
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 typedef struct listener {
     pv_on_text on_text;
     void *user;
@@ -56,7 +48,7 @@ typedef struct listener {
 static void hear(listener *l, const pv_event *event)
 {
     if (event->kind == PV_EVENT_FAULT) return;
-    if (event->kind == PV_EVENT_TOKEN && l->answer->first_token_seconds == 0) l->answer->first_token_seconds = seconds_now() - l->start;
+    if (event->kind == PV_EVENT_TOKEN && l->answer->first_token_seconds == 0) l->answer->first_token_seconds = pv_seconds() - l->start;
     bool says_something = event->kind == PV_EVENT_TOKEN || event->text_length > 0;
     if (says_something && l->on_text != NULL && !l->stopped && !l->on_text(l->user, event->text, event->text_length, event->token)) l->stopped = true;
     if (event->kind != PV_EVENT_FINISHED) return;
@@ -76,7 +68,7 @@ pv_status pv_session_generate(pv_session *session, const pv_request *request, pv
     pv_engine *engine = session->engine;
     atomic_store(&session->cancelled, false);
     *answer = (pv_answer){0};
-    listener l = {.on_text = on_text, .user = user, .answer = answer, .start = seconds_now()};
+    listener l = {.on_text = on_text, .user = user, .answer = answer, .start = pv_seconds()};
     pv_status status = pv_engine_submit(engine, request, &id, error);
     if (status != PV_OK) return status;
     while (!l.finished && status == PV_OK) {
@@ -85,7 +77,7 @@ pv_status pv_session_generate(pv_session *session, const pv_request *request, pv
         pv_event event;
         while (pv_engine_next_event(engine, &event)) hear(&l, &event);
     }
-    answer->seconds = seconds_now() - l.start;
+    answer->seconds = pv_seconds() - l.start;
     if (l.finished && l.failure.status != PV_OK) {
         if (error != NULL) *error = l.failure;
         return l.failure.status;

@@ -1,5 +1,6 @@
 #include "model/architecture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/backend.h"
@@ -37,6 +38,15 @@ static const pv_role llama_roles[] = {
 static const pv_architecture architectures[] = {
     {"llama", "LlamaForCausalLM", ROLES(llama_roles), PV_ROPE_NEIGHBOURS},
 };
+
+void pv_role_name(const char *pattern, uint32_t layer, char out[128])
+{
+    const char *mark = strstr(pattern, "%u");
+    if (mark == NULL)
+        snprintf(out, 128, "%s", pattern);
+    else
+        snprintf(out, 128, "%.*s%u%s", (int)(mark - pattern), pattern, layer, mark + 2);
+}
 
 const pv_architecture *pv_architecture_find(const char *gguf_name, const char *class_name)
 {

@@ -37,6 +37,9 @@ typedef struct pv_architecture {
     pv_rope_pairing gguf_pairing; /* how the converters to GGUF leave q and k */
 } pv_architecture;
 
+/* A role's name with the layer's number in its place. */
+void pv_role_name(const char *pattern, uint32_t layer, char out[128]);
+
 /* NULL if it is not known. */
 const pv_architecture *pv_architecture_find(const char *gguf_name, const char *class_name);
 /* "llama, …" */

@@ -83,15 +83,6 @@ static bool has_role(const synth *s, const pv_role *role)
     return !role->optional || (role->member == offsetof(pv_weights, output) && !role->per_layer && !s->shape->tied);
 }
 
-static void name_of(const char *pattern, uint32_t layer, char out[128])
-{
-    const char *mark = strstr(pattern, "%u");
-    if (mark == NULL)
-        snprintf(out, 128, "%s", pattern);
-    else
-        snprintf(out, 128, "%.*s%u%s", (int)(mark - pattern), pattern, layer, mark + 2);
-}
-
 typedef pv_status (*each_weight)(synth *s, const pv_role *role, uint32_t layer, pv_error *error);
 
 static pv_status for_each_weight(synth *s, each_weight call, pv_error *error)
@@ -111,7 +102,7 @@ static pv_status for_each_weight(synth *s, each_weight call, pv_error *error)
 static pv_status declare(synth *s, const pv_role *role, uint32_t layer, pv_error *error)
 {
     char name[128];
-    name_of(s->gguf ? role->gguf : role->huggingface, layer, name);
+    pv_role_name(s->gguf ? role->gguf : role->huggingface, layer, name);
     uint64_t dim[2] = {pv_decoder_size(&s->decoder, role->rows), pv_decoder_size(&s->decoder, role->cols)};
     bool vector = role->rows == PV_SIZE_ONE;
     return pv_model_writer_declare(s->writer, name, layout_of(s, role), vector ? 1 : 2, vector ? dim + 1 : dim, error);
@@ -120,7 +111,7 @@ static pv_status declare(synth *s, const pv_role *role, uint32_t layer, pv_error
 static pv_status write_weight(synth *s, const pv_role *role, uint32_t layer, pv_error *error)
 {
     char name[128];
-    name_of(role->huggingface, layer, name);
+    pv_role_name(role->huggingface, layer, name);
     uint32_t rows = pv_decoder_size(&s->decoder, role->rows), cols = pv_decoder_size(&s->decoder, role->cols);
     pv_layout layout = layout_of(s, role);
     uint64_t key = pv_seeded_key(s->seed, name), row_bytes;

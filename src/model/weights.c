@@ -10,17 +10,6 @@
 
 /* ---- Finding ---- */
 
-static const char *role_name(const pv_role *role, pv_source_kind kind, uint32_t layer, char out[128])
-{
-    const char *pattern = kind == PV_SOURCE_GGUF ? role->gguf : role->huggingface;
-    const char *mark = strstr(pattern, "%u");
-    if (mark == NULL)
-        snprintf(out, 128, "%s", pattern);
-    else
-        snprintf(out, 128, "%.*s%u%s", (int)(mark - pattern), pattern, layer, mark + 2);
-    return out;
-}
-
 static pv_status check_shape(const pv_decoder *decoder, const pv_role *role, const pv_source_tensor *tensor, pv_error *error)
 {
     uint32_t rows = pv_decoder_size(decoder, role->rows), cols = pv_decoder_size(decoder, role->cols);
@@ -48,7 +37,7 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
                             pv_weight_list *list, pv_error *error)
 {
     char name[128];
-    role_name(role, pv_source_get_kind(source), layer, name);
+    pv_role_name(pv_source_get_kind(source) == PV_SOURCE_GGUF ? role->gguf : role->huggingface, layer, name);
     const pv_source_tensor *tensor = pv_source_find(source, name);
     if (tensor == NULL && role->optional) {
         if (role->member == offsetof(pv_weights, output) && !role->per_layer) list->tied = true;
