@@ -5,7 +5,8 @@
 #include "base/alloc.h"
 #include "text/template_eval.h"
 
-pv_status pv_template_compile(const pv_allocator *allocator, const char *source, size_t length, pv_template **tmpl, pv_error *error)
+pv_status pv_template_compile(const pv_allocator *allocator, const char *source, size_t length, pv_template **tmpl,
+                              pv_error *error)
 {
     pv_template *made = pv_calloc(allocator, 1, sizeof *made);
     if (!made) return pv_fail_memory(error, sizeof *made, "a chat template");
@@ -13,8 +14,10 @@ pv_status pv_template_compile(const pv_allocator *allocator, const char *source,
     tmpl_arena_init(&made->arena, &made->allocator, PV_TEMPLATE_MAX_MEMORY);
     pv_status status = tmpl_parse(made, source, length, error);
     if (status == PV_OK) status = tmpl_resolve(made, error);
-    if (status == PV_OK) *tmpl = made;
-    else pv_template_destroy(made);
+    if (status == PV_OK)
+        *tmpl = made;
+    else
+        pv_template_destroy(made);
     return status;
 }
 
@@ -50,8 +53,10 @@ static pv_status find_globals(tmpl_run *run, const pv_template *tmpl, const tmpl
         const tmpl_value *given = tmpl_dict_get(run, variables, name->data, name->length);
         const tmpl_builtin *function = given ? NULL : tmpl_find_global(name);
         run->globals[i] = (tmpl_value){.type = TMPL_MISSING};
-        if (given) run->globals[i] = *given;
-        else if (function) run->globals[i] = (tmpl_value){.type = TMPL_FUNCTION, .function = function};
+        if (given)
+            run->globals[i] = *given;
+        else if (function)
+            run->globals[i] = (tmpl_value){.type = TMPL_FUNCTION, .function = function};
     }
     return PV_OK;
 }
@@ -85,8 +90,8 @@ static void hand_over(tmpl_builder *out, pv_rendered *rendered)
     if (out->data) out->data[out->length] = 0;
 }
 
-pv_status tmpl_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names, int64_t now,
-                      pv_rendered *rendered, uint64_t *steps, pv_error *error)
+pv_status tmpl_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names,
+                      int64_t now, pv_rendered *rendered, uint64_t *steps, pv_error *error)
 {
     tmpl_run run = {.error = error, .now = now, .line = 1};
     tmpl_builder out;

@@ -7,7 +7,8 @@
 
 /* ---- Macros ---- */
 
-static bool take_named(const tmpl_function *function, tmpl_frame *frame, size_t first, const tmpl_string *name, tmpl_value value)
+static bool take_named(const tmpl_function *function, tmpl_frame *frame, size_t first, const tmpl_string *name,
+                       tmpl_value value)
 {
     for (size_t i = first; i < function->parameters.count; i++) {
         const tmpl_node *parameter = function->parameters.items[i];
@@ -33,7 +34,8 @@ static pv_status bind_named(tmpl_run *run, const tmpl_function *function, tmpl_f
         if (take_named(function, frame, call->count, name, call->named[i])) continue;
         if ((function->uses & USES_CALLER) && function->own_caller < 0 && tmpl_is_text(name, "caller"))
             frame->slot[function->caller_slot] = call->named[i];
-        else if (rest.type == TMPL_DICT) status = tmpl_dict_set(run, rest.dict, tmpl_str(name), call->named[i]);
+        else if (rest.type == TMPL_DICT)
+            status = tmpl_dict_set(run, rest.dict, tmpl_str(name), call->named[i]);
         else
             return tmpl_fail(run, "the macro takes no argument named '%.*s'", (int)pv_min_size(name->length, 100), name->data);
     }
@@ -134,7 +136,8 @@ static pv_status bind_builtin(tmpl_run *run, const tmpl_builtin *function, const
         const tmpl_string *name = call->names[i];
         int number = find_parameter(function->parameters, name);
         if (number < 0)
-            return tmpl_fail(run, "%s takes no argument named '%.*s'", function->name, (int)pv_min_size(name->length, 100), name->data);
+            return tmpl_fail(run, "%s takes no argument named '%.*s'", function->name, (int)pv_min_size(name->length, 100),
+                             name->data);
         if (input->argument[number].type != TMPL_MISSING)
             return tmpl_fail(run, "%s got its argument '%.*s' twice", function->name, (int)name->length, name->data);
         input->argument[number] = call->named[i];
@@ -146,7 +149,8 @@ static pv_status bind_builtin(tmpl_run *run, const tmpl_builtin *function, const
     return PV_OK;
 }
 
-pv_status tmpl_call_builtin(tmpl_run *run, const tmpl_builtin *function, tmpl_value self, const tmpl_call *call, tmpl_value *out)
+pv_status tmpl_call_builtin(tmpl_run *run, const tmpl_builtin *function, tmpl_value self, const tmpl_call *call,
+                            tmpl_value *out)
 {
     tmpl_input input = {.self = self, .call = call, .option = function->option};
     if (!function->run) return tmpl_fail(run, "'%s' is not supported", function->name);
@@ -160,16 +164,11 @@ pv_status tmpl_call_builtin(tmpl_run *run, const tmpl_builtin *function, tmpl_va
 pv_status tmpl_call_value(tmpl_run *run, tmpl_value callee, const tmpl_call *call, tmpl_value *out)
 {
     switch (callee.type) {
-    case TMPL_MACRO:
-        return tmpl_call_macro(run, callee.macro, call, out);
-    case TMPL_FUNCTION:
-        return tmpl_call_builtin(run, callee.function, tmpl_none(), call, out);
-    case TMPL_METHOD:
-        return tmpl_call_builtin(run, callee.method->function, callee.method->self, call, out);
-    case TMPL_UNDEFINED:
-        return tmpl_use_undefined(run, callee);
-    default:
-        return tmpl_fail(run, "'%s' object is not callable", tmpl_type_name(callee.type));
+    case TMPL_MACRO: return tmpl_call_macro(run, callee.macro, call, out);
+    case TMPL_FUNCTION: return tmpl_call_builtin(run, callee.function, tmpl_none(), call, out);
+    case TMPL_METHOD: return tmpl_call_builtin(run, callee.method->function, callee.method->self, call, out);
+    case TMPL_UNDEFINED: return tmpl_use_undefined(run, callee);
+    default: return tmpl_fail(run, "'%s' object is not callable", tmpl_type_name(callee.type));
     }
 }
 

@@ -10,34 +10,34 @@ bool tmpl_truth(tmpl_value value)
     switch (value.type) {
     case TMPL_MISSING:
     case TMPL_UNDEFINED:
-    case TMPL_NONE:
-        return false;
-    case TMPL_BOOL:
-        return value.boolean;
-    case TMPL_INT:
-        return value.integer != 0;
-    case TMPL_FLOAT:
-        return value.real != 0;
-    case TMPL_STRING:
-        return value.string->length != 0;
+    case TMPL_NONE: return false;
+    case TMPL_BOOL: return value.boolean;
+    case TMPL_INT: return value.integer != 0;
+    case TMPL_FLOAT: return value.real != 0;
+    case TMPL_STRING: return value.string->length != 0;
     case TMPL_LIST:
-    case TMPL_TUPLE:
-        return value.list->count != 0;
+    case TMPL_TUPLE: return value.list->count != 0;
     case TMPL_DICT:
-    case TMPL_VIEW:
-        return value.dict->count != 0;
-    case TMPL_RANGE:
-        return value.range->count != 0;
-    default:
-        return true;
+    case TMPL_VIEW: return value.dict->count != 0;
+    case TMPL_RANGE: return value.range->count != 0;
+    default: return true;
     }
 }
 
-static bool is_number(uint8_t type) { return type == TMPL_BOOL || type == TMPL_INT || type == TMPL_FLOAT; }
+static bool is_number(uint8_t type)
+{
+    return type == TMPL_BOOL || type == TMPL_INT || type == TMPL_FLOAT;
+}
 
-static bool is_integer(uint8_t type) { return type == TMPL_BOOL || type == TMPL_INT; }
+static bool is_integer(uint8_t type)
+{
+    return type == TMPL_BOOL || type == TMPL_INT;
+}
 
-static int64_t as_integer(tmpl_value value) { return value.type == TMPL_BOOL ? value.boolean : value.integer; }
+static int64_t as_integer(tmpl_value value)
+{
+    return value.type == TMPL_BOOL ? value.boolean : value.integer;
+}
 
 /* −1, 0, 1; 2 if not ordered (NaN). Exact: an integer is never rounded to a double first. */
 static int compare_integer_float(int64_t integer, double real)
@@ -115,27 +115,17 @@ static pv_status equal_nested(tmpl_run *run, tmpl_value a, tmpl_value b, int dep
     if (a.type != b.type) return PV_OK;
     switch (a.type) {
     case TMPL_UNDEFINED:
-    case TMPL_NONE:
-        *equal = true;
-        return PV_OK;
+    case TMPL_NONE: *equal = true; return PV_OK;
     case TMPL_BIGINT:
     case TMPL_STRING:
         *equal = tmpl_same_text(a.string, b.string);
         return *equal ? tmpl_charge_bytes(run, a.string->length) : PV_OK;
     case TMPL_LIST:
-    case TMPL_TUPLE:
-        return equal_lists(run, a.list, b.list, depth - 1, equal);
-    case TMPL_DICT:
-        return equal_dicts(run, a.dict, b.dict, depth - 1, equal);
-    case TMPL_VIEW:
-        *equal = a.dict == b.dict && a.detail == b.detail && a.detail != TMPL_VIEW_VALUES;
-        return PV_OK;
-    case TMPL_RANGE:
-        *equal = equal_ranges(a.range, b.range);
-        return PV_OK;
-    case TMPL_METHOD:
-        *equal = false;
-        return PV_OK;
+    case TMPL_TUPLE: return equal_lists(run, a.list, b.list, depth - 1, equal);
+    case TMPL_DICT: return equal_dicts(run, a.dict, b.dict, depth - 1, equal);
+    case TMPL_VIEW: *equal = a.dict == b.dict && a.detail == b.detail && a.detail != TMPL_VIEW_VALUES; return PV_OK;
+    case TMPL_RANGE: *equal = equal_ranges(a.range, b.range); return PV_OK;
+    case TMPL_METHOD: *equal = false; return PV_OK;
     default:
         *equal = a.dict == b.dict; /* identity */
         return PV_OK;

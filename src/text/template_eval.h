@@ -5,8 +5,6 @@
 #include "text/template_ast.h"
 #include "text/template_iterator.h"
 
-/* Evaluations inside each other, over all macros: bounds the C stack. */
-#define TMPL_MAX_DEPTH 800
 #define TMPL_STACK_VALUES 8192
 #define TMPL_MAX_PARAMETERS 6
 
@@ -57,8 +55,8 @@ struct tmpl_builtin {
 };
 
 /* pv_template_render, telling how many steps it took. */
-pv_status tmpl_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names, int64_t now,
-                      pv_rendered *rendered, uint64_t *steps, pv_error *error);
+pv_status tmpl_render(const pv_template *tmpl, const char *variables, size_t length, const char *const *input_names,
+                      int64_t now, pv_rendered *rendered, uint64_t *steps, pv_error *error);
 
 /* ---- Statements ---- */
 
@@ -87,7 +85,8 @@ pv_status tmpl_eval_call(tmpl_run *run, tmpl_frame *frame, const tmpl_node *node
 
 pv_status tmpl_call_value(tmpl_run *run, tmpl_value callee, const tmpl_call *call, tmpl_value *out);
 pv_status tmpl_call_macro(tmpl_run *run, const tmpl_macro *macro, const tmpl_call *call, tmpl_value *out);
-pv_status tmpl_call_builtin(tmpl_run *run, const tmpl_builtin *function, tmpl_value self, const tmpl_call *call, tmpl_value *out);
+pv_status tmpl_call_builtin(tmpl_run *run, const tmpl_builtin *function, tmpl_value self, const tmpl_call *call,
+                            tmpl_value *out);
 
 /* ---- Looking things up ---- */
 
@@ -119,7 +118,8 @@ bool tmpl_as_integer(tmpl_value value, int64_t *integer);
 bool tmpl_as_float(tmpl_value value, double *real);
 /* First byte of `needle` at or behind `from`, SIZE_MAX if there is none; charged. */
 pv_status tmpl_find(tmpl_run *run, const tmpl_string *text, const tmpl_string *needle, size_t from, size_t *at);
-pv_status tmpl_strip(tmpl_run *run, const tmpl_string *text, const tmpl_string *characters, bool left, bool right, tmpl_value *out);
+pv_status tmpl_strip(tmpl_run *run, const tmpl_string *text, const tmpl_string *characters, bool left, bool right,
+                     tmpl_value *out);
 pv_status tmpl_replace(tmpl_run *run, tmpl_string *text, tmpl_string *old, tmpl_string *fresh, int64_t count, bool safe,
                        tmpl_value *out);
 pv_status tmpl_change_case(tmpl_run *run, const tmpl_string *text, int option, tmpl_value *out);

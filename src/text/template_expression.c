@@ -229,7 +229,8 @@ pv_status tmpl_eval_arguments(tmpl_run *run, tmpl_frame *frame, const tmpl_argum
     for (uint32_t i = 0; i < arguments->named.count && status == PV_OK; i++) {
         if ((status = tmpl_eval(run, frame, arguments->named.items[i], &value)) == PV_OK) status = push(run, value);
     }
-    if (arguments->double_star && status == PV_OK && (status = tmpl_eval(run, frame, arguments->double_star, &value)) == PV_OK) {
+    if (arguments->double_star && status == PV_OK &&
+        (status = tmpl_eval(run, frame, arguments->double_star, &value)) == PV_OK) {
         if (value.type != TMPL_DICT) return tmpl_fail(run, "** wants a dict, got %s", tmpl_type_name(value.type));
         extra = value.dict;
     }
@@ -280,13 +281,27 @@ static pv_status eval_captured(tmpl_run *run, tmpl_frame *frame, const tmpl_node
 }
 
 static const evaluator evaluators[NODE_EXPRESSIONS] = {
-    [NODE_CONST] = eval_constant,       [NODE_NAME] = eval_name,         [NODE_LIST] = eval_list,
-    [NODE_TUPLE] = eval_list,           [NODE_DICT] = eval_dict,         [NODE_CONCAT] = eval_concat,
-    [NODE_AND] = eval_and,              [NODE_OR] = eval_or,             [NODE_NOT] = eval_not,
-    [NODE_NEGATIVE] = eval_sign,        [NODE_POSITIVE] = eval_sign,     [NODE_ARITHMETIC] = eval_arithmetic,
-    [NODE_COMPARE] = eval_compare,      [NODE_CONDITION] = eval_condition, [NODE_ATTRIBUTE] = eval_attribute,
-    [NODE_ITEM] = eval_item,            [NODE_SLICE] = eval_slice,       [NODE_CALL] = eval_call,
-    [NODE_FILTER] = eval_filter,        [NODE_TEST] = eval_filter,       [NODE_CAPTURED] = eval_captured,
+    [NODE_CONST] = eval_constant,
+    [NODE_NAME] = eval_name,
+    [NODE_LIST] = eval_list,
+    [NODE_TUPLE] = eval_list,
+    [NODE_DICT] = eval_dict,
+    [NODE_CONCAT] = eval_concat,
+    [NODE_AND] = eval_and,
+    [NODE_OR] = eval_or,
+    [NODE_NOT] = eval_not,
+    [NODE_NEGATIVE] = eval_sign,
+    [NODE_POSITIVE] = eval_sign,
+    [NODE_ARITHMETIC] = eval_arithmetic,
+    [NODE_COMPARE] = eval_compare,
+    [NODE_CONDITION] = eval_condition,
+    [NODE_ATTRIBUTE] = eval_attribute,
+    [NODE_ITEM] = eval_item,
+    [NODE_SLICE] = eval_slice,
+    [NODE_CALL] = eval_call,
+    [NODE_FILTER] = eval_filter,
+    [NODE_TEST] = eval_filter,
+    [NODE_CAPTURED] = eval_captured,
     [NODE_MEMBER] = eval_attribute,
 };
 
@@ -294,7 +309,7 @@ pv_status tmpl_eval(tmpl_run *run, tmpl_frame *frame, const tmpl_node *node, tmp
 {
     pv_status status = tmpl_charge(run, 1);
     if (status != PV_OK) return status;
-    if (run->depth == TMPL_MAX_DEPTH) return tmpl_fail(run, "expressions and statements nested deeper than %d", TMPL_MAX_DEPTH);
+    if (run->depth >= TMPL_MAX_DEPTH) return tmpl_too_deep(run);
     run->depth++;
     status = evaluators[node->kind](run, frame, node, out);
     run->depth--;

@@ -8,7 +8,10 @@
 
 #include "text/template_unicode.h"
 
-bool tmpl_given(tmpl_value value) { return value.type != TMPL_MISSING && value.type != TMPL_NONE; }
+bool tmpl_given(tmpl_value value)
+{
+    return value.type != TMPL_MISSING && value.type != TMPL_NONE;
+}
 
 pv_status tmpl_want_integer(tmpl_run *run, tmpl_value value, int64_t otherwise, int64_t *integer)
 {
@@ -75,8 +78,10 @@ static pv_status escape(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
     if (status != PV_OK) return status;
     tmpl_builder_init(&builder, run);
     builder.safe = true;
-    if (text->safe && !input->option) tmpl_add_string(&builder, text);
-    else tmpl_add_escaped(&builder, text);
+    if (text->safe && !input->option)
+        tmpl_add_string(&builder, text);
+    else
+        tmpl_add_escaped(&builder, text);
     return tmpl_finish(&builder, out);
 }
 
@@ -122,18 +127,21 @@ static pv_status truncate_text(tmpl_run *run, const tmpl_input *input, tmpl_valu
     tmpl_string *text = input->self.string, dots = {.data = "...", .length = 3, .characters = 3}, *end = &dots;
     tmpl_value head;
     int64_t length, leeway;
-    size_t characters, end_characters, cut;
-    if (input->self.type != TMPL_STRING) return tmpl_fail(run, "truncate wants a str, got %s", tmpl_type_name(input->self.type));
+    int64_t characters;
+    size_t end_characters, cut;
+    bool known;
     pv_status status = tmpl_want_integer(run, input->argument[0], 255, &length);
     if (status == PV_OK && input->argument[2].type != TMPL_MISSING) status = tmpl_to_string(run, input->argument[2], &end);
     tmpl_value given_leeway = tmpl_given(input->argument[3]) ? input->argument[3] : tmpl_int(5);
     if (status == PV_OK) status = tmpl_want_integer(run, given_leeway, 5, &leeway);
-    if (status == PV_OK) status = tmpl_characters(run, text, &characters);
+    if (status == PV_OK) status = tmpl_length(run, input->self, &characters, &known);
     if (status == PV_OK) status = tmpl_characters(run, end, &end_characters);
     if (status != PV_OK) return status;
     if (length < (int64_t)end_characters || leeway < 0) return tmpl_fail(run, "truncate: a length shorter than its end");
     *out = input->self;
-    if ((int64_t)characters <= length || (int64_t)characters - length <= leeway) return PV_OK;
+    if (known && (characters <= length || characters - length <= leeway)) return PV_OK;
+    if (input->self.type != TMPL_STRING)
+        return tmpl_fail(run, "truncate wants a str, got %s", tmpl_type_name(input->self.type));
     if ((status = tmpl_offset(run, text, (size_t)(length - (int64_t)end_characters), &cut)) != PV_OK) return status;
     const char *space = tmpl_truth(input->argument[1]) ? NULL : memrchr(text->data, ' ', cut);
     if (space) cut = (size_t)(space - text->data);
@@ -174,7 +182,8 @@ static pv_status format(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
             status = tmpl_dict_set(run, values.dict, tmpl_str(call->names[i]), call->named[i]);
     } else if (status == PV_OK) {
         status = tmpl_new_list(run, TMPL_TUPLE, call->count, &values);
-        for (size_t i = 0; i < call->count && status == PV_OK; i++) status = tmpl_list_add(run, values.list, call->positional[i]);
+        for (size_t i = 0; i < call->count && status == PV_OK; i++)
+            status = tmpl_list_add(run, values.list, call->positional[i]);
     }
     return status == PV_OK ? tmpl_format_percent(run, text, values, out) : status;
 }
@@ -259,7 +268,8 @@ static int parse_integer(const tmpl_string *string, int64_t base, int64_t *value
     for (size_t i = at; i < length; i++) {
         if (text[i] == '_' && i > at && text[i - 1] != '_' && i + 1 < length) continue;
         if (digit_value(text[i]) >= base) return 0;
-        fits = fits && !__builtin_mul_overflow(*value, base, value) && !__builtin_sub_overflow(*value, digit_value(text[i]), value);
+        fits = fits && !__builtin_mul_overflow(*value, base, value) &&
+               !__builtin_sub_overflow(*value, digit_value(text[i]), value);
     }
     if (!negative) fits = fits && !__builtin_sub_overflow((int64_t)0, *value, value);
     return fits ? 1 : -1;
@@ -275,12 +285,13 @@ static bool parse_float(tmpl_value value, double *real)
 
 static pv_status to_integer(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
-    int64_t integer, base;
+    int64_t integer, base = 10;
     double real;
-    pv_status status = tmpl_want_integer(run, input->argument[1], 10, &base);
-    if (status != PV_OK) return status;
+    if (input->argument[1].type != TMPL_MISSING && !tmpl_as_integer(input->argument[1], &base)) base = 1;
     if (input->self.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, input->self);
-    *out = input->self.type == TMPL_BIGINT ? input->self : input->argument[0].type == TMPL_MISSING ? tmpl_int(0) : input->argument[0];
+    *out = input->self.type == TMPL_BIGINT           ? input->self
+           : input->argument[0].type == TMPL_MISSING ? tmpl_int(0)
+                                                     : input->argument[0];
     if (base != 0 && (base < 2 || base > 36)) base = 37; /* no base: only the float is tried */
     if (input->self.type == TMPL_STRING && base != 37) {
         int parsed = parse_integer(input->self.string, base, &integer);
@@ -318,7 +329,8 @@ static pv_status absolute(tmpl_run *run, const tmpl_input *input, tmpl_value *ou
         *out = tmpl_float(fabs(input->self.real));
         return PV_OK;
     }
-    if (!tmpl_as_integer(input->self, &integer)) return tmpl_fail(run, "abs wants a number, got %s", tmpl_type_name(input->self.type));
+    if (!tmpl_as_integer(input->self, &integer))
+        return tmpl_fail(run, "abs wants a number, got %s", tmpl_type_name(input->self.type));
     return tmpl_negate(run, tmpl_int(integer), integer < 0, out);
 }
 
@@ -398,17 +410,17 @@ static const tmpl_builtin filters[] = {
     {"length", tmpl_filter_length, "", 0, 0},
     {"list", tmpl_filter_list, "", 0, 0},
     {"lower", change_case, "", 0, CASE_LOWER},
-    {"map", tmpl_filter_map, NULL, 0, 0},
+    {"map", tmpl_filter_apply, NULL, 0, TMPL_SELECT_MAP},
     {"max", tmpl_filter_extreme, "case_sensitive attribute", 0, 1},
     {"min", tmpl_filter_extreme, "case_sensitive attribute", 0, 0},
-    {"reject", tmpl_filter_select, NULL, 0, TMPL_SELECT_REJECT},
-    {"rejectattr", tmpl_filter_select, NULL, 0, TMPL_SELECT_REJECT | TMPL_SELECT_ATTRIBUTE},
+    {"reject", tmpl_filter_apply, NULL, 0, TMPL_SELECT_REJECT},
+    {"rejectattr", tmpl_filter_apply, NULL, 0, TMPL_SELECT_REJECT | TMPL_SELECT_ATTRIBUTE},
     {"replace", replace, "old new count", 2, 0},
     {"reverse", tmpl_filter_reverse, "", 0, 0},
     {"round", round_number, "precision method", 0, 0},
     {"safe", mark_safe, "", 0, 0},
-    {"select", tmpl_filter_select, NULL, 0, 0},
-    {"selectattr", tmpl_filter_select, NULL, 0, TMPL_SELECT_ATTRIBUTE},
+    {"select", tmpl_filter_apply, NULL, 0, 0},
+    {"selectattr", tmpl_filter_apply, NULL, 0, TMPL_SELECT_ATTRIBUTE},
     {"slice", tmpl_filter_slice, "slices fill_with", 1, 0},
     {"sort", tmpl_filter_sort, "reverse case_sensitive attribute", 0, 0},
     {"string", to_string, "", 0, 0},

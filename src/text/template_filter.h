@@ -18,11 +18,11 @@ typedef struct tmpl_path {
 pv_status tmpl_make_path(tmpl_run *run, tmpl_value attribute, tmpl_path *path);
 pv_status tmpl_follow_path(tmpl_run *run, const tmpl_path *path, tmpl_value item, tmpl_value *out);
 
-enum { TMPL_SELECT_REJECT = 1, TMPL_SELECT_ATTRIBUTE = 2 };
+/* Kinds of tmpl_filter_apply; none of them is select. */
+enum { TMPL_SELECT_REJECT = 1, TMPL_SELECT_ATTRIBUTE = 2, TMPL_SELECT_MAP = 4 };
 
 /* template_filter_lazy.c: these give iterators. */
-pv_status tmpl_filter_map(tmpl_run *run, const tmpl_input *input, tmpl_value *out);
-pv_status tmpl_filter_select(tmpl_run *run, const tmpl_input *input, tmpl_value *out);
+pv_status tmpl_filter_apply(tmpl_run *run, const tmpl_input *input, tmpl_value *out);
 pv_status tmpl_filter_items(tmpl_run *run, const tmpl_input *input, tmpl_value *out);
 pv_status tmpl_filter_unique(tmpl_run *run, const tmpl_input *input, tmpl_value *out);
 pv_status tmpl_filter_reverse(tmpl_run *run, const tmpl_input *input, tmpl_value *out);

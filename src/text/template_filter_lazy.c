@@ -3,71 +3,62 @@
 
 #include <string.h>
 
-static tmpl_value as_value(tmpl_iterator *iterator) { return (tmpl_value){.type = TMPL_ITERATOR, .iterator = iterator}; }
+static tmpl_value as_value(tmpl_iterator *iterator)
+{
+    return (tmpl_value){.type = TMPL_ITERATOR, .iterator = iterator};
+}
 
 /* ---- map, select, reject and their like ---- */
 
 typedef struct applied_iterator {
     tmpl_iterator base;
-    tmpl_iterator *items; /* NULL before the first item */
-    const tmpl_builtin *function;
-    tmpl_call call;
-    tmpl_path path;
+    tmpl_iterator *items;         /* NULL before the first item */
+    const tmpl_builtin *function; /* the filter or test to apply, or NULL */
+    tmpl_call given, call;        /* what the filter was given; what of it is handed on to `function` */
+    tmpl_path path;               /* looked up in each item */
     int option;
 } applied_iterator;
 
-/* The caller's arguments lie on the stack of calls at work: copied to be kept. */
-static pv_status keep_arguments(tmpl_run *run, const tmpl_call *call, size_t skipped, tmpl_call *kept)
+static pv_status new_applied(tmpl_run *run, const tmpl_input *input, applied_iterator **out)
 {
-    size_t count = call->count - skipped, size = sizeof *call->positional;
-    tmpl_value *values = tmpl_arena_alloc(&run->arena, (count + call->named_count + 1) * size);
+    const tmpl_call *call = input->call;
+    applied_iterator *applied = tmpl_arena_alloc(&run->arena, sizeof *applied);
+    size_t size = sizeof *call->positional;
+    /* The caller's arguments lie on the stack of calls at work: copied to be kept. */
+    tmpl_value *values = applied ? tmpl_arena_alloc(&run->arena, (call->count + call->named_count + 1) * size) : NULL;
     if (!values) return tmpl_no_memory(run);
-    memcpy(values, call->positional + skipped, count * size);
-    memcpy(values + count, call->named, call->named_count * size);
-    *kept = (tmpl_call){values, count, call->names, values + count, call->named_count};
+    memcpy(values, call->positional, call->count * size);
+    memcpy(values + call->count, call->named, call->named_count * size);
+    *applied = (applied_iterator){.base = {.source = input->self}, .option = input->option};
+    applied->given = (tmpl_call){values, call->count, call->names, values + call->count, call->named_count};
+    *out = applied;
     return PV_OK;
 }
 
-/* False: there is nothing to go through. As in Jinja, any false value is as good as an empty list. */
-static pv_status start(tmpl_run *run, applied_iterator *applied, bool *done)
+/* Hands on all arguments but the first `skipped`. */
+static void hand_on(applied_iterator *applied, size_t skipped)
 {
-    *done = !applied->items && !tmpl_truth(applied->base.source);
-    if (*done || applied->items) return PV_OK;
-    return tmpl_iterate(run, applied->base.source, &applied->items);
+    applied->call = applied->given;
+    applied->call.positional += skipped;
+    applied->call.count -= skipped;
 }
 
-static pv_status new_applied(tmpl_run *run, const tmpl_input *input, size_t skipped, applied_iterator **out)
-{
-    applied_iterator *applied = tmpl_arena_alloc(&run->arena, sizeof *applied);
-    if (!applied) return tmpl_no_memory(run);
-    *applied = (applied_iterator){.base = {.source = input->self}, .option = input->option};
-    *out = applied;
-    return keep_arguments(run, input->call, skipped, &applied->call);
-}
-
-static pv_status next_mapped(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done)
-{
-    applied_iterator *applied = (applied_iterator *)iterator;
-    pv_status status = start(run, applied, done);
-    if (status == PV_OK && !*done) status = tmpl_next(run, applied->items, item, done);
-    if (status != PV_OK || *done) return status;
-    if (!applied->function) return tmpl_follow_path(run, &applied->path, *item, item);
-    tmpl_value value = *item;
-    if (run->depth >= TMPL_MAX_DEPTH) return tmpl_fail(run, "filters nested deeper than %d", TMPL_MAX_DEPTH);
-    run->depth += 2;
-    status = tmpl_call_builtin(run, applied->function, value, &applied->call, item);
-    run->depth -= 2;
-    return status;
-}
-
-/* map(attribute="a.b", default=x) */
-static pv_status map_attribute(tmpl_run *run, const tmpl_call *call, applied_iterator *applied)
+/* map(attribute="a.b", default=x), or map("filter", arguments...) */
+static pv_status prepare_map(tmpl_run *run, applied_iterator *applied)
 {
     tmpl_value attribute = {.type = TMPL_MISSING}, otherwise = {.type = TMPL_MISSING};
-    for (size_t i = 0; i < call->named_count; i++) {
-        if (tmpl_is_text(call->names[i], "attribute")) attribute = call->named[i];
-        else if (tmpl_is_text(call->names[i], "default")) otherwise = call->named[i];
-        else return tmpl_fail(run, "map takes no argument of that name with an attribute");
+    const tmpl_call *given = &applied->given;
+    if (given->count) {
+        hand_on(applied, 1);
+        return tmpl_find_named(run, given->positional[0], false, &applied->function);
+    }
+    for (size_t i = 0; i < given->named_count; i++) {
+        if (tmpl_is_text(given->names[i], "attribute"))
+            attribute = given->named[i];
+        else if (tmpl_is_text(given->names[i], "default"))
+            otherwise = given->named[i];
+        else
+            return tmpl_fail(run, "map takes no argument of that name with an attribute");
     }
     if (attribute.type == TMPL_MISSING) return tmpl_fail(run, "map requires a filter argument");
     pv_status status = tmpl_make_path(run, attribute, &applied->path);
@@ -75,51 +66,64 @@ static pv_status map_attribute(tmpl_run *run, const tmpl_call *call, applied_ite
     return status;
 }
 
-pv_status tmpl_filter_map(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
+/* select("test", arguments...), selectattr("a.b", "test", arguments...) */
+static pv_status prepare_select(tmpl_run *run, applied_iterator *applied)
 {
-    applied_iterator *applied = NULL;
-    const tmpl_call *call = input->call;
-    pv_status status = new_applied(run, input, call->count ? 1 : 0, &applied);
-    if (status != PV_OK) return status;
-    applied->base.next = next_mapped;
-    *out = as_value(&applied->base);
-    if (!tmpl_truth(input->self)) return PV_OK;
-    return call->count ? tmpl_find_named(run, call->positional[0], false, &applied->function) : map_attribute(run, call, applied);
+    const tmpl_call *given = &applied->given;
+    size_t attribute = (applied->option & TMPL_SELECT_ATTRIBUTE) != 0;
+    if (attribute && !given->count) return tmpl_fail(run, "Missing parameter for attribute name");
+    pv_status status = tmpl_make_path(run, attribute ? given->positional[0] : tmpl_none(), &applied->path);
+    if (status != PV_OK || given->count == attribute) return status;
+    hand_on(applied, attribute + 1);
+    return tmpl_find_named(run, given->positional[attribute], true, &applied->function);
+}
+
+/* As in Jinja, any false value is as good as an empty list. */
+static pv_status next_source(tmpl_run *run, applied_iterator *applied, tmpl_value *item, bool *done)
+{
+    pv_status status = PV_OK;
+    if (!applied->items) {
+        *done = !tmpl_truth(applied->base.source);
+        if (*done) return PV_OK;
+        status = applied->option & TMPL_SELECT_MAP ? prepare_map(run, applied) : prepare_select(run, applied);
+        if (status == PV_OK) status = tmpl_iterate(run, applied->base.source, &applied->items);
+    }
+    return status == PV_OK ? tmpl_next(run, applied->items, item, done) : status;
+}
+
+static pv_status next_mapped(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done)
+{
+    applied_iterator *applied = (applied_iterator *)iterator;
+    pv_status status = next_source(run, applied, item, done);
+    if (status != PV_OK || *done) return status;
+    if (!applied->function) return tmpl_follow_path(run, &applied->path, *item, item);
+    tmpl_value value = *item;
+    return tmpl_call_builtin(run, applied->function, value, &applied->call, item);
 }
 
 static pv_status next_selected(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done)
 {
     applied_iterator *applied = (applied_iterator *)iterator;
-    pv_status status = start(run, applied, done);
-    while (status == PV_OK && !*done) {
+    bool reject = applied->option & TMPL_SELECT_REJECT;
+    for (;;) {
         tmpl_value value, result;
-        if ((status = tmpl_next(run, applied->items, item, done)) != PV_OK || *done) return status;
+        pv_status status = next_source(run, applied, item, done);
+        if (status != PV_OK || *done) return status;
         if ((status = tmpl_follow_path(run, &applied->path, *item, &value)) != PV_OK) return status;
         result = value;
-        if (run->depth >= TMPL_MAX_DEPTH) return tmpl_fail(run, "filters nested deeper than %d", TMPL_MAX_DEPTH);
-        run->depth += 2;
         if (applied->function) status = tmpl_call_builtin(run, applied->function, value, &applied->call, &result);
-        run->depth -= 2;
-        if (status == PV_OK && tmpl_truth(result) != (bool)(applied->option & TMPL_SELECT_REJECT)) return PV_OK;
+        if (status != PV_OK || tmpl_truth(result) != reject) return status;
     }
-    return status;
 }
 
-pv_status tmpl_filter_select(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
+pv_status tmpl_filter_apply(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
     applied_iterator *applied = NULL;
-    const tmpl_call *call = input->call;
-    size_t attribute = (input->option & TMPL_SELECT_ATTRIBUTE) != 0;
-    bool has_test = call->count > attribute;
-    pv_status status = new_applied(run, input, has_test ? attribute + 1 : call->count, &applied);
+    pv_status status = new_applied(run, input, &applied);
     if (status != PV_OK) return status;
-    applied->base.next = next_selected;
+    applied->base.next = input->option & TMPL_SELECT_MAP ? next_mapped : next_selected;
     *out = as_value(&applied->base);
-    if (!tmpl_truth(input->self)) return PV_OK;
-    if (attribute && !call->count) return tmpl_fail(run, "Missing parameter for attribute name");
-    status = tmpl_make_path(run, attribute ? call->positional[0] : tmpl_none(), &applied->path);
-    if (status != PV_OK || !has_test) return status;
-    return tmpl_find_named(run, call->positional[attribute], true, &applied->function);
+    return PV_OK;
 }
 
 /* ---- unique ---- */
@@ -176,7 +180,8 @@ pv_status tmpl_filter_items(tmpl_run *run, const tmpl_input *input, tmpl_value *
 {
     tmpl_value view = {.type = TMPL_VIEW, .detail = TMPL_VIEW_ITEMS, .dict = input->self.dict};
     if (input->self.type == TMPL_UNDEFINED) return iterate_once(run, input->self, out);
-    if (input->self.type != TMPL_DICT) return tmpl_fail(run, "Can only get item pairs from a mapping, got %s", tmpl_type_name(input->self.type));
+    if (input->self.type != TMPL_DICT)
+        return tmpl_fail(run, "Can only get item pairs from a mapping, got %s", tmpl_type_name(input->self.type));
     return iterate_once(run, view, out);
 }
 

@@ -113,7 +113,8 @@ pv_status tmpl_filter_join(tmpl_run *run, const tmpl_input *input, tmpl_value *o
     tmpl_value item;
     bool done;
     pv_status status = tmpl_make_path(run, input->argument[1], &path);
-    if (status == PV_OK && input->argument[0].type != TMPL_MISSING) status = tmpl_to_string(run, input->argument[0], &separator);
+    if (status == PV_OK && input->argument[0].type != TMPL_MISSING)
+        status = tmpl_to_string(run, input->argument[0], &separator);
     if (status == PV_OK) status = tmpl_iterate(run, input->self, &iterator);
     if (status != PV_OK) return status;
     tmpl_builder_init(&builder, run);
@@ -263,7 +264,8 @@ pv_status tmpl_filter_groupby(tmpl_run *run, const tmpl_input *input, tmpl_value
     if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, all.list->count, &keys);
     if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, 0, out);
     for (size_t i = 0; status == PV_OK && i < all.list->count; i++) {
-        if ((status = tmpl_follow_path(run, &path, all.list->items[i], &key)) == PV_OK) status = tmpl_list_add(run, keys.list, key);
+        if ((status = tmpl_follow_path(run, &path, all.list->items[i], &key)) == PV_OK)
+            status = tmpl_list_add(run, keys.list, key);
     }
     if (status == PV_OK) status = tmpl_sort(run, keys.list->items, all.list->items, all.list->count, false);
     for (size_t i = 0; status == PV_OK && i < all.list->count; i++) {

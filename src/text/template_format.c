@@ -33,12 +33,18 @@ static pv_status parse_conversion(tmpl_run *run, const tmpl_string *format, size
     *c = (conversion){.precision = -1};
     for (; *at < format->length; ++*at) {
         char flag = format->data[*at];
-        if (flag == '-') c->left = true;
-        else if (flag == '0') c->zero = true;
-        else if (flag == '+') c->plus = true;
-        else if (flag == ' ') c->space = true;
-        else if (flag == '#') c->alternate = true;
-        else break;
+        if (flag == '-')
+            c->left = true;
+        else if (flag == '0')
+            c->zero = true;
+        else if (flag == '+')
+            c->plus = true;
+        else if (flag == ' ')
+            c->space = true;
+        else if (flag == '#')
+            c->alternate = true;
+        else
+            break;
     }
     pv_status status = parse_number(run, format, at, &c->width);
     if (status == PV_OK && *at < format->length && format->data[*at] == '.') {
@@ -48,7 +54,8 @@ static pv_status parse_conversion(tmpl_run *run, const tmpl_string *format, size
     if (status != PV_OK) return status;
     if (*at == format->length) return tmpl_fail(run, "incomplete format");
     c->type = format->data[(*at)++];
-    if (c->alternate || !strchr("sdiufFeEgGxXorc", c->type)) return tmpl_fail(run, "the format character '%c' is not supported", c->type);
+    if (c->alternate || !strchr("sdiufFeEgGxXorc", c->type))
+        return tmpl_fail(run, "the format character '%c' is not supported", c->type);
     return PV_OK;
 }
 
@@ -105,14 +112,16 @@ static pv_status add_number(tmpl_builder *builder, const conversion *c, tmpl_val
     int64_t integer;
     double real;
     bool integral = strchr("diuxXo", c->type) != NULL;
-    if (c->width > 300 || c->precision > 60) return tmpl_fail(run, "a number in a format wider than 300 or more precise than 60");
+    if (c->width > 300 || c->precision > 60)
+        return tmpl_fail(run, "a number in a format wider than 300 or more precise than 60");
     if (!tmpl_as_float(value, &real)) return tmpl_fail(run, "%%%c wants a number, got %s", c->type, tmpl_type_name(value.type));
     int at = snprintf(spec, sizeof spec, "%%%s%s%s%s%d", c->left ? "-" : "", c->zero ? "0" : "", c->plus ? "+" : "",
                       c->space ? " " : "", (int)c->width);
     if (c->precision >= 0) at += snprintf(spec + at, sizeof spec - (size_t)at, ".%d", (int)c->precision);
     if (integral) {
         if (!tmpl_as_integer(value, &integer)) {
-            if (strchr("xXo", c->type) || !(real > -9.2e18 && real < 9.2e18)) return tmpl_fail(run, "%%%c wants an int", c->type);
+            if (strchr("xXo", c->type) || !(real > -9.2e18 && real < 9.2e18))
+                return tmpl_fail(run, "%%%c wants an int", c->type);
             integer = (int64_t)real;
         }
         if (integer < 0 && strchr("xXo", c->type)) return tmpl_fail(run, "%%%c of a negative number is not supported", c->type);
@@ -124,8 +133,10 @@ static pv_status add_number(tmpl_builder *builder, const conversion *c, tmpl_val
     /* The conversion was put together above, from checked parts. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    if (integral) snprintf(text, sizeof text, spec, (long long)integer);
-    else snprintf(text, sizeof text, spec, real);
+    if (integral)
+        snprintf(text, sizeof text, spec, (long long)integer);
+    else
+        snprintf(text, sizeof text, spec, real);
 #pragma GCC diagnostic pop
     if (!integral) fix_point(text);
     tmpl_add(builder, text, strlen(text), false);
@@ -144,7 +155,8 @@ static pv_status add_conversion(tmpl_builder *builder, const conversion *c, tmpl
             if (characters != 1) return tmpl_fail(builder->run, "%%c wants one character");
             return add_text(builder, c, value);
         }
-        if (!tmpl_as_integer(value, &integer) || integer < 0 || integer > 0x10ffff) return tmpl_fail(builder->run, "%%c wants a character");
+        if (!tmpl_as_integer(value, &integer) || integer < 0 || integer > 0x10ffff)
+            return tmpl_fail(builder->run, "%%c wants a character");
         length = pv_utf8_encode((uint32_t)integer, bytes);
         if (!length) return tmpl_fail(builder->run, "%%c wants a character");
         tmpl_string text = {.data = bytes, .length = length, .characters = 1};
@@ -198,8 +210,9 @@ pv_status tmpl_format_percent(tmpl_run *run, const tmpl_string *format, tmpl_val
         done = at;
     }
     tmpl_add_part(&builder, format, done, format->length);
-    /* A dict or list that is not asked for is no error in Python. */
-    bool may_rest = named || values.type == TMPL_DICT || values.type == TMPL_LIST;
+    /* Anything with keys or indexes that is not asked for is no error in Python. */
+    bool may_rest = named || values.type == TMPL_DICT || values.type == TMPL_LIST || values.type == TMPL_RANGE ||
+                    values.type == TMPL_UNDEFINED;
     if (builder.status == PV_OK && used < count && !may_rest)
         return tmpl_fail(run, "not all arguments converted during string formatting");
     return tmpl_finish(&builder, out);
@@ -249,7 +262,8 @@ pv_status tmpl_format_braces(tmpl_run *run, const tmpl_string *format, const tmp
         }
         size_t start = at;
         while (at < format->length && format->data[at] != '}' && format->data[at] != '{') at++;
-        if (brace == '}' || at == format->length || format->data[at] == '{') return tmpl_fail(run, "format: a single '%c'", brace);
+        if (brace == '}' || at == format->length || format->data[at] == '{')
+            return tmpl_fail(run, "format: a single '%c'", brace);
         tmpl_string name = {.data = format->data + start, .length = at - start};
         tmpl_value value;
         pv_status status = braces_value(run, &name, call, &next, &value);

@@ -49,11 +49,15 @@ static pv_status next_of_nothing(tmpl_run *run, tmpl_iterator *iterator, tmpl_va
 typedef pv_status (*next_function)(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done);
 
 static const next_function next_of[TMPL_TYPE_COUNT] = {
-    [TMPL_UNDEFINED] = next_of_nothing, [TMPL_STRING] = next_of_string, [TMPL_LIST] = next_of_list, [TMPL_TUPLE] = next_of_list,
-    [TMPL_DICT] = next_of_dict,         [TMPL_VIEW] = next_of_dict,     [TMPL_RANGE] = next_of_range,
+    [TMPL_UNDEFINED] = next_of_nothing, [TMPL_STRING] = next_of_string, [TMPL_LIST] = next_of_list,
+    [TMPL_TUPLE] = next_of_list,        [TMPL_DICT] = next_of_dict,     [TMPL_VIEW] = next_of_dict,
+    [TMPL_RANGE] = next_of_range,
 };
 
-bool tmpl_is_iterable(tmpl_value value) { return value.type == TMPL_ITERATOR || next_of[value.type]; }
+bool tmpl_is_iterable(tmpl_value value)
+{
+    return value.type == TMPL_ITERATOR || next_of[value.type];
+}
 
 pv_status tmpl_iterate(tmpl_run *run, tmpl_value value, tmpl_iterator **out)
 {
@@ -64,7 +68,23 @@ pv_status tmpl_iterate(tmpl_run *run, tmpl_value value, tmpl_iterator **out)
     if (!iterator) return tmpl_no_memory(run);
     *iterator = (tmpl_iterator){.next = next_of[value.type], .source = value};
     *out = iterator;
-    return PV_OK;
+    if (value.type != TMPL_STRING || !value.string->safe) return PV_OK;
+    /* What `safe` gave is no longer safe once it is taken apart. */
+    pv_status status = tmpl_substring(run, value.string, 0, value.string->length, &iterator->source);
+    if (status == PV_OK) iterator->source.string->safe = false;
+    return status;
+}
+
+pv_status tmpl_next(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done)
+{
+    pv_status status = tmpl_charge(run, 1);
+    *done = false;
+    if (status != PV_OK) return status;
+    if (run->depth >= TMPL_MAX_DEPTH) return tmpl_too_deep(run);
+    run->depth++;
+    status = iterator->next(run, iterator, item, done);
+    run->depth--;
+    return status;
 }
 
 pv_status tmpl_collect(tmpl_run *run, tmpl_value value, tmpl_value *list)
@@ -92,26 +112,17 @@ pv_status tmpl_length(tmpl_run *run, tmpl_value value, int64_t *length, bool *kn
     pv_status status = PV_OK;
     *known = true;
     switch (value.type) {
-    case TMPL_UNDEFINED:
-        *length = 0;
-        break;
+    case TMPL_UNDEFINED: *length = 0; break;
     case TMPL_STRING:
         status = tmpl_characters(run, value.string, &characters);
         *length = status == PV_OK ? (int64_t)characters : 0;
         break;
     case TMPL_LIST:
-    case TMPL_TUPLE:
-        *length = (int64_t)value.list->count;
-        break;
+    case TMPL_TUPLE: *length = (int64_t)value.list->count; break;
     case TMPL_DICT:
-    case TMPL_VIEW:
-        *length = (int64_t)value.dict->count;
-        break;
-    case TMPL_RANGE:
-        *length = value.range->count;
-        break;
-    default:
-        *known = false;
+    case TMPL_VIEW: *length = (int64_t)value.dict->count; break;
+    case TMPL_RANGE: *length = value.range->count; break;
+    default: *known = false;
     }
     return status;
 }

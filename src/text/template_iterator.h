@@ -15,12 +15,8 @@ struct tmpl_iterator {
 pv_status tmpl_iterate(tmpl_run *run, tmpl_value value, tmpl_iterator **out);
 bool tmpl_is_iterable(tmpl_value value);
 
-static inline pv_status tmpl_next(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done)
-{
-    pv_status status = tmpl_charge(run, 1);
-    *done = false;
-    return status == PV_OK ? iterator->next(run, iterator, item, done) : status;
-}
+/* Iterators may lie over iterators: counted with the nested evaluations. */
+pv_status tmpl_next(tmpl_run *run, tmpl_iterator *iterator, tmpl_value *item, bool *done);
 
 /* A new list of all items. */
 pv_status tmpl_collect(tmpl_run *run, tmpl_value value, tmpl_value *list);

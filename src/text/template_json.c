@@ -9,7 +9,10 @@
 
 /* ---- Out ---- */
 
-static void add_literal(tmpl_builder *builder, const char *text) { tmpl_add(builder, text, strlen(text), false); }
+static void add_literal(tmpl_builder *builder, const char *text)
+{
+    tmpl_add(builder, text, strlen(text), false);
+}
 
 static size_t escape(uint32_t c, bool ascii, char text[16])
 {
@@ -65,8 +68,10 @@ static void add_break(tmpl_builder *builder, const tmpl_json_style *style, int l
 
 static void add_separator(tmpl_builder *builder, const tmpl_json_style *style)
 {
-    if (style->item_separator) tmpl_add_string(builder, style->item_separator);
-    else add_literal(builder, style->pretty ? "," : ", ");
+    if (style->item_separator)
+        tmpl_add_string(builder, style->item_separator);
+    else
+        add_literal(builder, style->pretty ? "," : ", ");
 }
 
 static void add_value(tmpl_builder *builder, tmpl_value value, const tmpl_json_style *style, int level);
@@ -82,8 +87,10 @@ static void add_key(tmpl_builder *builder, tmpl_value key, const tmpl_json_style
     if (quoted) add_literal(builder, "\"");
     add_value(builder, key, style, 0);
     if (quoted) add_literal(builder, "\"");
-    if (style->key_separator) tmpl_add_string(builder, style->key_separator);
-    else add_literal(builder, ": ");
+    if (style->key_separator)
+        tmpl_add_string(builder, style->key_separator);
+    else
+        add_literal(builder, ": ");
 }
 
 /* Entries in the order that they are written in. */
@@ -144,31 +151,16 @@ static void add_value(tmpl_builder *builder, tmpl_value value, const tmpl_json_s
         builder->status = tmpl_fail(builder->run, "tojson: a value nested deeper than %d", TMPL_MAX_VALUE_DEPTH);
     if (builder->status != PV_OK) return;
     switch (value.type) {
-    case TMPL_NONE:
-        add_literal(builder, "null");
-        return;
-    case TMPL_BOOL:
-        add_literal(builder, value.boolean ? "true" : "false");
-        return;
-    case TMPL_FLOAT:
-        add_float(builder, value.real);
-        return;
+    case TMPL_NONE: add_literal(builder, "null"); return;
+    case TMPL_BOOL: add_literal(builder, value.boolean ? "true" : "false"); return;
+    case TMPL_FLOAT: add_float(builder, value.real); return;
     case TMPL_INT:
-    case TMPL_BIGINT:
-        tmpl_add_str(builder, value);
-        return;
-    case TMPL_STRING:
-        add_string(builder, value.string, style->ascii);
-        return;
+    case TMPL_BIGINT: tmpl_add_str(builder, value); return;
+    case TMPL_STRING: add_string(builder, value.string, style->ascii); return;
     case TMPL_LIST:
-    case TMPL_TUPLE:
-        add_list(builder, value.list, style, level);
-        return;
-    case TMPL_DICT:
-        add_dict(builder, value.dict, style, level);
-        return;
-    default:
-        builder->status = tmpl_fail(builder->run, "tojson: a value of type %s is not JSON", tmpl_type_name(value.type));
+    case TMPL_TUPLE: add_list(builder, value.list, style, level); return;
+    case TMPL_DICT: add_dict(builder, value.dict, style, level); return;
+    default: builder->status = tmpl_fail(builder->run, "tojson: a value of type %s is not JSON", tmpl_type_name(value.type));
     }
 }
 
@@ -219,17 +211,11 @@ static pv_status read_number(tmpl_run *run, const pv_json *json, tmpl_value *out
 static pv_status read_scalar(tmpl_run *run, const pv_json *json, bool marked, tmpl_value *out)
 {
     switch (json->type) {
-    case PV_JSON_STRING:
-        return read_string(run, json, marked, out);
-    case PV_JSON_NUMBER:
-        return read_number(run, json, out);
+    case PV_JSON_STRING: return read_string(run, json, marked, out);
+    case PV_JSON_NUMBER: return read_number(run, json, out);
     case PV_JSON_TRUE:
-    case PV_JSON_FALSE:
-        *out = tmpl_bool(json->type == PV_JSON_TRUE);
-        return PV_OK;
-    default:
-        *out = tmpl_none();
-        return PV_OK;
+    case PV_JSON_FALSE: *out = tmpl_bool(json->type == PV_JSON_TRUE); return PV_OK;
+    default: *out = tmpl_none(); return PV_OK;
     }
 }
 
@@ -265,9 +251,7 @@ static pv_status read_values(tmpl_run *run, pv_json *json, const char *const *in
             if ((status = read_string(run, json, marked && depth > 1, &open[depth - 1].key)) != PV_OK) return status;
             continue;
         case PV_JSON_OBJECT_END:
-        case PV_JSON_ARRAY_END:
-            value = open[--depth].value;
-            break;
+        case PV_JSON_ARRAY_END: value = open[--depth].value; break;
         case PV_JSON_OBJECT:
             if ((status = tmpl_new_dict(run, TMPL_DICT, &open[depth++].value)) != PV_OK) return status;
             continue;

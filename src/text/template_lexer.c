@@ -34,9 +34,12 @@ void tmpl_describe(const tmpl_token *token, char *text, size_t size)
         [TOKEN_VARIABLE_END - TOKEN_OPERATORS] = "'}}'",
         [TOKEN_END - TOKEN_OPERATORS] = "the end of the template",
     };
-    if (token->type < TOKEN_OPERATORS) snprintf(text, size, "'%s'", spellings[token->type]);
-    else if (token->type == TOKEN_NAME) snprintf(text, size, "'%.*s'", (int)pv_min_size(token->length, 60), token->text);
-    else snprintf(text, size, "%s", names[token->type - TOKEN_OPERATORS]);
+    if (token->type < TOKEN_OPERATORS)
+        snprintf(text, size, "'%s'", spellings[token->type]);
+    else if (token->type == TOKEN_NAME)
+        snprintf(text, size, "'%.*s'", (int)pv_min_size(token->length, 60), token->text);
+    else
+        snprintf(text, size, "%s", names[token->type - TOKEN_OPERATORS]);
 }
 
 void tmpl_lexer_init(tmpl_lexer *lexer, const char *source, size_t length, pv_error *error)
@@ -95,7 +98,8 @@ static size_t match_close(const tmpl_lexer *lexer, size_t at, const char *close,
 
 /* ---- Outside tags ---- */
 
-/* The text before a tag: `sign` '-' strips white space; a line that holds nothing else before a block or comment is stripped. */
+/* The text before a tag: `sign` '-' strips white space; a line that holds nothing else before a block or comment is stripped.
+ */
 static size_t strip_before(const tmpl_lexer *lexer, size_t start, size_t tag, char sign, bool variable)
 {
     if (sign == '-') return trim_end(lexer, start, tag);
@@ -196,9 +200,15 @@ static pv_status read_outside(tmpl_lexer *lexer, tmpl_token *token)
 
 /* ---- Numbers and names ---- */
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
-static char char_at(const tmpl_lexer *lexer, size_t at) { return at < lexer->length ? lexer->source[at] : 0; }
+static char char_at(const tmpl_lexer *lexer, size_t at)
+{
+    return at < lexer->length ? lexer->source[at] : 0;
+}
 
 /* Digits in groups joined by single underscores. */
 static size_t skip_digits(const tmpl_lexer *lexer, size_t at)

@@ -49,14 +49,11 @@ static pv_status own_attribute(tmpl_run *run, tmpl_value object, tmpl_string *na
         if (found) *out = starts_with(name, "_") ? no_attribute(object, name, TMPL_UNDEFINED_UNSAFE) : *found;
         return PV_OK;
     }
-    case TMPL_LOOP:
-        return tmpl_loop_attribute(run, object.loop, name, out);
+    case TMPL_LOOP: return tmpl_loop_attribute(run, object.loop, name, out);
     case TMPL_MACRO:
         if (tmpl_is_text(name, "name")) *out = tmpl_str(object.macro->function->name);
         return PV_OK;
-    case TMPL_STRING:
-        method = tmpl_find_string_method(name);
-        break;
+    case TMPL_STRING: method = tmpl_find_string_method(name); break;
     default:
         if (group_attribute(object, name, out)) return PV_OK;
         method = tmpl_find_container_method(object.type, name, &refused);
@@ -118,7 +115,8 @@ pv_status tmpl_get_item(tmpl_run *run, tmpl_value object, tmpl_value key, tmpl_v
     if (object.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, object);
     *out = (tmpl_value){.type = TMPL_MISSING};
     pv_status status = get_element(run, object, key, out);
-    if (status == PV_OK && out->type == TMPL_MISSING && key.type == TMPL_STRING) status = own_attribute(run, object, key.string, out);
+    if (status == PV_OK && out->type == TMPL_MISSING && key.type == TMPL_STRING)
+        status = own_attribute(run, object, key.string, out);
     if (status == PV_OK && out->type == TMPL_MISSING)
         *out = key.type == TMPL_STRING ? no_attribute(object, key.string, TMPL_UNDEFINED_ATTRIBUTE)
                                        : tmpl_undefined("there is no such element");

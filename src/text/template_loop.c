@@ -108,8 +108,10 @@ static pv_status loop_length(tmpl_run *run, tmpl_loop *loop, int64_t *length)
     if (status == PV_OK && loop->length < 0) { /* go through the rest, and iterate over what was found from now on */
         tmpl_value rest;
         tmpl_value all = {.type = TMPL_ITERATOR, .iterator = loop->iterator};
-        if (loop->ended) status = tmpl_new_list(run, TMPL_LIST, 0, &rest);
-        else status = tmpl_collect(run, all, &rest);
+        if (loop->ended)
+            status = tmpl_new_list(run, TMPL_LIST, 0, &rest);
+        else
+            status = tmpl_collect(run, all, &rest);
         if (status == PV_OK) status = tmpl_iterate(run, rest, &loop->iterator);
         if (status == PV_OK) loop->length = (int64_t)rest.list->count + loop->index0 + 1 + (loop->after.type != TMPL_MISSING);
     }
@@ -146,10 +148,22 @@ static pv_status changed(tmpl_run *run, const tmpl_input *input, tmpl_value *out
 
 static const tmpl_builtin loop_methods[] = {{"cycle", cycle, NULL, 0, 0}, {"changed", changed, NULL, 0, 0}};
 
-enum { LOOP_INDEX, LOOP_INDEX0, LOOP_REVINDEX, LOOP_REVINDEX0, LOOP_FIRST, LOOP_LAST, LOOP_LENGTH, LOOP_DEPTH, LOOP_DEPTH0,
-       LOOP_PREVIOUS, LOOP_NEXT, LOOP_NAMES };
-static const char *const loop_names[LOOP_NAMES] = {"index", "index0", "revindex", "revindex0", "first", "last",
-                                                   "length", "depth", "depth0", "previtem", "nextitem"};
+enum {
+    LOOP_INDEX,
+    LOOP_INDEX0,
+    LOOP_REVINDEX,
+    LOOP_REVINDEX0,
+    LOOP_FIRST,
+    LOOP_LAST,
+    LOOP_LENGTH,
+    LOOP_DEPTH,
+    LOOP_DEPTH0,
+    LOOP_PREVIOUS,
+    LOOP_NEXT,
+    LOOP_NAMES
+};
+static const char *const loop_names[LOOP_NAMES] = {"index",  "index0", "revindex", "revindex0", "first",   "last",
+                                                   "length", "depth",  "depth0",   "previtem",  "nextitem"};
 
 static pv_status loop_value(tmpl_run *run, tmpl_loop *loop, int name, tmpl_value *out)
 {
@@ -159,36 +173,17 @@ static pv_status loop_value(tmpl_run *run, tmpl_loop *loop, int name, tmpl_value
     if (name == LOOP_LAST || name == LOOP_NEXT) status = peek(run, loop);
     if (status != PV_OK) return status;
     switch (name) {
-    case LOOP_INDEX:
-        *out = tmpl_int(loop->index0 + 1);
-        break;
-    case LOOP_INDEX0:
-        *out = tmpl_int(loop->index0);
-        break;
-    case LOOP_REVINDEX:
-        *out = tmpl_int(length - loop->index0);
-        break;
-    case LOOP_REVINDEX0:
-        *out = tmpl_int(length - loop->index0 - 1);
-        break;
-    case LOOP_FIRST:
-        *out = tmpl_bool(loop->index0 == 0);
-        break;
-    case LOOP_LAST:
-        *out = tmpl_bool(loop->after.type == TMPL_MISSING);
-        break;
-    case LOOP_LENGTH:
-        *out = tmpl_int(length);
-        break;
+    case LOOP_INDEX: *out = tmpl_int(loop->index0 + 1); break;
+    case LOOP_INDEX0: *out = tmpl_int(loop->index0); break;
+    case LOOP_REVINDEX: *out = tmpl_int(length - loop->index0); break;
+    case LOOP_REVINDEX0: *out = tmpl_int(length - loop->index0 - 1); break;
+    case LOOP_FIRST: *out = tmpl_bool(loop->index0 == 0); break;
+    case LOOP_LAST: *out = tmpl_bool(loop->after.type == TMPL_MISSING); break;
+    case LOOP_LENGTH: *out = tmpl_int(length); break;
     case LOOP_DEPTH:
-    case LOOP_DEPTH0:
-        *out = tmpl_int(name == LOOP_DEPTH);
-        break;
-    case LOOP_PREVIOUS:
-        *out = loop->index0 == 0 ? tmpl_undefined("there is no previous item") : loop->before;
-        break;
-    default:
-        *out = loop->after.type == TMPL_MISSING ? tmpl_undefined("there is no next item") : loop->after;
+    case LOOP_DEPTH0: *out = tmpl_int(name == LOOP_DEPTH); break;
+    case LOOP_PREVIOUS: *out = loop->index0 == 0 ? tmpl_undefined("there is no previous item") : loop->before; break;
+    default: *out = loop->after.type == TMPL_MISSING ? tmpl_undefined("there is no next item") : loop->after;
     }
     return PV_OK;
 }

@@ -69,7 +69,8 @@ static pv_status strip(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 static pv_status ends_match(tmpl_run *run, const tmpl_input *input, tmpl_value affix, size_t from, size_t to, bool *result)
 {
     const tmpl_string *text = input->self.string;
-    if (affix.type != TMPL_STRING) return tmpl_fail(run, "a str or a tuple of them is wanted, got %s", tmpl_type_name(affix.type));
+    if (affix.type != TMPL_STRING)
+        return tmpl_fail(run, "a str or a tuple of them is wanted, got %s", tmpl_type_name(affix.type));
     size_t length = affix.string->length;
     *result = to != SIZE_MAX && from <= to && length <= to - from &&
               memcmp(text->data + (input->option ? to - length : from), affix.string->data, length) == 0;
@@ -108,16 +109,20 @@ static pv_status count_matches(tmpl_run *run, const tmpl_string *text, const tmp
     return status;
 }
 
+/* Places where the first byte fits are paid for one by one: patterns that almost match are slow. */
 static pv_status find_last(tmpl_run *run, const tmpl_string *text, const tmpl_string *needle, size_t from, size_t *found)
 {
     *found = SIZE_MAX;
     if (needle->length > text->length) return PV_OK;
     for (size_t at = text->length - needle->length + 1; at-- > from;) {
+        if (needle->length && text->data[at] != needle->data[0]) continue;
+        pv_status status = tmpl_charge_bytes(run, needle->length);
+        if (status != PV_OK) return status;
         if (memcmp(text->data + at, needle->data, needle->length) != 0) continue;
         *found = at;
         break;
     }
-    return tmpl_charge_bytes(run, (text->length - from) * (1 + needle->length / 16));
+    return tmpl_charge_bytes(run, text->length - from);
 }
 
 static pv_status find(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -221,7 +226,8 @@ static pv_status split_at(tmpl_run *run, const tmpl_string *text, const tmpl_str
     return status == PV_OK ? add_part(run, text, start, text->length, out) : status;
 }
 
-static pv_status split_at_from_right(tmpl_run *run, const tmpl_string *text, const tmpl_string *separator, int64_t most, tmpl_value *out)
+static pv_status split_at_from_right(tmpl_run *run, const tmpl_string *text, const tmpl_string *separator, int64_t most,
+                                     tmpl_value *out)
 {
     tmpl_string rest = *text;
     size_t at;
@@ -261,14 +267,18 @@ static pv_status partition(tmpl_run *run, const tmpl_input *input, tmpl_value *o
     size_t at;
     pv_status status = want_string(run, input->argument[0], &separator);
     if (status == PV_OK && !separator->length) status = tmpl_fail(run, "empty separator");
-    if (status == PV_OK) status = input->option ? find_last(run, text, separator, 0, &at) : tmpl_find(run, text, separator, 0, &at);
+    if (status == PV_OK)
+        status = input->option ? find_last(run, text, separator, 0, &at) : tmpl_find(run, text, separator, 0, &at);
     if (status == PV_OK) status = tmpl_new_list(run, TMPL_TUPLE, 3, out);
     if (status != PV_OK) return status;
     size_t head = at, tail;
-    if (at == SIZE_MAX) head = tail = input->option ? 0 : text->length;
-    else tail = at + separator->length;
+    if (at == SIZE_MAX)
+        head = tail = input->option ? 0 : text->length;
+    else
+        tail = at + separator->length;
     if ((status = add_part(run, text, 0, head, out)) != PV_OK) return status;
-    if ((status = add_part(run, at == SIZE_MAX ? text : separator, 0, at == SIZE_MAX ? 0 : separator->length, out)) != PV_OK) return status;
+    if ((status = add_part(run, at == SIZE_MAX ? text : separator, 0, at == SIZE_MAX ? 0 : separator->length, out)) != PV_OK)
+        return status;
     return add_part(run, text, tail, text->length, out);
 }
 
@@ -291,8 +301,10 @@ static pv_status join(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
         if ((status = tmpl_next(run, iterator, &item, &done)) != PV_OK || done) break;
         if (item.type != TMPL_STRING) return tmpl_fail(run, "join: item %zu is a %s, no str", i, tmpl_type_name(item.type));
         if (i) tmpl_add_string(&builder, separator);
-        if (separator->safe && !item.string->safe) tmpl_add_escaped(&builder, item.string);
-        else tmpl_add_string(&builder, item.string);
+        if (separator->safe && !item.string->safe)
+            tmpl_add_escaped(&builder, item.string);
+        else
+            tmpl_add_string(&builder, item.string);
         status = builder.status;
     }
     return status == PV_OK ? tmpl_finish(&builder, out) : status;
@@ -340,7 +352,10 @@ static pv_status zero_fill(tmpl_run *run, const tmpl_input *input, tmpl_value *o
     return tmpl_finish(&builder, out);
 }
 
-static bool is_alphanumeric(uint32_t c) { return tmpl_is_alpha(c) || tmpl_is_digit(c); }
+static bool is_alphanumeric(uint32_t c)
+{
+    return tmpl_is_alpha(c) || tmpl_is_digit(c);
+}
 static bool (*const classes[])(uint32_t) = {tmpl_is_alpha, tmpl_is_digit, tmpl_is_decimal, tmpl_is_space, is_alphanumeric};
 enum { CLASS_ALPHA, CLASS_DIGIT, CLASS_DECIMAL, CLASS_SPACE, CLASS_ALPHANUMERIC };
 
@@ -457,20 +472,20 @@ static pv_status copy(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 /* index, or count with option 1. */
 static pv_status list_find(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
-    const tmpl_list *list = input->self.list;
+    tmpl_iterator *iterator;
+    tmpl_value item;
     int64_t count = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        bool equal;
-        pv_status status = tmpl_equal(run, list->items[i], input->argument[0], &equal);
-        if (status != PV_OK) return status;
-        if (equal && !input->option) {
-            *out = tmpl_int((int64_t)i);
-            return PV_OK;
-        }
+    bool equal, done;
+    pv_status status = tmpl_iterate(run, input->self, &iterator);
+    for (int64_t i = 0; status == PV_OK; i++) {
+        if ((status = tmpl_next(run, iterator, &item, &done)) != PV_OK || done) break;
+        if ((status = tmpl_equal(run, item, input->argument[0], &equal)) != PV_OK) break;
+        *out = tmpl_int(i);
+        if (equal && !input->option) return PV_OK;
         count += equal;
     }
     *out = tmpl_int(count);
-    return input->option ? PV_OK : tmpl_fail(run, "the value is not in the list");
+    return status != PV_OK || input->option ? status : tmpl_fail(run, "the value is not in the list");
 }
 
 static const tmpl_builtin dict_methods[] = {
@@ -496,5 +511,5 @@ const tmpl_builtin *tmpl_find_container_method(uint8_t type, const tmpl_string *
     }
     if (type == TMPL_DICT) return tmpl_find_builtin(dict_methods, sizeof dict_methods / sizeof *dict_methods, name);
     if (type == TMPL_LIST) return tmpl_find_builtin(list_methods, sizeof list_methods / sizeof *list_methods, name);
-    return type == TMPL_TUPLE ? tmpl_find_builtin(list_methods, 2, name) : NULL;
+    return type == TMPL_TUPLE || type == TMPL_RANGE ? tmpl_find_builtin(list_methods, 2, name) : NULL;
 }

@@ -6,22 +6,31 @@
 
 bool tmpl_as_integer(tmpl_value value, int64_t *integer)
 {
-    if (value.type == TMPL_BOOL) *integer = value.boolean;
-    else if (value.type == TMPL_INT) *integer = value.integer;
-    else return false;
+    if (value.type == TMPL_BOOL)
+        *integer = value.boolean;
+    else if (value.type == TMPL_INT)
+        *integer = value.integer;
+    else
+        return false;
     return true;
 }
 
 bool tmpl_as_float(tmpl_value value, double *real)
 {
     int64_t integer = 0;
-    if (value.type == TMPL_FLOAT) *real = value.real;
-    else if (tmpl_as_integer(value, &integer)) *real = (double)integer;
-    else return false;
+    if (value.type == TMPL_FLOAT)
+        *real = value.real;
+    else if (tmpl_as_integer(value, &integer))
+        *real = (double)integer;
+    else
+        return false;
     return true;
 }
 
-static pv_status overflow(tmpl_run *run) { return tmpl_fail(run, "an integer beyond 64 bits"); }
+static pv_status overflow(tmpl_run *run)
+{
+    return tmpl_fail(run, "an integer beyond 64 bits");
+}
 
 static pv_status power_of_integers(tmpl_run *run, int64_t base, int64_t exponent, tmpl_value *out)
 {
@@ -46,18 +55,10 @@ static pv_status integer_arithmetic(tmpl_run *run, tmpl_operator op, int64_t a, 
     bool too_big = false;
     if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && b == 0) return tmpl_fail(run, "division by zero");
     switch (op) {
-    case OP_ADD:
-        too_big = __builtin_add_overflow(a, b, &result);
-        break;
-    case OP_SUB:
-        too_big = __builtin_sub_overflow(a, b, &result);
-        break;
-    case OP_MUL:
-        too_big = __builtin_mul_overflow(a, b, &result);
-        break;
-    case OP_DIV:
-        *out = tmpl_float((double)a / (double)b);
-        return PV_OK;
+    case OP_ADD: too_big = __builtin_add_overflow(a, b, &result); break;
+    case OP_SUB: too_big = __builtin_sub_overflow(a, b, &result); break;
+    case OP_MUL: too_big = __builtin_mul_overflow(a, b, &result); break;
+    case OP_DIV: *out = tmpl_float((double)a / (double)b); return PV_OK;
     case OP_FLOORDIV: /* towards −∞ */
         too_big = a == INT64_MIN && b == -1;
         if (!too_big) result = a / b - (a % b != 0 && (a < 0) != (b < 0));
@@ -66,8 +67,7 @@ static pv_status integer_arithmetic(tmpl_run *run, tmpl_operator op, int64_t a, 
         result = b == -1 ? 0 : a % b;
         if (result && (result < 0) != (b < 0)) result += b;
         break;
-    default:
-        return power_of_integers(run, a, b, out);
+    default: return power_of_integers(run, a, b, out);
     }
     *out = tmpl_int(result);
     return too_big ? overflow(run) : PV_OK;
@@ -78,18 +78,10 @@ static pv_status float_arithmetic(tmpl_run *run, tmpl_operator op, double a, dou
     double result, rest;
     if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && b == 0) return tmpl_fail(run, "division by zero");
     switch (op) {
-    case OP_ADD:
-        result = a + b;
-        break;
-    case OP_SUB:
-        result = a - b;
-        break;
-    case OP_MUL:
-        result = a * b;
-        break;
-    case OP_DIV:
-        result = a / b;
-        break;
+    case OP_ADD: result = a + b; break;
+    case OP_SUB: result = a - b; break;
+    case OP_MUL: result = a * b; break;
+    case OP_DIV: result = a / b; break;
     case OP_FLOORDIV:
     case OP_MOD:
         rest = fmod(a, b);
@@ -120,10 +112,14 @@ static pv_status add_strings(tmpl_run *run, tmpl_string *a, tmpl_string *b, tmpl
     if (a->safe == b->safe) return tmpl_concat(run, a, b, out);
     tmpl_builder_init(&builder, run);
     builder.safe = true;
-    if (a->safe) tmpl_add_string(&builder, a);
-    else tmpl_add_escaped(&builder, a);
-    if (b->safe) tmpl_add_string(&builder, b);
-    else tmpl_add_escaped(&builder, b);
+    if (a->safe)
+        tmpl_add_string(&builder, a);
+    else
+        tmpl_add_escaped(&builder, a);
+    if (b->safe)
+        tmpl_add_string(&builder, b);
+    else
+        tmpl_add_escaped(&builder, b);
     return tmpl_finish(&builder, out);
 }
 
@@ -157,14 +153,19 @@ static pv_status repeat_list(tmpl_run *run, tmpl_value list, int64_t times, tmpl
     return status;
 }
 
-static bool is_list(tmpl_value value) { return value.type == TMPL_LIST || value.type == TMPL_TUPLE; }
+static bool is_list(tmpl_value value)
+{
+    return value.type == TMPL_LIST || value.type == TMPL_TUPLE;
+}
 
 static pv_status no_operation(tmpl_run *run, tmpl_operator op, tmpl_value a, tmpl_value b)
 {
-    static const char *const spellings[] = {"+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
+    static const char *const spellings[] = {
+        "+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
     if (a.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, a);
     if (b.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, b);
-    if (a.type == TMPL_BIGINT || b.type == TMPL_BIGINT) return tmpl_fail(run, "'%s' of an integer beyond 64 bits", spellings[op]);
+    if (a.type == TMPL_BIGINT || b.type == TMPL_BIGINT)
+        return tmpl_fail(run, "'%s' of an integer beyond 64 bits", spellings[op]);
     return tmpl_fail(run, "'%s' is not defined for %s and %s", spellings[op], tmpl_type_name(a.type), tmpl_type_name(b.type));
 }
 
@@ -206,16 +207,13 @@ pv_status tmpl_compare(tmpl_run *run, tmpl_operator op, tmpl_value a, tmpl_value
     pv_status status;
     bool equal = false;
     switch (op) {
-    case OP_EQ:
-        return tmpl_equal(run, a, b, result);
+    case OP_EQ: return tmpl_equal(run, a, b, result);
     case OP_NE:
         status = tmpl_equal(run, a, b, result);
         *result = !*result;
         return status;
-    case OP_LT:
-        return tmpl_less(run, a, b, result);
-    case OP_GT:
-        return tmpl_less(run, b, a, result);
+    case OP_LT: return tmpl_less(run, a, b, result);
+    case OP_GT: return tmpl_less(run, b, a, result);
     case OP_LE:
     case OP_GE:
         status = op == OP_LE ? tmpl_less(run, a, b, result) : tmpl_less(run, b, a, result);

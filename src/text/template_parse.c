@@ -14,7 +14,8 @@ void *tmpl_parse_memory(tmpl_parser *parser)
     if (parser->tmpl->arena.over_limit)
         parser->status = tmpl_fail_line(parser->error, parser->token.line, "parsing takes more than %u MiB of memory",
                                         PV_TEMPLATE_MAX_MEMORY >> 20);
-    else parser->status = pv_fail_memory(parser->error, 0, "a chat template");
+    else
+        parser->status = pv_fail_memory(parser->error, 0, "a chat template");
     return NULL;
 }
 
@@ -53,7 +54,10 @@ static bool is_name(const tmpl_token *token, const char *name)
     return token->type == TOKEN_NAME && token->length == strlen(name) && memcmp(token->text, name, token->length) == 0;
 }
 
-bool tmpl_at_name(const tmpl_parser *parser, const char *name) { return is_name(&parser->token, name); }
+bool tmpl_at_name(const tmpl_parser *parser, const char *name)
+{
+    return is_name(&parser->token, name);
+}
 
 bool tmpl_skip(tmpl_parser *parser, tmpl_token_type type)
 {
@@ -85,7 +89,10 @@ bool tmpl_enter(tmpl_parser *parser)
     return false;
 }
 
-void tmpl_leave(tmpl_parser *parser) { parser->depth--; }
+void tmpl_leave(tmpl_parser *parser)
+{
+    parser->depth--;
+}
 
 void *tmpl_parse_alloc(tmpl_parser *parser, size_t size)
 {
@@ -109,7 +116,8 @@ bool tmpl_push(tmpl_parser *parser, tmpl_node_list *list, tmpl_node *node)
     if (!node || parser->status != PV_OK) return false;
     if (list->nodes.count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 4;
-        void *items = tmpl_arena_grow(&parser->tmpl->arena, list->nodes.items, list->capacity * sizeof node, capacity * sizeof node);
+        void *items =
+            tmpl_arena_grow(&parser->tmpl->arena, list->nodes.items, list->capacity * sizeof node, capacity * sizeof node);
         if (!items) return tmpl_parse_memory(parser) != NULL;
         list->nodes.items = items;
         list->capacity = capacity;
@@ -403,12 +411,22 @@ static const struct statement {
     const char *name;
     tmpl_node *(*parse)(tmpl_parser *parser, uint32_t line); /* NULL: known to Jinja, refused here */
 } statements[] = {
-    {"if", parse_if},           {"for", parse_for},           {"set", parse_set},
-    {"macro", parse_macro},     {"call", parse_call_block},   {"filter", parse_filter_block},
-    {"with", parse_with},       {"break", parse_break},       {"continue", parse_continue},
+    {"if", parse_if},
+    {"for", parse_for},
+    {"set", parse_set},
+    {"macro", parse_macro},
+    {"call", parse_call_block},
+    {"filter", parse_filter_block},
+    {"with", parse_with},
+    {"break", parse_break},
+    {"continue", parse_continue},
     {"generation", parse_generation},
-    {"include", NULL},          {"import", NULL},             {"from", NULL},
-    {"extends", NULL},          {"block", NULL},              {"autoescape", NULL},
+    {"include", NULL},
+    {"import", NULL},
+    {"from", NULL},
+    {"extends", NULL},
+    {"block", NULL},
+    {"autoescape", NULL},
     {"print", NULL},
 };
 
@@ -470,8 +488,10 @@ static bool parse_body(tmpl_parser *parser, const char *const *ends, tmpl_nodes 
             tmpl_advance(parser);
             *body = list.nodes;
             if (parser->status == PV_OK && at_end(parser, ends)) return true;
-            if (parser->status == PV_OK) node = parse_statement(parser);
-            else node = NULL;
+            if (parser->status == PV_OK)
+                node = parse_statement(parser);
+            else
+                node = NULL;
             if (node && !tmpl_expect(parser, TOKEN_BLOCK_END, "'%}'")) return false;
         }
         if (!tmpl_push(parser, &list, node)) return false;

@@ -10,21 +10,27 @@ static tmpl_node *parse_postfix(tmpl_parser *parser, tmpl_node *node);
 
 /* ---- Depth: chains like a.b.c make trees without brackets ---- */
 
-static unsigned depth_of(const tmpl_node *node) { return node ? node->depth : 0; }
+static unsigned depth_of(const tmpl_node *node)
+{
+    return node ? node->depth : 0;
+}
 
 static tmpl_node *set_depth(tmpl_parser *parser, tmpl_node *node, unsigned below)
 {
     if (!node || parser->status != PV_OK) return NULL;
     if (below >= PV_TEMPLATE_MAX_PARSE_DEPTH) {
-        parser->status = tmpl_fail_line(parser->error, node->line, "an expression nested deeper than %d",
-                                        PV_TEMPLATE_MAX_PARSE_DEPTH);
+        parser->status =
+            tmpl_fail_line(parser->error, node->line, "an expression nested deeper than %d", PV_TEMPLATE_MAX_PARSE_DEPTH);
         return NULL;
     }
     node->depth = (uint16_t)(below + 1);
     return node;
 }
 
-static unsigned deeper(unsigned a, unsigned b) { return a > b ? a : b; }
+static unsigned deeper(unsigned a, unsigned b)
+{
+    return a > b ? a : b;
+}
 
 static unsigned depth_of_list(const tmpl_nodes *nodes)
 {
@@ -141,13 +147,16 @@ static tmpl_string *parse_dotted(tmpl_parser *parser)
     if (!tmpl_expect(parser, TOKEN_NAME, "a name")) return NULL;
     while (parser->token.type == TOKEN_DOT) {
         tmpl_advance(parser);
-        length = (size_t)(parser->token.text + parser->token.length - start);
+        if (parser->token.type == TOKEN_NAME) length = (size_t)(parser->token.text + parser->token.length - start);
         if (!tmpl_expect(parser, TOKEN_NAME, "a name")) return NULL;
     }
     return tmpl_parse_text(parser, start, length);
 }
 
-static tmpl_arguments *no_arguments(tmpl_parser *parser) { return tmpl_parse_alloc(parser, sizeof(tmpl_arguments)); }
+static tmpl_arguments *no_arguments(tmpl_parser *parser)
+{
+    return tmpl_parse_alloc(parser, sizeof(tmpl_arguments));
+}
 
 tmpl_node *tmpl_parse_filters(tmpl_parser *parser, tmpl_node *operand, bool first)
 {
@@ -167,16 +176,13 @@ tmpl_node *tmpl_parse_filters(tmpl_parser *parser, tmpl_node *operand, bool firs
 static bool starts_operand(const tmpl_parser *parser)
 {
     switch (parser->token.type) {
-    case TOKEN_NAME:
-        return !tmpl_at_name(parser, "else") && !tmpl_at_name(parser, "or") && !tmpl_at_name(parser, "and");
+    case TOKEN_NAME: return !tmpl_at_name(parser, "else") && !tmpl_at_name(parser, "or") && !tmpl_at_name(parser, "and");
     case TOKEN_STRING:
     case TOKEN_INTEGER:
     case TOKEN_FLOAT:
     case TOKEN_LBRACKET:
-    case TOKEN_LBRACE:
-        return true;
-    default:
-        return false;
+    case TOKEN_LBRACE: return true;
+    default: return false;
     }
 }
 
@@ -260,8 +266,7 @@ static tmpl_node *parse_dict(tmpl_parser *parser, uint32_t line)
     return tmpl_expect(parser, TOKEN_RBRACE, "'}'") ? new_list(parser, NODE_DICT, line, &list) : NULL;
 }
 
-static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions,
-                              bool parentheses);
+static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions, bool parentheses);
 
 static tmpl_node *parse_word(tmpl_parser *parser, bool members)
 {
@@ -269,9 +274,12 @@ static tmpl_node *parse_word(tmpl_parser *parser, bool members)
         const char *word;
         tmpl_value value;
     } constants[] = {
-        {"true", {.type = TMPL_BOOL, .boolean = true}},   {"True", {.type = TMPL_BOOL, .boolean = true}},
-        {"false", {.type = TMPL_BOOL, .boolean = false}}, {"False", {.type = TMPL_BOOL, .boolean = false}},
-        {"none", {.type = TMPL_NONE}},                    {"None", {.type = TMPL_NONE}},
+        {"true", {.type = TMPL_BOOL, .boolean = true}},
+        {"True", {.type = TMPL_BOOL, .boolean = true}},
+        {"false", {.type = TMPL_BOOL, .boolean = false}},
+        {"False", {.type = TMPL_BOOL, .boolean = false}},
+        {"none", {.type = TMPL_NONE}},
+        {"None", {.type = TMPL_NONE}},
     };
     uint32_t line = parser->token.line;
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
@@ -309,22 +317,14 @@ static tmpl_node *parse_primary(tmpl_parser *parser, bool members)
     const tmpl_token token = parser->token;
     if (parser->status != PV_OK) return NULL;
     switch (token.type) {
-    case TOKEN_NAME:
-        return parse_word(parser, members);
-    case TOKEN_STRING:
-        return parse_string(parser);
-    case TOKEN_INTEGER:
-        tmpl_advance(parser);
-        return new_constant(parser, token.line, tmpl_int(token.integer));
-    case TOKEN_FLOAT:
-        tmpl_advance(parser);
-        return new_constant(parser, token.line, tmpl_float(token.real));
+    case TOKEN_NAME: return parse_word(parser, members);
+    case TOKEN_STRING: return parse_string(parser);
+    case TOKEN_INTEGER: tmpl_advance(parser); return new_constant(parser, token.line, tmpl_int(token.integer));
+    case TOKEN_FLOAT: tmpl_advance(parser); return new_constant(parser, token.line, tmpl_float(token.real));
     case TOKEN_LPAREN:
     case TOKEN_LBRACKET:
-    case TOKEN_LBRACE:
-        return parse_bracketed(parser);
-    default:
-        return tmpl_parse_error(parser, "an expression");
+    case TOKEN_LBRACE: return parse_bracketed(parser);
+    default: return tmpl_parse_error(parser, "an expression");
     }
 }
 
@@ -338,7 +338,8 @@ static bool at_slice_end(const tmpl_parser *parser)
 static tmpl_node *parse_slice(tmpl_parser *parser, tmpl_node *object, tmpl_node *start)
 {
     tmpl_node *stop = NULL, *step = NULL;
-    if (parser->token.type != TOKEN_COLON && !at_slice_end(parser) && !(stop = tmpl_parse_expression(parser, true))) return NULL;
+    if (parser->token.type != TOKEN_COLON && !at_slice_end(parser) && !(stop = tmpl_parse_expression(parser, true)))
+        return NULL;
     if (tmpl_skip(parser, TOKEN_COLON) && !at_slice_end(parser) && !(step = tmpl_parse_expression(parser, true))) return NULL;
     tmpl_node *node = tmpl_new_node(parser, NODE_SLICE, object->line);
     if (!node) return NULL;
@@ -399,10 +400,14 @@ static tmpl_node *parse_postfix(tmpl_parser *parser, tmpl_node *node)
 {
     if (!node || !tmpl_enter(parser)) return NULL;
     while (node && parser->status == PV_OK) {
-        if (parser->token.type == TOKEN_DOT) node = parse_attribute(parser, node);
-        else if (parser->token.type == TOKEN_LBRACKET) node = parse_subscript(parser, node);
-        else if (parser->token.type == TOKEN_LPAREN) node = parse_call(parser, node);
-        else break;
+        if (parser->token.type == TOKEN_DOT)
+            node = parse_attribute(parser, node);
+        else if (parser->token.type == TOKEN_LBRACKET)
+            node = parse_subscript(parser, node);
+        else if (parser->token.type == TOKEN_LPAREN)
+            node = parse_call(parser, node);
+        else
+            break;
     }
     tmpl_leave(parser);
     return parser->status == PV_OK ? node : NULL;
@@ -412,10 +417,14 @@ static tmpl_node *parse_filter_chain(tmpl_parser *parser, tmpl_node *node)
 {
     if (!node || !tmpl_enter(parser)) return NULL;
     while (node && parser->status == PV_OK) {
-        if (parser->token.type == TOKEN_PIPE) node = tmpl_parse_filters(parser, node, false);
-        else if (tmpl_at_name(parser, "is")) node = parse_test(parser, node);
-        else if (parser->token.type == TOKEN_LPAREN) node = parse_call(parser, node);
-        else break;
+        if (parser->token.type == TOKEN_PIPE)
+            node = tmpl_parse_filters(parser, node, false);
+        else if (tmpl_at_name(parser, "is"))
+            node = parse_test(parser, node);
+        else if (parser->token.type == TOKEN_LPAREN)
+            node = parse_call(parser, node);
+        else
+            break;
     }
     tmpl_leave(parser);
     return parser->status == PV_OK ? node : NULL;
@@ -443,7 +452,8 @@ static tmpl_node *parse_unary(tmpl_parser *parser, bool filters)
 static tmpl_node *parse_power(tmpl_parser *parser)
 {
     tmpl_node *left = parse_unary(parser, true);
-    while (left && tmpl_skip(parser, TOKEN_POW)) left = new_binary(parser, NODE_ARITHMETIC, OP_POW, left, parse_unary(parser, true));
+    while (left && tmpl_skip(parser, TOKEN_POW))
+        left = new_binary(parser, NODE_ARITHMETIC, OP_POW, left, parse_unary(parser, true));
     return left;
 }
 
@@ -493,7 +503,8 @@ static int skip_comparison(tmpl_parser *parser)
     static const struct {
         tmpl_token_type type;
         tmpl_operator op;
-    } comparisons[] = {{TOKEN_EQ, OP_EQ}, {TOKEN_NE, OP_NE}, {TOKEN_LT, OP_LT}, {TOKEN_LE, OP_LE}, {TOKEN_GT, OP_GT}, {TOKEN_GE, OP_GE}};
+    } comparisons[] = {{TOKEN_EQ, OP_EQ}, {TOKEN_NE, OP_NE}, {TOKEN_LT, OP_LT},
+                       {TOKEN_LE, OP_LE}, {TOKEN_GT, OP_GT}, {TOKEN_GE, OP_GE}};
     tmpl_token ahead;
     for (size_t i = 0; i < sizeof comparisons / sizeof *comparisons; i++) {
         if (tmpl_skip(parser, comparisons[i].type)) return (int)comparisons[i].op;
@@ -587,8 +598,7 @@ static bool ends_tuple(const tmpl_parser *parser)
 }
 
 /* One item alone is itself; with a comma, or as "()", a tuple. */
-static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions,
-                              bool parentheses)
+static tmpl_node *parse_items(tmpl_parser *parser, bool targets, bool members, bool conditions, bool parentheses)
 {
     tmpl_node_list list = {0};
     bool tuple = false;

@@ -49,9 +49,9 @@ void tmpl_format_float(double value, char *text)
 static size_t scan_digits(const char *text, size_t length, size_t at, char *out, size_t *kept)
 {
     size_t start = at;
-    while (at < length && ((text[at] >= '0' && text[at] <= '9') ||
-                           (text[at] == '_' && at > start && text[at - 1] != '_' && at + 1 < length && text[at + 1] >= '0' &&
-                            text[at + 1] <= '9'))) {
+    while (at < length &&
+           ((text[at] >= '0' && text[at] <= '9') || (text[at] == '_' && at > start && text[at - 1] != '_' && at + 1 < length &&
+                                                     text[at + 1] >= '0' && text[at + 1] <= '9'))) {
         if (text[at] != '_') out[(*kept)++] = text[at];
         at++;
     }
@@ -93,7 +93,10 @@ bool tmpl_parse_float(const char *text, size_t length, double *value)
 
 /* ---- Values ---- */
 
-static void add_literal(tmpl_builder *builder, const char *text) { tmpl_add(builder, text, strlen(text), false); }
+static void add_literal(tmpl_builder *builder, const char *text)
+{
+    tmpl_add(builder, text, strlen(text), false);
+}
 
 static void add_repr_char(tmpl_builder *builder, uint32_t c, char quote, bool marked)
 {
@@ -191,15 +194,9 @@ static void add_repr(tmpl_builder *builder, tmpl_value value, int depth)
         builder->status = tmpl_fail(builder->run, "printing a value nested deeper than %d", TMPL_MAX_VALUE_DEPTH);
     if (builder->status != PV_OK) return;
     switch (value.type) {
-    case TMPL_UNDEFINED:
-        add_literal(builder, "Undefined");
-        return;
-    case TMPL_NONE:
-        add_literal(builder, "None");
-        return;
-    case TMPL_BOOL:
-        add_literal(builder, value.boolean ? "True" : "False");
-        return;
+    case TMPL_UNDEFINED: add_literal(builder, "Undefined"); return;
+    case TMPL_NONE: add_literal(builder, "None"); return;
+    case TMPL_BOOL: add_literal(builder, value.boolean ? "True" : "False"); return;
     case TMPL_INT:
         snprintf(text, sizeof text, "%lld", (long long)value.integer);
         add_literal(builder, text);
@@ -208,12 +205,8 @@ static void add_repr(tmpl_builder *builder, tmpl_value value, int depth)
         tmpl_format_float(value.real, text);
         add_literal(builder, text);
         return;
-    case TMPL_BIGINT:
-        tmpl_add_string(builder, value.string);
-        return;
-    case TMPL_STRING:
-        add_repr_string(builder, value.string);
-        return;
+    case TMPL_BIGINT: tmpl_add_string(builder, value.string); return;
+    case TMPL_STRING: add_repr_string(builder, value.string); return;
     case TMPL_LIST:
         add_literal(builder, "[");
         add_items(builder, value.list, depth - 1);
@@ -224,31 +217,29 @@ static void add_repr(tmpl_builder *builder, tmpl_value value, int depth)
         add_items(builder, value.list, depth - 1);
         add_literal(builder, value.list->count == 1 ? ",)" : ")");
         return;
-    case TMPL_DICT:
-        add_dict(builder, value.dict, depth - 1);
-        return;
+    case TMPL_DICT: add_dict(builder, value.dict, depth - 1); return;
     case TMPL_NAMESPACE:
         add_literal(builder, "<Namespace ");
         add_dict(builder, value.dict, depth - 1);
         add_literal(builder, ">");
         return;
-    case TMPL_VIEW:
-        add_view(builder, &value, depth - 1);
-        return;
-    case TMPL_RANGE:
-        add_range(builder, value.range, value.range->start + value.range->step * value.range->count);
-        return;
-    default:
-        builder->status = tmpl_fail(builder->run, "a %s has no text", tmpl_type_name(value.type));
+    case TMPL_VIEW: add_view(builder, &value, depth - 1); return;
+    case TMPL_RANGE: add_range(builder, value.range, value.range->start + value.range->step * value.range->count); return;
+    default: builder->status = tmpl_fail(builder->run, "a %s has no text", tmpl_type_name(value.type));
     }
 }
 
-void tmpl_add_repr(tmpl_builder *builder, tmpl_value value) { add_repr(builder, value, TMPL_MAX_VALUE_DEPTH); }
+void tmpl_add_repr(tmpl_builder *builder, tmpl_value value)
+{
+    add_repr(builder, value, TMPL_MAX_VALUE_DEPTH);
+}
 
 void tmpl_add_str(tmpl_builder *builder, tmpl_value value)
 {
-    if (value.type == TMPL_STRING) tmpl_add_string(builder, value.string);
-    else if (value.type != TMPL_UNDEFINED) tmpl_add_repr(builder, value);
+    if (value.type == TMPL_STRING)
+        tmpl_add_string(builder, value.string);
+    else if (value.type != TMPL_UNDEFINED)
+        tmpl_add_repr(builder, value);
 }
 
 pv_status tmpl_to_string(tmpl_run *run, tmpl_value value, tmpl_string **out)

@@ -39,18 +39,19 @@ typedef struct resolver {
     tmpl_arena scratch;
     binding **current; /* of each name */
     scope_state *scope;
-    uint32_t branches; /* `if`s around, in the current scope */
-    bool soft;         /* inside an `if`: an unknown filter fails only when it is reached */
-    bool binding;      /* walking to bind names rather than to collect them */
+    uint32_t branches;               /* `if`s around, in the current scope */
+    bool soft;                       /* inside an `if`: an unknown filter fails only when it is reached */
+    bool binding;                    /* walking to bind names rather than to collect them */
     uint32_t special[SPECIAL_COUNT]; /* the names loop, caller, kwargs, varargs; name_count if the template has none */
 } resolver;
-
 
 static void out_of_memory(resolver *r, const tmpl_arena *arena)
 {
     if (r->status != PV_OK) return;
-    if (arena->over_limit) r->status = pv_fail(r->error, PV_BAD_TEMPLATE, "a chat template with too many variables");
-    else r->status = pv_fail_memory(r->error, 0, "a chat template's variables");
+    if (arena->over_limit)
+        r->status = pv_fail(r->error, PV_BAD_TEMPLATE, "a chat template with too many variables");
+    else
+        r->status = pv_fail_memory(r->error, 0, "a chat template's variables");
 }
 
 /* ---- Variables of a scope ---- */
@@ -68,16 +69,25 @@ static binding *define(resolver *r, uint32_t name, bool loads, tmpl_load_kind ki
         r->status = pv_fail(r->error, PV_BAD_TEMPLATE, "a chat template with more than %u variables in a scope", UINT16_MAX);
         return NULL;
     }
-    *added = (binding){.outer = r->current[name], .scope = r->scope, .name = name, .slot = (uint16_t)function->slots++,
-                       .loads = loads, .kind = (uint8_t)kind};
-    if (r->scope->last) r->scope->last->next = added;
-    else r->scope->first = added;
+    *added = (binding){.outer = r->current[name],
+                       .scope = r->scope,
+                       .name = name,
+                       .slot = (uint16_t)function->slots++,
+                       .loads = loads,
+                       .kind = (uint8_t)kind};
+    if (r->scope->last)
+        r->scope->last->next = added;
+    else
+        r->scope->first = added;
     r->scope->last = added;
     r->current[name] = added;
     return added;
 }
 
-static bool is_own(const resolver *r, uint32_t name) { return r->current[name] && r->current[name]->scope == r->scope; }
+static bool is_own(const resolver *r, uint32_t name)
+{
+    return r->current[name] && r->current[name]->scope == r->scope;
+}
 
 static void load_name(resolver *r, uint32_t name)
 {
@@ -168,23 +178,21 @@ static void visit_condition(resolver *r, tmpl_node *node)
 
 static void visit_name(resolver *r, tmpl_node *node)
 {
-    if (!r->binding) load_name(r, node->name.global);
-    else if (r->current[node->name.global]) node->name.ref = reference(r, r->current[node->name.global]);
+    if (!r->binding)
+        load_name(r, node->name.global);
+    else if (r->current[node->name.global])
+        node->name.ref = reference(r, r->current[node->name.global]);
 }
 
 static void visit(resolver *r, tmpl_node *node)
 {
     if (!node || r->status != PV_OK) return;
     switch (node->kind) {
-    case NODE_NAME:
-        visit_name(r, node);
-        break;
+    case NODE_NAME: visit_name(r, node); break;
     case NODE_LIST:
     case NODE_TUPLE:
     case NODE_DICT:
-    case NODE_CONCAT:
-        visit_list(r, &node->list);
-        break;
+    case NODE_CONCAT: visit_list(r, &node->list); break;
     case NODE_AND:
     case NODE_OR:
     case NODE_ARITHMETIC:
@@ -194,19 +202,11 @@ static void visit(resolver *r, tmpl_node *node)
         break;
     case NODE_NOT:
     case NODE_NEGATIVE:
-    case NODE_POSITIVE:
-        visit(r, node->operand);
-        break;
-    case NODE_COMPARE:
-        visit_list(r, &node->compare.operands);
-        break;
-    case NODE_CONDITION:
-        visit_condition(r, node);
-        break;
+    case NODE_POSITIVE: visit(r, node->operand); break;
+    case NODE_COMPARE: visit_list(r, &node->compare.operands); break;
+    case NODE_CONDITION: visit_condition(r, node); break;
     case NODE_ATTRIBUTE:
-    case NODE_MEMBER:
-        visit(r, node->attribute.object);
-        break;
+    case NODE_MEMBER: visit(r, node->attribute.object); break;
     case NODE_SLICE:
         visit(r, node->slice.object);
         visit(r, node->slice.start);
@@ -215,11 +215,8 @@ static void visit(resolver *r, tmpl_node *node)
         break;
     case NODE_CALL:
     case NODE_FILTER:
-    case NODE_TEST:
-        visit_call(r, node);
-        break;
-    default:
-        break;
+    case NODE_TEST: visit_call(r, node); break;
+    default: break;
     }
 }
 
@@ -256,36 +253,19 @@ static void collect(resolver *r, const tmpl_nodes *body)
     for (uint32_t i = 0; i < body->count && r->status == PV_OK; i++) {
         tmpl_node *node = body->items[i];
         switch (node->kind) {
-        case NODE_OUTPUT:
-            visit(r, node->operand);
-            break;
-        case NODE_IF:
-            collect_if(r, node);
-            break;
-        case NODE_FOR:
-            visit(r, node->loop->iterable);
-            break;
+        case NODE_OUTPUT: visit(r, node->operand); break;
+        case NODE_IF: collect_if(r, node); break;
+        case NODE_FOR: visit(r, node->loop->iterable); break;
         case NODE_SET:
             visit(r, node->set.value);
             collect_target(r, node->set.target, false);
             break;
-        case NODE_SET_BLOCK:
-            collect_target(r, node->set.target, false);
-            break;
-        case NODE_MACRO:
-            store_name(r, node->define.target->name.global);
-            break;
-        case NODE_CALL_BLOCK:
-            visit(r, node->define.target);
-            break;
-        case NODE_FILTER_BLOCK:
-            visit(r, node->set.value);
-            break;
-        case NODE_WITH:
-            visit_list(r, &node->with.values);
-            break;
-        default:
-            break;
+        case NODE_SET_BLOCK: collect_target(r, node->set.target, false); break;
+        case NODE_MACRO: store_name(r, node->define.target->name.global); break;
+        case NODE_CALL_BLOCK: visit(r, node->define.target); break;
+        case NODE_FILTER_BLOCK: visit(r, node->set.value); break;
+        case NODE_WITH: visit_list(r, &node->with.values); break;
+        default: break;
         }
     }
 }
@@ -358,8 +338,10 @@ static bool has_parameter(const tmpl_function *function, const char *name)
 static void declare_special(resolver *r, tmpl_function *function, uint8_t use, int name, uint16_t *slot)
 {
     if (!(function->uses & use)) return;
-    if (has_parameter(function, special_names[name])) function->uses &= (uint8_t)~use;
-    else *slot = declare_parameter(r, r->special[name]);
+    if (has_parameter(function, special_names[name]))
+        function->uses &= (uint8_t)~use;
+    else
+        *slot = declare_parameter(r, r->special[name]);
 }
 
 static void bind_function(resolver *r, tmpl_function *function)
@@ -368,8 +350,7 @@ static void bind_function(resolver *r, tmpl_function *function)
     uint32_t branches = r->branches;
     r->branches = 0;
     enter(r, &scope, function);
-    for (uint32_t i = 0; i < function->parameters.count; i++)
-        declare_parameter(r, function->parameters.items[i]->name.global);
+    for (uint32_t i = 0; i < function->parameters.count; i++) declare_parameter(r, function->parameters.items[i]->name.global);
     declare_special(r, function, USES_CALLER, SPECIAL_CALLER, &function->caller_slot);
     declare_special(r, function, USES_KWARGS, SPECIAL_KWARGS, &function->kwargs_slot);
     declare_special(r, function, USES_VARARGS, SPECIAL_VARARGS, &function->varargs_slot);
@@ -433,34 +414,23 @@ static void bind_body(resolver *r, const tmpl_nodes *body)
     for (uint32_t i = 0; i < body->count && r->status == PV_OK; i++) {
         tmpl_node *node = body->items[i];
         switch (node->kind) {
-        case NODE_OUTPUT:
-            bind(r, node->operand);
-            break;
-        case NODE_IF:
-            bind_if(r, node);
-            break;
-        case NODE_FOR:
-            bind_loop(r, node->loop);
-            break;
+        case NODE_OUTPUT: bind(r, node->operand); break;
+        case NODE_IF: bind_if(r, node); break;
+        case NODE_FOR: bind_loop(r, node->loop); break;
         case NODE_SET:
             bind(r, node->set.value);
             bind(r, node->set.target);
             break;
         case NODE_SET_BLOCK:
-        case NODE_FILTER_BLOCK:
-            bind_block(r, node);
-            break;
+        case NODE_FILTER_BLOCK: bind_block(r, node); break;
         case NODE_MACRO:
         case NODE_CALL_BLOCK:
         case NODE_GENERATION:
             bind(r, node->define.target);
             bind_function(r, node->define.function);
             break;
-        case NODE_WITH:
-            bind_with(r, node);
-            break;
-        default:
-            break;
+        case NODE_WITH: bind_with(r, node); break;
+        default: break;
         }
     }
 }

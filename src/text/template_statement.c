@@ -5,14 +5,19 @@
 
 /* ---- Frames and scopes ---- */
 
-static unsigned frame_class(uint32_t slots) { return slots < 2 ? 0 : 32u - (unsigned)__builtin_clz(slots - 1); }
+static unsigned frame_class(uint32_t slots)
+{
+    return slots < 2 ? 0 : 32u - (unsigned)__builtin_clz(slots - 1);
+}
 
 pv_status tmpl_new_frame(tmpl_run *run, tmpl_frame *parent, uint32_t slots, tmpl_frame **frame)
 {
     unsigned class = frame_class(slots);
     *frame = run->free_frames[class];
-    if (*frame) run->free_frames[class] = (*frame)->parent;
-    else *frame = tmpl_arena_alloc(&run->arena, sizeof **frame + ((size_t)1 << class) * sizeof *(*frame)->slot);
+    if (*frame)
+        run->free_frames[class] = (*frame)->parent;
+    else
+        *frame = tmpl_arena_alloc(&run->arena, sizeof **frame + ((size_t)1 << class) * sizeof *(*frame)->slot);
     if (!*frame) return tmpl_no_memory(run);
     (*frame)->parent = parent;
     (*frame)->slots = slots;
@@ -34,8 +39,10 @@ void tmpl_enter_scope(tmpl_run *run, tmpl_frame *frame, const tmpl_scope *scope)
     for (uint32_t i = 0; i < scope->count; i++) {
         const tmpl_load *load = &scope->loads[i];
         tmpl_value value = {.type = TMPL_MISSING};
-        if (load->kind == LOAD_GLOBAL) value = run->globals[load->global];
-        else if (load->kind == LOAD_OUTER) value = *tmpl_slot(frame, load->outer);
+        if (load->kind == LOAD_GLOBAL)
+            value = run->globals[load->global];
+        else if (load->kind == LOAD_OUTER)
+            value = *tmpl_slot(frame, load->outer);
         frame->slot[load->slot] = value;
     }
     run->steps += scope->count / 4;
@@ -127,7 +134,17 @@ static pv_status execute_set(tmpl_run *run, tmpl_frame *frame, const tmpl_node *
     return tmpl_assign(run, frame, node->set.target, value);
 }
 
-/* Runs a {% set %} or {% filter %} block's body apart and its filters over what it wrote. A `break` inside leaves it all behind. */
+/* What a {% filter %} or {% call %} block gives is joined with the text around it, not converted. */
+static pv_status write_text(tmpl_run *run, tmpl_value value)
+{
+    if (value.type != TMPL_STRING)
+        return tmpl_fail(run, "the block gives a %s where text is wanted", tmpl_type_name(value.type));
+    tmpl_add_string(run->out, value.string);
+    return run->out->status;
+}
+
+/* Runs a {% set %} or {% filter %} block's body apart and its filters over what it wrote. A `break` inside leaves it all
+ * behind. */
 static pv_status execute_block(tmpl_run *run, tmpl_frame *frame, const tmpl_node *node, tmpl_flow *flow)
 {
     tmpl_builder captured, *outer = run->out;
@@ -142,9 +159,7 @@ static pv_status execute_block(tmpl_run *run, tmpl_frame *frame, const tmpl_node
     status = tmpl_eval(run, frame, node->set.value, &value);
     run->captured = outer_captured;
     if (status != PV_OK) return status;
-    if (node->kind == NODE_SET_BLOCK) return tmpl_assign(run, frame, node->set.target, value);
-    tmpl_add_str(run->out, value);
-    return run->out->status;
+    return node->kind == NODE_SET_BLOCK ? tmpl_assign(run, frame, node->set.target, value) : write_text(run, value);
 }
 
 static pv_status make_macro(tmpl_run *run, tmpl_frame *frame, const tmpl_node *node, tmpl_value *out)
@@ -171,9 +186,7 @@ static pv_status execute_call_block(tmpl_run *run, tmpl_frame *frame, const tmpl
     tmpl_value caller, value;
     pv_status status = make_macro(run, frame, node, &caller);
     if (status == PV_OK) status = tmpl_eval_call(run, frame, node->define.target, &caller, &value);
-    if (status != PV_OK) return status;
-    tmpl_add_str(run->out, value);
-    return run->out->status;
+    return status == PV_OK ? write_text(run, value) : status;
 }
 
 static pv_status execute_with(tmpl_run *run, tmpl_frame *frame, const tmpl_node *node, tmpl_flow *flow)
@@ -211,17 +224,25 @@ static pv_status execute_jump(tmpl_run *run, tmpl_frame *frame, const tmpl_node 
 }
 
 static const executor executors[NODE_KINDS] = {
-    [NODE_DATA] = execute_data,           [NODE_OUTPUT] = execute_output,   [NODE_IF] = execute_if,
-    [NODE_FOR] = tmpl_run_loop,           [NODE_SET] = execute_set,         [NODE_SET_BLOCK] = execute_block,
-    [NODE_FILTER_BLOCK] = execute_block,  [NODE_MACRO] = execute_macro,     [NODE_CALL_BLOCK] = execute_call_block,
-    [NODE_WITH] = execute_with,           [NODE_GENERATION] = execute_generation,
-    [NODE_BREAK] = execute_jump,          [NODE_CONTINUE] = execute_jump,
+    [NODE_DATA] = execute_data,
+    [NODE_OUTPUT] = execute_output,
+    [NODE_IF] = execute_if,
+    [NODE_FOR] = tmpl_run_loop,
+    [NODE_SET] = execute_set,
+    [NODE_SET_BLOCK] = execute_block,
+    [NODE_FILTER_BLOCK] = execute_block,
+    [NODE_MACRO] = execute_macro,
+    [NODE_CALL_BLOCK] = execute_call_block,
+    [NODE_WITH] = execute_with,
+    [NODE_GENERATION] = execute_generation,
+    [NODE_BREAK] = execute_jump,
+    [NODE_CONTINUE] = execute_jump,
 };
 
 pv_status tmpl_execute(tmpl_run *run, tmpl_frame *frame, const tmpl_nodes *body, tmpl_flow *flow)
 {
     pv_status status = PV_OK;
-    if (run->depth == TMPL_MAX_DEPTH) return tmpl_fail(run, "expressions and statements nested deeper than %d", TMPL_MAX_DEPTH);
+    if (run->depth >= TMPL_MAX_DEPTH) return tmpl_too_deep(run);
     run->depth++;
     for (uint32_t i = 0; i < body->count && status == PV_OK && *flow == FLOW_ON; i++) {
         const tmpl_node *node = body->items[i];

@@ -37,8 +37,10 @@ static uint32_t first_span(const tmpl_string *string, size_t offset)
     uint32_t low = 0, high = string->span_count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (string->spans[middle].end <= offset) low = middle + 1;
-        else high = middle;
+        if (string->spans[middle].end <= offset)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -50,7 +52,10 @@ bool tmpl_is_marked(const tmpl_string *string, size_t offset)
     return span < string->span_count && string->spans[span].start <= offset;
 }
 
-bool tmpl_any_marked(const tmpl_string *string) { return string->length && (string->marked || string->span_count); }
+bool tmpl_any_marked(const tmpl_string *string)
+{
+    return string->length && (string->marked || string->span_count);
+}
 
 /* Spans of [from, to), counted from `from`. */
 static pv_status cut_spans(tmpl_run *run, const tmpl_string *string, size_t from, size_t to, tmpl_string *part)
@@ -134,39 +139,55 @@ pv_status tmpl_offset(tmpl_run *run, tmpl_string *string, size_t index, size_t *
         if (((unsigned char)string->data[at] & 0xc0) != 0x80 && seen++ == index) break;
     }
     *offset = at;
-    return tmpl_charge_bytes(run, at);
+    return tmpl_charge_bytes(run, at * 4); /* byte for byte, unlike what memchr and memcpy do */
 }
 
 /* ---- Adding up ---- */
 
 /* Text that grows at its end: `s = s + x` in a loop costs x, not s. Only the string that ends where the buffer is filled to may
- * be extended in place; others share its bytes. */
+ * be extended in place; others share its bytes and spans. Its last span may so come to reach beyond an older string's end. */
 typedef struct tmpl_tail {
     size_t used, capacity;
     char *data;
+    pv_span *spans;
+    size_t span_count, span_capacity;
 } tmpl_tail;
+
+static void append_spans(const tmpl_string *from, size_t shift, pv_span *spans, size_t *count)
+{
+    pv_span whole = {0, from->length};
+    const pv_span *parts = from->marked ? &whole : from->spans;
+    for (size_t i = 0; i < (from->marked ? 1 : from->span_count); i++) {
+        size_t start = parts[i].start + shift, end = pv_min_size(parts[i].end, from->length) + shift;
+        if (*count && spans[*count - 1].end >= start)
+            spans[*count - 1].end = end;
+        else
+            spans[(*count)++] = (pv_span){start, end};
+    }
+}
 
 static pv_status join_spans(tmpl_run *run, const tmpl_string *a, const tmpl_string *b, tmpl_string *sum)
 {
     if (!tmpl_any_marked(a) && !tmpl_any_marked(b)) return PV_OK;
-    if ((a->marked || !a->length) && (b->marked || !b->length)) {
-        sum->marked = true;
-        return PV_OK;
+    sum->marked = a->marked && b->marked;
+    if (sum->marked) return PV_OK;
+    tmpl_tail *tail = sum->tail;
+    size_t kept = a->marked ? 1 : a->span_count, count = kept + (b->marked ? 1 : b->span_count);
+    bool in_place =
+        tail == a->tail && kept && a->spans == tail->spans && kept == tail->span_count && count <= tail->span_capacity;
+    if (!in_place) {
+        size_t capacity = a->tail ? 2 * count : count;
+        tail->spans = tmpl_arena_alloc(&run->arena, capacity * sizeof *tail->spans);
+        if (!tail->spans) return tmpl_no_memory(run);
+        tail->span_capacity = capacity;
+        kept = 0;
+        append_spans(a, 0, tail->spans, &kept);
     }
-    size_t count = (a->marked ? 1 : a->span_count) + (size_t)(b->marked ? 1 : b->span_count), kept = 0;
-    pv_span *spans = tmpl_arena_alloc(&run->arena, count * sizeof *spans), whole_a = {0, a->length}, whole_b = {0, b->length};
-    if (!spans) return tmpl_no_memory(run);
-    const pv_span *from = a->marked ? &whole_a : a->spans;
-    for (size_t i = 0; i < (a->marked ? 1 : a->span_count); i++) spans[kept++] = from[i];
-    from = b->marked ? &whole_b : b->spans;
-    for (size_t i = 0; i < (b->marked ? 1 : b->span_count); i++) {
-        size_t start = from[i].start + a->length, end = from[i].end + a->length;
-        if (kept && spans[kept - 1].end == start) spans[kept - 1].end = end;
-        else if (end > start) spans[kept++] = (pv_span){start, end};
-    }
-    sum->spans = spans;
+    append_spans(b, a->length, tail->spans, &kept);
+    tail->span_count = kept;
+    sum->spans = tail->spans;
     sum->span_count = (uint32_t)kept;
-    return tmpl_charge(run, count);
+    return tmpl_charge(run, in_place ? count - a->span_count : count);
 }
 
 static pv_status join_bytes(tmpl_run *run, const tmpl_string *a, const tmpl_string *b, tmpl_string *sum)
@@ -193,26 +214,26 @@ static pv_status join_bytes(tmpl_run *run, const tmpl_string *a, const tmpl_stri
 
 pv_status tmpl_concat(tmpl_run *run, const tmpl_string *a, const tmpl_string *b, tmpl_value *out)
 {
-    pv_status status;
     tmpl_string *sum = tmpl_new_string(run, a->data, a->length + b->length);
     if (!sum) return tmpl_no_memory(run);
+    *out = tmpl_str(sum);
+    if (!a->length || !b->length) {
+        *sum = a->length ? *a : *b;
+        sum->safe = a->safe || b->safe;
+        return PV_OK;
+    }
     sum->safe = a->safe || b->safe;
     if (a->characters != SIZE_MAX && b->characters != SIZE_MAX) sum->characters = a->characters + b->characters;
-    *out = tmpl_str(sum);
-    if (!b->length) {
-        sum->tail = a->tail;
-    } else if (!a->length) {
-        sum->data = b->data;
-        sum->tail = b->tail;
-    } else if ((status = join_bytes(run, a, b, sum)) != PV_OK) {
-        return status;
-    }
-    return join_spans(run, a, b, sum);
+    pv_status status = join_bytes(run, a, b, sum);
+    return status == PV_OK ? join_spans(run, a, b, sum) : status;
 }
 
 /* ---- Builder ---- */
 
-void tmpl_builder_init(tmpl_builder *builder, tmpl_run *run) { *builder = (tmpl_builder){.run = run}; }
+void tmpl_builder_init(tmpl_builder *builder, tmpl_run *run)
+{
+    *builder = (tmpl_builder){.run = run};
+}
 
 /* The output's buffers come from the allocator, to be handed to the caller, but count like the arena's. */
 static void *grow_root(tmpl_run *run, void *pointer, size_t old_size, size_t new_size)

@@ -139,7 +139,10 @@ static const tmpl_builtin tests[] = {
     {"test", is_known, "", 0, 1},
 };
 
-const tmpl_builtin *tmpl_find_test(const tmpl_string *name) { return tmpl_find_builtin(tests, sizeof tests / sizeof *tests, name); }
+const tmpl_builtin *tmpl_find_test(const tmpl_string *name)
+{
+    return tmpl_find_builtin(tests, sizeof tests / sizeof *tests, name);
+}
 
 /* ---- Functions ---- */
 

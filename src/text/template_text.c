@@ -25,28 +25,31 @@ static size_t step_back(const tmpl_string *text, size_t end)
 
 /* ---- Strip ---- */
 
-static bool in_set(const tmpl_string *set, const char *data, size_t bytes, uint32_t c)
+/* Whole characters match only at whole characters, so bytes may be searched. */
+static bool in_set(tmpl_run *run, const tmpl_string *set, const char *data, size_t bytes, uint32_t c)
 {
     if (!set) return tmpl_is_space(c);
-    return memmem(set->data, set->length, data, bytes) != NULL; /* whole characters match only at whole characters */
+    run->steps += 1 + set->length / TMPL_BYTES_PER_STEP;
+    return run->steps <= PV_TEMPLATE_MAX_STEPS && memmem(set->data, set->length, data, bytes) != NULL;
 }
 
-pv_status tmpl_strip(tmpl_run *run, const tmpl_string *text, const tmpl_string *characters, bool left, bool right, tmpl_value *out)
+pv_status tmpl_strip(tmpl_run *run, const tmpl_string *text, const tmpl_string *characters, bool left, bool right,
+                     tmpl_value *out)
 {
     size_t from = 0, to = text->length, bytes;
     uint32_t c;
     while (left && from < to) {
         bytes = decode(text, from, &c);
-        if (!in_set(characters, text->data + from, bytes, c)) break;
+        if (!in_set(run, characters, text->data + from, bytes, c)) break;
         from += bytes;
     }
     while (right && to > from) {
         size_t last = step_back(text, to);
         decode(text, last, &c);
-        if (!in_set(characters, text->data + last, to - last, c)) break;
+        if (!in_set(run, characters, text->data + last, to - last, c)) break;
         to = last;
     }
-    pv_status status = tmpl_charge_bytes(run, (text->length - (to - from)) * (characters ? 1 + characters->length / 8 : 1));
+    pv_status status = tmpl_charge_bytes(run, text->length - (to - from));
     return status == PV_OK ? tmpl_substring(run, text, from, to, out) : status;
 }
 
@@ -96,7 +99,10 @@ pv_status tmpl_replace(tmpl_run *run, tmpl_string *text, tmpl_string *old, tmpl_
 
 /* ---- Case ---- */
 
-static bool is_cased(uint32_t c) { return tmpl_is_upper(c) || tmpl_is_lower(c) || tmpl_is_title(c); }
+static bool is_cased(uint32_t c)
+{
+    return tmpl_is_upper(c) || tmpl_is_lower(c) || tmpl_is_title(c);
+}
 
 /* Σ ends a word: a letter before it, none behind it. */
 static bool is_final_sigma(const tmpl_string *text, size_t at, size_t next)
@@ -118,7 +124,10 @@ static void add_mapped(tmpl_builder *builder, uint32_t c, tmpl_case to, bool mar
 }
 
 /* Where the filter called title starts a new word. */
-static bool separates_words(uint32_t c) { return tmpl_is_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c)); }
+static bool separates_words(uint32_t c)
+{
+    return tmpl_is_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c));
+}
 
 pv_status tmpl_change_case(tmpl_run *run, const tmpl_string *text, int option, tmpl_value *out)
 {
@@ -134,9 +143,12 @@ pv_status tmpl_change_case(tmpl_run *run, const tmpl_string *text, int option, t
         if (option == CASE_SWAP && tmpl_is_lower(c)) to = TMPL_UPPER;
         if (first && (option == CASE_CAPITALIZE || option == CASE_TITLE)) to = TMPL_TITLE;
         if (first && option == CASE_WORDS) to = TMPL_UPPER;
-        if (option == CASE_SWAP && !is_cased(c)) tmpl_add_char(&builder, c, marked);
-        else if (to == TMPL_LOWER && c == 0x3a3) tmpl_add_char(&builder, is_final_sigma(text, at, next) ? 0x3c2 : 0x3c3, marked);
-        else add_mapped(&builder, c, to, marked);
+        if (option == CASE_SWAP && !is_cased(c))
+            tmpl_add_char(&builder, c, marked);
+        else if (to == TMPL_LOWER && c == 0x3a3)
+            tmpl_add_char(&builder, is_final_sigma(text, at, next) ? 0x3c2 : 0x3c3, marked);
+        else
+            add_mapped(&builder, c, to, marked);
         first = option == CASE_TITLE ? !is_cased(c) : option == CASE_WORDS && separates_words(c);
         at = next;
     }

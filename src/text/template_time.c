@@ -6,17 +6,20 @@
 
 typedef struct moment {
     int64_t seconds, year;
-    int month, day;                    /* from 1 */
+    int month, day; /* from 1 */
     int hour, minute, second;
-    int weekday;                       /* Sunday is 0 */
-    int yearday;                       /* from 0 */
+    int weekday; /* Sunday is 0 */
+    int yearday; /* from 0 */
 } moment;
 
 static const char *const day_names[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
 static const char *const month_names[] = {"January", "February", "March",     "April",   "May",      "June",
                                           "July",    "August",   "September", "October", "November", "December"};
 
-static bool is_leap(int64_t year) { return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0; }
+static bool is_leap(int64_t year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
 
 /* Years of 400 have 146,097 days; counted from 1 March, the leap day comes last. */
 static moment split_time(int64_t seconds)
@@ -66,12 +69,27 @@ static bool number_of(const moment *m, char c, int64_t *value, int *width, char 
         int width;
         int64_t value;
     } numbers[] = {
-        {'Y', '0', 1, m->year},        {'m', '0', 2, m->month},   {'d', '0', 2, m->day},          {'e', ' ', 2, m->day},
-        {'H', '0', 2, m->hour},        {'k', ' ', 2, m->hour},    {'I', '0', 2, twelve},          {'l', ' ', 2, twelve},
-        {'M', '0', 2, m->minute},      {'S', '0', 2, m->second},  {'j', '0', 3, m->yearday + 1},  {'y', '0', 2, m->year % 100},
-        {'C', '0', 2, m->year / 100},  {'w', '0', 1, m->weekday}, {'u', '0', 1, m->weekday ? m->weekday : 7},
-        {'U', '0', 2, (m->yearday + 7 - m->weekday) / 7},         {'W', '0', 2, (m->yearday + 7 - (m->weekday + 6) % 7) / 7},
-        {'V', '0', 2, week},           {'G', '0', 1, iso_year},   {'s', '0', 1, m->seconds},      {'f', '0', 6, 0},
+        {'Y', '0', 1, m->year},
+        {'m', '0', 2, m->month},
+        {'d', '0', 2, m->day},
+        {'e', ' ', 2, m->day},
+        {'H', '0', 2, m->hour},
+        {'k', ' ', 2, m->hour},
+        {'I', '0', 2, twelve},
+        {'l', ' ', 2, twelve},
+        {'M', '0', 2, m->minute},
+        {'S', '0', 2, m->second},
+        {'j', '0', 3, m->yearday + 1},
+        {'y', '0', 2, m->year % 100},
+        {'C', '0', 2, m->year / 100},
+        {'w', '0', 1, m->weekday},
+        {'u', '0', 1, m->weekday ? m->weekday : 7},
+        {'U', '0', 2, (m->yearday + 7 - m->weekday) / 7},
+        {'W', '0', 2, (m->yearday + 7 - (m->weekday + 6) % 7) / 7},
+        {'V', '0', 2, week},
+        {'G', '0', 1, iso_year},
+        {'s', '0', 1, m->seconds},
+        {'f', '0', 6, 0},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (numbers[i].c != c) continue;
@@ -87,22 +105,15 @@ static bool number_of(const moment *m, char c, int64_t *value, int *width, char 
 static const char *long_form(char c)
 {
     switch (c) {
-    case 'c':
-        return "%a %b %e %H:%M:%S %Y";
+    case 'c': return "%a %b %e %H:%M:%S %Y";
     case 'D':
-    case 'x':
-        return "%m/%d/%y";
-    case 'F':
-        return "%Y-%m-%d";
-    case 'R':
-        return "%H:%M";
-    case 'r':
-        return "%I:%M:%S %p";
+    case 'x': return "%m/%d/%y";
+    case 'F': return "%Y-%m-%d";
+    case 'R': return "%H:%M";
+    case 'r': return "%I:%M:%S %p";
     case 'T':
-    case 'X':
-        return "%H:%M:%S";
-    default:
-        return NULL;
+    case 'X': return "%H:%M:%S";
+    default: return NULL;
     }
 }
 

@@ -15,7 +15,10 @@ bool tmpl_is_line_end(uint32_t c)
     return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
 }
 
-static utf8proc_category_t category(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c); }
+static utf8proc_category_t category(uint32_t c)
+{
+    return utf8proc_category((utf8proc_int32_t)c);
+}
 
 bool tmpl_is_alpha(uint32_t c)
 {
@@ -23,7 +26,10 @@ bool tmpl_is_alpha(uint32_t c)
     return kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
 }
 
-bool tmpl_is_decimal(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+bool tmpl_is_decimal(uint32_t c)
+{
+    return category(c) == UTF8PROC_CATEGORY_ND;
+}
 
 bool tmpl_is_digit(uint32_t c)
 {
@@ -44,16 +50,23 @@ bool tmpl_is_printable(uint32_t c)
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-        return false;
-    default:
-        return true;
+    case UTF8PROC_CATEGORY_ZP: return false;
+    default: return true;
     }
 }
 
-bool tmpl_is_title(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LT; }
-bool tmpl_is_upper(uint32_t c) { return utf8proc_isupper((utf8proc_int32_t)c) && !tmpl_is_title(c); }
-bool tmpl_is_lower(uint32_t c) { return utf8proc_islower((utf8proc_int32_t)c); }
+bool tmpl_is_title(uint32_t c)
+{
+    return category(c) == UTF8PROC_CATEGORY_LT;
+}
+bool tmpl_is_upper(uint32_t c)
+{
+    return utf8proc_isupper((utf8proc_int32_t)c) && !tmpl_is_title(c);
+}
+bool tmpl_is_lower(uint32_t c)
+{
+    return utf8proc_islower((utf8proc_int32_t)c);
+}
 
 bool tmpl_is_name(uint32_t c, bool first)
 {
@@ -178,8 +191,10 @@ static const struct special_case *find_special(uint32_t code_point)
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (special_cases[middle].code_point == code_point) return &special_cases[middle];
-        if (special_cases[middle].code_point < code_point) low = middle + 1;
-        else high = middle;
+        if (special_cases[middle].code_point < code_point)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return NULL;
 }

@@ -80,8 +80,10 @@ static void *grow_own_chunk(tmpl_arena *arena, void *pointer, size_t new_size)
     tmpl_chunk *moved = pv_resize(arena->allocator, chunk, 1, size);
     if (!moved) return NULL;
     moved->size = size;
-    if (moved->previous) moved->previous->next = moved;
-    else arena->chunks = moved;
+    if (moved->previous)
+        moved->previous->next = moved;
+    else
+        arena->chunks = moved;
     if (moved->next) moved->next->previous = moved;
     arena->total += size - old_size;
     return moved + 1;
@@ -108,7 +110,7 @@ void *tmpl_arena_grow(tmpl_arena *arena, void *pointer, size_t old_size, size_t 
 
 /* ---- Failing ---- */
 
-pv_status (tmpl_fail)(tmpl_run *run, const char *format, ...)
+pv_status(tmpl_fail)(tmpl_run *run, const char *format, ...)
 {
     char message[400];
     va_list arguments;
@@ -132,29 +134,45 @@ pv_status tmpl_too_long(tmpl_run *run)
     return tmpl_fail(run, "the template runs for more than %u steps", PV_TEMPLATE_MAX_STEPS);
 }
 
+pv_status tmpl_too_deep(tmpl_run *run)
+{
+    return tmpl_fail(run, "statements, expressions and filters nested deeper than %d", TMPL_MAX_DEPTH);
+}
+
 pv_status tmpl_use_undefined(tmpl_run *run, tmpl_value undefined)
 {
     if (undefined.detail == TMPL_UNDEFINED_HINT) return tmpl_fail(run, "%s", undefined.hint);
     const char *object = tmpl_type_name(undefined.object), *name = undefined.string->data;
     int shown = (int)pv_min_size(undefined.string->length, 100);
     switch (undefined.detail) {
-    case TMPL_UNDEFINED_NAME:
-        return tmpl_fail(run, "'%.*s' is undefined", shown, name);
-    case TMPL_UNDEFINED_ATTRIBUTE:
-        return tmpl_fail(run, "'%s object' has no attribute '%.*s'", object, shown, name);
-    default:
-        return tmpl_fail(run, "access to attribute '%.*s' of '%s' object is unsafe", shown, name, object);
+    case TMPL_UNDEFINED_NAME: return tmpl_fail(run, "'%.*s' is undefined", shown, name);
+    case TMPL_UNDEFINED_ATTRIBUTE: return tmpl_fail(run, "'%s object' has no attribute '%.*s'", object, shown, name);
+    default: return tmpl_fail(run, "access to attribute '%.*s' of '%s' object is unsafe", shown, name, object);
     }
 }
 
 const char *tmpl_type_name(uint8_t type)
 {
     static const char *const names[TMPL_TYPE_COUNT] = {
-        [TMPL_MISSING] = "undefined", [TMPL_UNDEFINED] = "undefined", [TMPL_NONE] = "None",           [TMPL_BOOL] = "bool",
-        [TMPL_INT] = "int",           [TMPL_BIGINT] = "int",          [TMPL_FLOAT] = "float",         [TMPL_STRING] = "str",
-        [TMPL_LIST] = "list",         [TMPL_TUPLE] = "tuple",         [TMPL_DICT] = "dict",           [TMPL_NAMESPACE] = "namespace",
-        [TMPL_RANGE] = "range",       [TMPL_VIEW] = "dict view",      [TMPL_ITERATOR] = "generator",  [TMPL_MACRO] = "macro",
-        [TMPL_FUNCTION] = "function", [TMPL_METHOD] = "method",       [TMPL_LOOP] = "loop",
+        [TMPL_MISSING] = "undefined",
+        [TMPL_UNDEFINED] = "undefined",
+        [TMPL_NONE] = "None",
+        [TMPL_BOOL] = "bool",
+        [TMPL_INT] = "int",
+        [TMPL_BIGINT] = "int",
+        [TMPL_FLOAT] = "float",
+        [TMPL_STRING] = "str",
+        [TMPL_LIST] = "list",
+        [TMPL_TUPLE] = "tuple",
+        [TMPL_DICT] = "dict",
+        [TMPL_NAMESPACE] = "namespace",
+        [TMPL_RANGE] = "range",
+        [TMPL_VIEW] = "dict view",
+        [TMPL_ITERATOR] = "generator",
+        [TMPL_MACRO] = "macro",
+        [TMPL_FUNCTION] = "function",
+        [TMPL_METHOD] = "method",
+        [TMPL_LOOP] = "loop",
     };
     return names[type];
 }
@@ -205,7 +223,10 @@ pv_status tmpl_new_pair(tmpl_run *run, tmpl_value first, tmpl_value second, tmpl
 /* ---- Dictionaries ---- */
 
 /* Equal values have equal hashes, across int, float and bool too. */
-static uint64_t hash_integer(int64_t value) { return (uint64_t)value * 0x9e3779b97f4a7c15u + 7; }
+static uint64_t hash_integer(int64_t value)
+{
+    return (uint64_t)value * 0x9e3779b97f4a7c15u + 7;
+}
 
 static pv_status hash_nested(tmpl_run *run, tmpl_value value, int depth, uint64_t *hash, bool *hashable)
 {
@@ -215,21 +236,15 @@ static pv_status hash_nested(tmpl_run *run, tmpl_value value, int depth, uint64_
     case TMPL_STRING:
         *hash = XXH3_64bits(value.string->data, value.string->length);
         return tmpl_charge_bytes(run, value.string->length);
-    case TMPL_BOOL:
-        *hash = hash_integer(value.boolean);
-        break;
-    case TMPL_INT:
-        *hash = hash_integer(value.integer);
-        break;
+    case TMPL_BOOL: *hash = hash_integer(value.boolean); break;
+    case TMPL_INT: *hash = hash_integer(value.integer); break;
     case TMPL_FLOAT:
         if (value.real >= -9e18 && value.real <= 9e18 && value.real == (double)(int64_t)value.real)
             *hash = hash_integer((int64_t)value.real);
         break;
     case TMPL_LIST:
     case TMPL_DICT:
-    case TMPL_VIEW:
-        *hashable = false;
-        break;
+    case TMPL_VIEW: *hashable = false; break;
     case TMPL_TUPLE:
         if (depth == 0) return tmpl_fail(run, "a tuple nested too deep to be a key");
         for (size_t i = 0; i < value.list->count && status == PV_OK; i++) {
@@ -238,8 +253,7 @@ static pv_status hash_nested(tmpl_run *run, tmpl_value value, int depth, uint64_
             *hash = *hash * 31 + inner;
         }
         break;
-    default:
-        break;
+    default: break;
     }
     return status;
 }
@@ -295,7 +309,7 @@ static pv_status build_index(tmpl_run *run, tmpl_dict *dict, size_t size)
     }
     dict->index = index;
     dict->index_size = size;
-    return tmpl_charge(run, dict->count);
+    return tmpl_charge(run, dict->count * 4);
 }
 
 pv_status tmpl_new_dict(tmpl_run *run, uint8_t type, tmpl_value *out)

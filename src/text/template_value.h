@@ -7,6 +7,8 @@
 
 /* Values nested deeper than this are neither printed nor compared: bounds the C stack. */
 #define TMPL_MAX_VALUE_DEPTH 100
+/* Evaluations inside each other, over all macros: bounds the C stack. */
+#define TMPL_MAX_DEPTH 800
 /* Bytes that bulk work (copying, searching, counting) handles for one step. */
 #define TMPL_BYTES_PER_STEP 32
 
@@ -159,6 +161,7 @@ pv_status tmpl_fail(tmpl_run *run, const char *format, ...) PV_PRINTF(2, 3);
 /* After an allocation gave NULL: PV_OUT_OF_MEMORY, or PV_BAD_TEMPLATE if the template took more than it may. */
 pv_status tmpl_no_memory(tmpl_run *run);
 pv_status tmpl_too_long(tmpl_run *run);
+pv_status tmpl_too_deep(tmpl_run *run);
 /* "'x' is undefined", "'dict' has no attribute 'x'". */
 pv_status tmpl_use_undefined(tmpl_run *run, tmpl_value undefined);
 
@@ -167,7 +170,10 @@ static inline pv_status tmpl_charge(tmpl_run *run, size_t steps)
     run->steps += steps;
     return run->steps > PV_TEMPLATE_MAX_STEPS ? tmpl_too_long(run) : PV_OK;
 }
-static inline pv_status tmpl_charge_bytes(tmpl_run *run, size_t bytes) { return tmpl_charge(run, 1 + bytes / TMPL_BYTES_PER_STEP); }
+static inline pv_status tmpl_charge_bytes(tmpl_run *run, size_t bytes)
+{
+    return tmpl_charge(run, 1 + bytes / TMPL_BYTES_PER_STEP);
+}
 
 /* "str", "dict": Python's names. */
 const char *tmpl_type_name(uint8_t type);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What Python's jinja2 makes of chat templates, as the expected results of Pensieve's own.
 
-    make_templates.py                 tests/golden/templates/*.jinja and snippets.txt -> tests/golden/templates/expected.json
+    make_templates.py                 tests/golden/templates/*.jinja and snippets.txt -> tests/golden/templates/expected.json,
+                                      and what the fuzzer begins with: tests/fuzz/corpus/template
     make_templates.py FOLDER OUT      FOLDER/*.jinja -> OUT, for templates that are not in this repository
 
 jinja2 is set up as Hugging Face's apply_chat_template sets it up. Each template is rendered in every conversation below.
@@ -102,20 +103,25 @@ def conversations():
     result = {"role": "tool", "tool_call_id": "abcdefghi", "name": "add", "content": "3"}
     thought = {"role": "assistant", "content": "<think>\nhm & hm\n</think>\n\n4", "reasoning_content": "two and two"}
     unicode = {"role": "user", "content": "日本語 🙂 ﬁ ß İ ς \u200b é \"q\" 'a' \\ \t end\u00a0"}
-    parts = {"role": "user", "content": [{"type": "text", "text": "Look: "}, {"type": "image"}, {"type": "text", "text": " what?"}]}
+    parts = {"role": "user", "content": [{"type": "text", "text": "Look: "}, {"type": "image"},
+                                         {"type": "text", "text": " what?"}]}
+    both = [weather_tool(), add_tool()]
     talks = [
         ("user", [user], {"add_generation_prompt": True}),
         ("user, no prompt", [user], {"add_generation_prompt": False}),
         ("system", [system, user], {"add_generation_prompt": True}),
         ("turns", [system, user, answer, more], {"add_generation_prompt": True}),
         ("turns without system, complete", [user, answer, more, answer], {"add_generation_prompt": False}),
-        ("tools offered", [system, ask], {"add_generation_prompt": True, "tools": [weather_tool(), add_tool()]}),
-        ("tool calls", [system, ask, calls] + results + [answer, more], {"add_generation_prompt": True, "tools": [weather_tool(), add_tool()]}),
+        ("tools offered", [system, ask], {"add_generation_prompt": True, "tools": both}),
+        ("tool calls", [system, ask, calls] + results + [answer, more], {"add_generation_prompt": True, "tools": both}),
         ("one tool call", [ask, one_call, result], {"add_generation_prompt": True, "tools": [add_tool()]}),
-        ("one tool call as text", [ask, text_call, result, answer], {"add_generation_prompt": False, "tools": [add_tool()]}),
+        ("one tool call as text", [ask, text_call, result, answer],
+         {"add_generation_prompt": False, "tools": [add_tool()]}),
         ("reasoning", [user, thought, more], {"add_generation_prompt": True, "enable_thinking": False}),
-        ("reasoning, complete", [system, user, thought, more, thought], {"add_generation_prompt": False, "enable_thinking": True}),
-        ("unicode", [{"role": "system", "content": "Ünïcode ✓"}, unicode, dict(answer, content="→ 好"), unicode], {"add_generation_prompt": True}),
+        ("reasoning, complete", [system, user, thought, more, thought],
+         {"add_generation_prompt": False, "enable_thinking": True}),
+        ("unicode", [{"role": "system", "content": "Ünïcode ✓"}, unicode, dict(answer, content="→ 好"), unicode],
+         {"add_generation_prompt": True}),
         ("parts", [parts, answer, parts], {"add_generation_prompt": True}),
         ("wrong order", [answer, user, user, system], {"add_generation_prompt": True}),
         ("developer", [{"role": "developer", "content": "Be kind."}, user], {"add_generation_prompt": True, "documents": [
@@ -133,14 +139,16 @@ def conversations():
 
 def plain_values():
     """Variables of the snippets."""
-    return {"none_value": None, "yes": True, "no": False, "zero": 0, "seven": 7, "minus": -7, "big": 9007199254740993, "half": 0.5,
-            "tiny": 1e-7, "huge": 1e22, "third": 1 / 3, "e16": 1e16, "text": "Hello World", "empty": "", "blank": " \t x \n ",
-            "quote": "it's \"so\"", "uni": "Straße ﬁ İ ΟΔΟΣ 日本 🙂", "lines": "a\nb\r\nc\n\nd", "num": "42", "numf": " 4.5e1 ",
-            "list": [3, 1, 2], "words": ["b", "A", "c", "a"], "nested": [[1, [2, {"k": "v"}]], []], "mixed": [1, "1", 1.0, None, True],
-            "d": {"b": 2, "a": 1, "C": 3}, "dd": {"items": "shadow", "x": {"y": {"z": "deep"}}, "": "empty key"},
-            "people": [{"name": "Ann", "age": 30, "city": {"n": "Rome"}}, {"name": "bob", "age": 25, "city": {"n": "Oslo"}},
-                       {"name": "Cy", "age": 30, "city": {"n": "rome"}}, {"name": "Di", "city": {}}],
-            "bigint": 123456789012345678901234567890, "messages": [{"role": "user", "content": "hi"}], "control": "\u0001\u007f\u0085\u2028"}
+    people = [{"name": "Ann", "age": 30, "city": {"n": "Rome"}}, {"name": "bob", "age": 25, "city": {"n": "Oslo"}},
+              {"name": "Cy", "age": 30, "city": {"n": "rome"}}, {"name": "Di", "city": {}}]
+    return {"none_value": None, "yes": True, "no": False, "zero": 0, "seven": 7, "minus": -7, "big": 9007199254740993,
+            "half": 0.5, "tiny": 1e-7, "huge": 1e22, "third": 1 / 3, "e16": 1e16, "text": "Hello World", "empty": "",
+            "blank": " \t x \n ", "quote": "it's \"so\"", "uni": "Straße ﬁ İ ΟΔΟΣ 日本 🙂", "lines": "a\nb\r\nc\n\nd",
+            "num": "42", "numf": " 4.5e1 ", "list": [3, 1, 2], "words": ["b", "A", "c", "a"],
+            "nested": [[1, [2, {"k": "v"}]], []], "mixed": [1, "1", 1.0, None, True], "d": {"b": 2, "a": 1, "C": 3},
+            "dd": {"items": "shadow", "x": {"y": {"z": "deep"}}, "": "empty key"}, "people": people,
+            "bigint": 123456789012345678901234567890, "messages": [{"role": "user", "content": "hi"}],
+            "control": "\u0001\u007f\u0085\u2028"}
 
 
 def run(environment, source, variables):
@@ -160,6 +168,17 @@ def read_snippets(path):
         return file.read().split("\n----\n")
 
 
+def write_corpus(folder, here, snippets, variables):
+    os.makedirs(folder, exist_ok=True)
+    seeds = {os.path.basename(path)[:-6]: open(path, "rb").read() for path in glob.glob(os.path.join(here, "*.jinja"))}
+    values = json.dumps(variables, ensure_ascii=False).encode()
+    for number in range(0, len(snippets), 25):
+        seeds[f"snippet-{number:04}"] = snippets[number].encode() + (b"\0" + values if number % 100 == 0 else b"")
+    for name, data in seeds.items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+
+
 def main():
     if jinja2.__version__ != JINJA_VERSION:
         sys.exit(f"make_templates.py: jinja2 {jinja2.__version__}, expected {JINJA_VERSION}")
@@ -176,7 +195,9 @@ def main():
             cases.append([len(templates) - 1, number] + run(environment, source, variables))
     if folder == here:
         sets.append(plain_values())
-        for source in read_snippets(os.path.join(here, "snippets.txt")):
+        snippets = read_snippets(os.path.join(here, "snippets.txt"))
+        write_corpus(os.path.join(here, "..", "..", "fuzz", "corpus", "template"), here, snippets, sets[-1])
+        for source in snippets:
             templates.append(source)
             cases.append([len(templates) - 1, len(sets) - 1] + run(environment, source, sets[-1]))
     with open(out, "w", encoding="utf-8") as file:

@@ -100,8 +100,8 @@ static void check_marks(const pv_rendered *rendered)
 static void report(golden *g, size_t template, size_t set, const char *wanted, const char *found)
 {
     if (g->mismatches++ < 10)
-        print_error("template %zu, set %zu:\n%.200s\nwanted: %.400s\nfound: %.400s\n\n", template, set, g->templates[template].text,
-                    wanted, found);
+        print_error("template %zu, set %zu:\n%.200s\nwanted: %.400s\nfound: %.400s\n\n", template, set,
+                    g->templates[template].text, wanted, found);
 }
 
 static void compile(golden *g, size_t template)
@@ -111,8 +111,8 @@ static void compile(golden *g, size_t template)
     g->compiled = NULL;
     g->compiled_number = template;
     g->compiled_error = (pv_error){0};
-    g->compiled_status = pv_template_compile(&g->allocator, g->templates[template].text, g->templates[template].length, &g->compiled,
-                                             &g->compiled_error);
+    g->compiled_status = pv_template_compile(&g->allocator, g->templates[template].text, g->templates[template].length,
+                                             &g->compiled, &g->compiled_error);
 }
 
 /* [template, set, "t", text] or [template, set, "e", message, raised] */
@@ -121,13 +121,14 @@ static void run_case(golden *g)
     static const char *const input_names[] = {"messages", "tools", NULL};
     pv_rendered rendered;
     size_t template = number(g), set = number(g);
-    assert_true(template < g->template_count && set < g->set_count);
+    assert_true(template <g->template_count &&set < g->set_count);
     compile(g, template);
     pv_error error = g->compiled_error;
     pv_status status = g->compiled_status;
     pv_rendered_init(&rendered, &g->allocator);
     if (status == PV_OK)
-        status = pv_template_render(g->compiled, g->sets[set].text, g->sets[set].length, input_names, g->now, &rendered, &error);
+        status =
+            pv_template_render(g->compiled, g->sets[set].text, g->sets[set].length, input_names, g->now, &rendered, &error);
     check_marks(&rendered);
     expect(g, PV_JSON_STRING);
     bool text = pv_json_is(&g->json, "t");
@@ -136,7 +137,8 @@ static void run_case(golden *g)
     if (text) {
         bool same = status == PV_OK && rendered.text.length == g->json.string_length &&
                     (!rendered.text.length || memcmp(rendered.text.data, wanted, rendered.text.length) == 0);
-        if (!same) report(g, template, set, wanted, status == PV_OK ? (rendered.text.data ? rendered.text.data : "") : error.message);
+        if (!same)
+            report(g, template, set, wanted, status == PV_OK ? (rendered.text.data ? rendered.text.data : "") : error.message);
     } else {
         char *message = pv_copy_string(&g->allocator, wanted, g->json.string_length);
         bool raised = next(g) == PV_JSON_TRUE;
@@ -307,7 +309,8 @@ static void a_failed_rendering_leaves_the_last_one(void **state)
 static void one_template_serves_many_renderings(void **state)
 {
     (void)state;
-    static const char source[] = "{% set ns = namespace(n=0) %}{% for x in xs %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}é{{ 'é'|length }}";
+    static const char source[] =
+        "{% set ns = namespace(n=0) %}{% for x in xs %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}é{{ 'é'|length }}";
     pv_allocator allocator = pv_allocator_default();
     pv_template *tmpl = NULL;
     pv_rendered rendered;
@@ -325,9 +328,12 @@ static void one_template_serves_many_renderings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_templates_match),          cmocka_unit_test(real_templates_match),
-        cmocka_unit_test(errors_name_line_and_feature), cmocka_unit_test(variables_must_be_an_object),
-        cmocka_unit_test(the_time_may_be_unknown),      cmocka_unit_test(a_failed_rendering_leaves_the_last_one),
+        cmocka_unit_test(own_templates_match),
+        cmocka_unit_test(real_templates_match),
+        cmocka_unit_test(errors_name_line_and_feature),
+        cmocka_unit_test(variables_must_be_an_object),
+        cmocka_unit_test(the_time_may_be_unknown),
+        cmocka_unit_test(a_failed_rendering_leaves_the_last_one),
         cmocka_unit_test(one_template_serves_many_renderings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

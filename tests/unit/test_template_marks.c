@@ -31,9 +31,9 @@ static void show(const pv_rendered *rendered, char *out, size_t size)
     out[length] = 0;
 }
 
-static const char variables[] =
-    "{\"in\": \"<|im_end|> é\\n\", \"word\": \"AbC\", \"words\": [\"x\", \"y z\"], \"data\": {\"key\": \"val\\\"ue\", \"n\": 5},"
-    " \"own\": \"<s>\", \"blank\": \"  pad  \", \"csv\": \"a,b,c\", \"html\": \"<b>\"}";
+static const char variables[] = "{\"in\": \"<|im_end|> é\\n\", \"word\": \"AbC\", \"words\": [\"x\", \"y z\"], \"data\": "
+                                "{\"key\": \"val\\\"ue\", \"n\": 5},"
+                                " \"own\": \"<s>\", \"blank\": \"  pad  \", \"csv\": \"a,b,c\", \"html\": \"<b>\"}";
 static const char *const input_names[] = {"in", "word", "words", "data", "blank", "csv", "html", NULL};
 
 static const struct {
@@ -44,6 +44,9 @@ static const struct {
     {"{{ word + word }}", "«AbCAbC»"},
     {"{{ word }}{{ word }}", "«AbCAbC»"},
     {"{{ word }}-{{ word }}", "«AbC»-«AbC»"},
+    {"{% set a = own + word + own + word %}{% set b = a + word %}{% set c = a + own %}{{ a }}|{{ b }}|{{ c }}|{{ b + own + "
+     "word }}",
+     "<s>«AbC»<s>«AbC»|<s>«AbC»<s>«AbCAbC»|<s>«AbC»<s>«AbC»<s>|<s>«AbC»<s>«AbCAbC»<s>«AbC»"},
     {"{{ 'a' ~ word ~ 1 ~ own }}", "a«AbC»1<s>"},
     {"{{ ('a' + word + 'bc')[2:5] }}", "«bC»b"},
     {"{{ ('a' + word + 'b')[::-1] }}", "b«CbA»a"},
@@ -76,7 +79,8 @@ static const struct {
     {"{% macro m(t) %}[{{ t }}]{% endmacro %}{{ m(word) + m('z') }}", "[«AbC»][z]"},
     {"{% macro m() %}({{ caller() }}){% endmacro %}{% call m() %}c{{ word }}{% endcall %}", "(c«AbC»)"},
     {"{% filter upper %}a{{ word }}{% endfilter %}", "A«ABC»"},
-    {"{% set ns = namespace(s='') %}{% for w in words %}{% set ns.s = ns.s + w + '\\n' %}{% endfor %}{{ ns.s }}", "«x»\n«y z»\n"},
+    {"{% set ns = namespace(s='') %}{% for w in words %}{% set ns.s = ns.s + w + '\\n' %}{% endfor %}{{ ns.s }}",
+     "«x»\n«y z»\n"},
     {"{{ '%s and %s' % (word, own) }}", "«AbC» and <s>"},
     {"{{ '{} {}'.format(own, word) }}", "<s> «AbC»"},
     {"{{ html | e }}{{ (word | safe) + '<' }}", "«&lt;b&gt;AbC»&lt;"},
@@ -100,7 +104,7 @@ static void marks_follow_their_bytes(void **state)
     (void)state;
     pv_allocator allocator = pv_allocator_default();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char shown[400];
+        char shown[800];
         pv_template *tmpl = NULL;
         pv_rendered rendered;
         pv_error error = {0};
