@@ -37,7 +37,7 @@ static pv_status bind_named(tmpl_run *run, const tmpl_function *function, tmpl_f
         else if (rest.type == TMPL_DICT)
             status = tmpl_dict_set(run, rest.dict, tmpl_str(name), call->named[i]);
         else
-            return tmpl_fail(run, "the macro takes no argument named '%.*s'", (int)pv_min_size(name->length, 100), name->data);
+            return tmpl_fail(run, "the macro takes no argument named '%.*s'", tmpl_shown(name), name->data);
     }
     return status;
 }
@@ -136,8 +136,7 @@ static pv_status bind_builtin(tmpl_run *run, const tmpl_builtin *function, const
         const tmpl_string *name = call->names[i];
         int number = find_parameter(function->parameters, name);
         if (number < 0)
-            return tmpl_fail(run, "%s takes no argument named '%.*s'", function->name, (int)pv_min_size(name->length, 100),
-                             name->data);
+            return tmpl_fail(run, "%s takes no argument named '%.*s'", function->name, tmpl_shown(name), name->data);
         if (input->argument[number].type != TMPL_MISSING)
             return tmpl_fail(run, "%s got its argument '%.*s' twice", function->name, (int)name->length, name->data);
         input->argument[number] = call->named[i];
@@ -186,5 +185,5 @@ pv_status tmpl_find_named(tmpl_run *run, tmpl_value name, bool test, const tmpl_
     if (name.type != TMPL_STRING) return tmpl_fail(run, "the name of a %s, got %s", kind, tmpl_type_name(name.type));
     *function = test ? tmpl_find_test(name.string) : tmpl_find_filter(name.string);
     if (*function) return PV_OK;
-    return tmpl_fail(run, "no %s named '%.*s'", kind, (int)pv_min_size(name.string->length, 100), name.string->data);
+    return tmpl_fail(run, "no %s named '%.*s'", kind, tmpl_shown(name.string), name.string->data);
 }

@@ -266,8 +266,8 @@ static pv_status eval_filter(tmpl_run *run, tmpl_frame *frame, const tmpl_node *
     if (status != PV_OK) return status;
     run->line = node->line;
     if (!node->call.function)
-        return tmpl_fail(run, "no %s named '%.*s'", node->kind == NODE_FILTER ? "filter" : "test",
-                         (int)pv_min_size(node->call.name->length, 100), node->call.name->data);
+        return tmpl_fail(run, "no %s named '%.*s'", node->kind == NODE_FILTER ? "filter" : "test", tmpl_shown(node->call.name),
+                         node->call.name->data);
     status = tmpl_call_builtin(run, node->call.function, self, &call, out);
     run->stack_used = mark;
     return status;

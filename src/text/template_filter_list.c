@@ -197,12 +197,23 @@ static pv_status make_paths(tmpl_run *run, tmpl_value attribute, bool lower, tmp
     return status;
 }
 
+/* `reverse`: left out, or an integer. */
+static pv_status want_reverse(tmpl_run *run, tmpl_value value, bool *reverse)
+{
+    int64_t integer;
+    pv_status status = tmpl_want_integer(run, value, 0, &integer);
+    *reverse = integer != 0;
+    return status;
+}
+
 pv_status tmpl_filter_sort(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
 {
     tmpl_path *paths;
     tmpl_value keys;
     size_t count = 0;
+    bool reverse;
     pv_status status = make_paths(run, input->argument[2], !tmpl_truth(input->argument[1]), &paths, &count);
+    if (status == PV_OK) status = want_reverse(run, input->argument[0], &reverse);
     if (status == PV_OK) status = tmpl_collect(run, input->self, out);
     if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, out->list->count, &keys);
     for (size_t i = 0; status == PV_OK && i < out->list->count; i++) {
@@ -215,7 +226,7 @@ pv_status tmpl_filter_sort(tmpl_run *run, const tmpl_input *input, tmpl_value *o
         if (status == PV_OK) status = tmpl_list_add(run, keys.list, key);
     }
     if (status != PV_OK) return status;
-    return tmpl_sort(run, keys.list->items, out->list->items, out->list->count, tmpl_truth(input->argument[0]));
+    return tmpl_sort(run, keys.list->items, out->list->items, out->list->count, reverse);
 }
 
 pv_status tmpl_filter_dictsort(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -223,12 +234,13 @@ pv_status tmpl_filter_dictsort(tmpl_run *run, const tmpl_input *input, tmpl_valu
     const tmpl_dict *dict = input->self.dict;
     tmpl_value keys, by = input->argument[1];
     tmpl_path path = {.otherwise = {.type = TMPL_MISSING}, .lower = !tmpl_truth(input->argument[0])};
-    bool values = by.type == TMPL_STRING && tmpl_is_text(by.string, "value");
+    bool reverse, values = by.type == TMPL_STRING && tmpl_is_text(by.string, "value");
     if (input->self.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, input->self);
     if (input->self.type != TMPL_DICT) return tmpl_fail(run, "dictsort wants a dict, got %s", tmpl_type_name(input->self.type));
     if (by.type != TMPL_MISSING && !values && !(by.type == TMPL_STRING && tmpl_is_text(by.string, "key")))
         return tmpl_fail(run, "dictsort: you can only sort by either \"key\" or \"value\"");
-    pv_status status = tmpl_new_list(run, TMPL_LIST, dict->count, out);
+    pv_status status = want_reverse(run, input->argument[2], &reverse);
+    if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, dict->count, out);
     if (status == PV_OK) status = tmpl_new_list(run, TMPL_LIST, dict->count, &keys);
     for (size_t i = 0; status == PV_OK && i < dict->count; i++) {
         tmpl_value pair, key;
@@ -238,7 +250,7 @@ pv_status tmpl_filter_dictsort(tmpl_run *run, const tmpl_input *input, tmpl_valu
         if (status == PV_OK) status = tmpl_list_add(run, keys.list, key);
     }
     if (status != PV_OK) return status;
-    return tmpl_sort(run, keys.list->items, out->list->items, out->list->count, tmpl_truth(input->argument[2]));
+    return tmpl_sort(run, keys.list->items, out->list->items, out->list->count, reverse);
 }
 
 static pv_status add_group(tmpl_run *run, const tmpl_path *path, tmpl_value items, tmpl_list *groups)

@@ -239,7 +239,7 @@ static pv_status braces_value(tmpl_run *run, const tmpl_string *name, const tmpl
         *value = call->named[i];
         return PV_OK;
     }
-    return tmpl_fail(run, "format: '{%.*s}' is not supported or not given", (int)pv_min_size(name->length, 60), name->data);
+    return tmpl_fail(run, "format: '{%.*s}' is not supported or not given", tmpl_shown(name), name->data);
 }
 
 /* {}, {0}, {name}, {{ and }}: no attributes, conversions or format specifications. */

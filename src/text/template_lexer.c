@@ -37,7 +37,7 @@ void tmpl_describe(const tmpl_token *token, char *text, size_t size)
     if (token->type < TOKEN_OPERATORS)
         snprintf(text, size, "'%s'", spellings[token->type]);
     else if (token->type == TOKEN_NAME)
-        snprintf(text, size, "'%.*s'", (int)pv_min_size(token->length, 60), token->text);
+        snprintf(text, size, "'%.*s'", (int)pv_utf8_complete(token->text, pv_min_size(token->length, 60)), token->text);
     else
         snprintf(text, size, "%s", names[token->type - TOKEN_OPERATORS]);
 }

@@ -126,7 +126,7 @@ pv_status tmpl_get_item(tmpl_run *run, tmpl_value object, tmpl_value key, tmpl_v
 /* ---- Slices ---- */
 
 typedef struct slice {
-    int64_t start, step, count;
+    int64_t start, end, step, count;
 } slice;
 
 static pv_status slice_bound(tmpl_run *run, tmpl_value value, int64_t otherwise, int64_t length, bool backwards, int64_t *bound)
@@ -142,7 +142,6 @@ static pv_status slice_bound(tmpl_run *run, tmpl_value value, int64_t otherwise,
 
 static pv_status fix_slice(tmpl_run *run, tmpl_value start, tmpl_value stop, tmpl_value step, int64_t length, slice *out)
 {
-    int64_t end;
     pv_status status;
     out->step = 1;
     if (step.type != TMPL_NONE && !tmpl_as_integer(step, &out->step))
@@ -152,8 +151,8 @@ static pv_status fix_slice(tmpl_run *run, tmpl_value start, tmpl_value stop, tmp
     if (out->step < -INT32_MAX) out->step = -INT32_MAX; /* one item either way */
     if (out->step > INT32_MAX) out->step = INT32_MAX;
     if ((status = slice_bound(run, start, backwards ? length - 1 : 0, length, backwards, &out->start)) != PV_OK) return status;
-    if ((status = slice_bound(run, stop, backwards ? -1 : length, length, backwards, &end)) != PV_OK) return status;
-    int64_t distance = backwards ? out->start - end : end - out->start, size = backwards ? -out->step : out->step;
+    if ((status = slice_bound(run, stop, backwards ? -1 : length, length, backwards, &out->end)) != PV_OK) return status;
+    int64_t distance = backwards ? out->start - out->end : out->end - out->start, size = backwards ? -out->step : out->step;
     out->count = distance > 0 ? (distance + size - 1) / size : 0;
     return PV_OK;
 }
@@ -195,7 +194,10 @@ static pv_status slice_range(tmpl_run *run, const tmpl_range *range, const slice
 {
     tmpl_range *result = tmpl_arena_alloc(&run->arena, sizeof *result);
     if (!result) return tmpl_no_memory(run);
-    *result = (tmpl_range){range->start + range->step * part->start, range->step, part->count};
+    *result = (tmpl_range){.start = range->start + range->step * part->start,
+                           .stop = range->start + range->step * part->end,
+                           .step = range->step,
+                           .count = part->count};
     if (__builtin_mul_overflow(range->step, part->step, &result->step) && part->count > 1)
         return tmpl_fail(run, "an integer beyond 64 bits");
     *out = (tmpl_value){.type = TMPL_RANGE, .range = result};

@@ -178,12 +178,13 @@ static void add_view(tmpl_builder *builder, const tmpl_value *view, int depth)
     add_literal(builder, "])");
 }
 
-static void add_range(tmpl_builder *builder, const tmpl_range *range, int64_t stop)
+static void add_range(tmpl_builder *builder, const tmpl_range *range)
 {
     char text[80];
-    int length = range->step == 1 ? snprintf(text, sizeof text, "range(%lld, %lld)", (long long)range->start, (long long)stop)
-                                  : snprintf(text, sizeof text, "range(%lld, %lld, %lld)", (long long)range->start,
-                                             (long long)stop, (long long)range->step);
+    int length = range->step == 1
+                     ? snprintf(text, sizeof text, "range(%lld, %lld)", (long long)range->start, (long long)range->stop)
+                     : snprintf(text, sizeof text, "range(%lld, %lld, %lld)", (long long)range->start, (long long)range->stop,
+                                (long long)range->step);
     tmpl_add(builder, text, (size_t)length, false);
 }
 
@@ -224,7 +225,7 @@ static void add_repr(tmpl_builder *builder, tmpl_value value, int depth)
         add_literal(builder, ">");
         return;
     case TMPL_VIEW: add_view(builder, &value, depth - 1); return;
-    case TMPL_RANGE: add_range(builder, value.range, value.range->start + value.range->step * value.range->count); return;
+    case TMPL_RANGE: add_range(builder, value.range); return;
     default: builder->status = tmpl_fail(builder->run, "a %s has no text", tmpl_type_name(value.type));
     }
 }

@@ -162,8 +162,8 @@ static void visit_call(resolver *r, tmpl_node *node)
     const tmpl_string *name = node->call.name;
     node->call.function = filter ? tmpl_find_filter(name) : tmpl_find_test(name);
     if (!node->call.function && !r->soft && r->status == PV_OK)
-        r->status = tmpl_fail_line(r->error, node->line, "no %s named '%.*s'", filter ? "filter" : "test",
-                                   (int)(name->length < 100 ? name->length : 100), name->data);
+        r->status = tmpl_fail_line(r->error, node->line, "no %s named '%.*s'", filter ? "filter" : "test", tmpl_shown(name),
+                                   name->data);
 }
 
 static void visit_condition(resolver *r, tmpl_node *node)

@@ -167,7 +167,7 @@ static pv_status make_range(tmpl_run *run, const tmpl_input *input, tmpl_value *
     if (count > PV_TEMPLATE_MAX_RANGE) return tmpl_fail(run, "a range of more than %d items", PV_TEMPLATE_MAX_RANGE);
     tmpl_range *range = tmpl_arena_alloc(&run->arena, sizeof *range);
     if (!range) return tmpl_no_memory(run);
-    *range = (tmpl_range){start, step, (int64_t)count};
+    *range = (tmpl_range){start, stop, step, (int64_t)count};
     *out = (tmpl_value){.type = TMPL_RANGE, .range = range};
     return PV_OK;
 }
@@ -195,6 +195,7 @@ static pv_status make_dict(tmpl_run *run, const tmpl_input *input, tmpl_value *o
     pv_status status = tmpl_new_dict(run, (uint8_t)input->option, out);
     if (status == PV_OK && call->count) {
         tmpl_value source = call->positional[0];
+        if (source.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, source);
         if (source.type == TMPL_DICT) {
             for (size_t i = 0; i < source.dict->count && status == PV_OK; i++)
                 status = tmpl_dict_set(run, out->dict, source.dict->entries[i].key, source.dict->entries[i].value);
@@ -213,7 +214,7 @@ static pv_status raise_exception(tmpl_run *run, const tmpl_input *input, tmpl_va
     (void)out;
     pv_status status = tmpl_to_string(run, input->argument[0], &message);
     if (status != PV_OK) return status;
-    return tmpl_fail(run, "%.*s", (int)(message->length < 390 ? message->length : 390), message->data);
+    return tmpl_fail(run, "%.*s", (int)(message->length < 400 ? message->length : 400), message->data);
 }
 
 static pv_status strftime_now(tmpl_run *run, const tmpl_input *input, tmpl_value *out)

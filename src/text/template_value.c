@@ -143,7 +143,7 @@ pv_status tmpl_use_undefined(tmpl_run *run, tmpl_value undefined)
 {
     if (undefined.detail == TMPL_UNDEFINED_HINT) return tmpl_fail(run, "%s", undefined.hint);
     const char *object = tmpl_type_name(undefined.object), *name = undefined.string->data;
-    int shown = (int)pv_min_size(undefined.string->length, 100);
+    int shown = tmpl_shown(undefined.string);
     switch (undefined.detail) {
     case TMPL_UNDEFINED_NAME: return tmpl_fail(run, "'%.*s' is undefined", shown, name);
     case TMPL_UNDEFINED_ATTRIBUTE: return tmpl_fail(run, "'%s object' has no attribute '%.*s'", object, shown, name);

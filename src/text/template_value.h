@@ -116,7 +116,7 @@ typedef struct tmpl_dict {
 } tmpl_dict;
 
 typedef struct tmpl_range {
-    int64_t start, step, count;
+    int64_t start, stop, step, count; /* stop: as it was written, for printing */
 } tmpl_range;
 
 typedef struct tmpl_method {
@@ -220,6 +220,12 @@ bool tmpl_same_text(const tmpl_string *a, const tmpl_string *b);
 static inline bool tmpl_is_text(const tmpl_string *string, const char *text)
 {
     return string->length == __builtin_strlen(text) && __builtin_memcmp(string->data, text, string->length) == 0;
+}
+
+/* For "%.*s" in messages: at most 100 bytes, whole characters. */
+static inline int tmpl_shown(const tmpl_string *string)
+{
+    return (int)pv_utf8_complete(string->data, string->length < 100 ? string->length : 100);
 }
 
 /* Text that is being put together, with its marks. */

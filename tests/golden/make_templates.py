@@ -25,6 +25,9 @@ JINJA_VERSION = "3.1.6"
 NOW = 1700000000  # 14 November 2023, 22:13:20 UTC
 
 
+compiled = {}
+
+
 class Generation(jinja2.ext.Extension):
     """{% generation %} marks what the model wrote; the text itself goes through unchanged."""
 
@@ -153,7 +156,9 @@ def plain_values():
 
 def run(environment, source, variables):
     try:
-        text = environment.from_string(source).render(**json.loads(json.dumps(variables)))
+        if source not in compiled:
+            compiled[source] = environment.from_string(source)
+        text = compiled[source].render(**json.loads(json.dumps(variables)))
         text.encode("utf-8")
         return ["t", text]
     except Raised as raised:
