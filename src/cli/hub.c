@@ -189,7 +189,7 @@ static bool is_commit(const char *text)
 static bool read_ref(const char *folder, const hub_name *name, char commit[41])
 {
     char *path = cli_format("%s/refs/%s", folder, name->revision);
-    char line[64] = "";
+    char line[128] = "";
     FILE *file = fopen(path, "re");
     bool ok = file != NULL && fgets(line, sizeof line, file) != NULL;
     if (file != NULL) fclose(file);

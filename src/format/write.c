@@ -21,7 +21,7 @@ struct pv_model_writer {
     size_t tensor_count, tensor_capacity;
     size_t current;    /* the tensor that the next bytes belong to */
     uint64_t put;      /* bytes of it so far */
-    uint64_t declared; /* bytes of all tensors, with padding */
+    uint64_t declared = 0; /* bytes of all tensors, with padding */
 };
 
 pv_status pv_model_writer_open(const pv_allocator *allocator, pv_source_kind kind, const char *path, pv_model_writer **writer,
@@ -168,7 +168,7 @@ pv_status pv_model_writer_declare(pv_model_writer *writer, const char *name, pv_
                                   const uint64_t *dim, pv_error *error)
 {
     pv_written_tensor tensor = {.layout = layout, .dims = dims};
-    uint64_t declared;
+    uint64_t declared = 0;
     pv_status status = check_name(writer, name, writer->format->name_limit, &writer->tensor_map, error);
     if (status != PV_OK) return status;
     if (!writer->format->knows(layout)) return refuse(error, name, "this format does not hold the layout");
