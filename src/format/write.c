@@ -21,7 +21,7 @@ struct pv_model_writer {
     size_t tensor_count, tensor_capacity;
     size_t current;    /* the tensor that the next bytes belong to */
     uint64_t put;      /* bytes of it so far */
-    uint64_t declared = 0; /* bytes of all tensors, with padding */
+    uint64_t declared; /* bytes of all tensors, with padding */
 };
 
 pv_status pv_model_writer_open(const pv_allocator *allocator, pv_source_kind kind, const char *path, pv_model_writer **writer,
