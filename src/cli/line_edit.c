@@ -2,6 +2,7 @@
 #include <locale.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,16 @@ static unsigned char on_interrupt(EditLine *edit, int key)
     return CC_EOF;
 }
 
+/* Ctrl-Z likewise. */
+static unsigned char on_suspend(EditLine *edit, int key)
+{
+    (void)key;
+    el_set(edit, EL_PREP_TERM, 0);
+    kill(0, SIGTSTP);
+    el_set(edit, EL_PREP_TERM, 1);
+    return CC_REDISPLAY;
+}
+
 cli_editor *cli_editor_create(const char *prompt, const char *more_prompt)
 {
     cli_editor *editor = cli_alloc(1, sizeof *editor);
@@ -64,8 +75,10 @@ cli_editor *cli_editor_create(const char *prompt, const char *more_prompt)
     history(editor->history, &event, H_SETUNIQUE, 1);
     el_set(editor->edit, EL_HIST, history, editor->history);
     el_set(editor->edit, EL_ADDFN, "pensieve-interrupt", "ends or leaves", on_interrupt);
-    el_set(editor->edit, EL_SETTY, "-d", "intr=", NULL);
+    el_set(editor->edit, EL_SETTY, "-d", "-isig", NULL);
     el_set(editor->edit, EL_BIND, "^C", "pensieve-interrupt", NULL);
+    el_set(editor->edit, EL_ADDFN, "pensieve-suspend", "stops the program", on_suspend);
+    el_set(editor->edit, EL_BIND, "^Z", "pensieve-suspend", NULL);
     el_set(editor->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     return editor;
 }
