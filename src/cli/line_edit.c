@@ -98,6 +98,8 @@ cli_line cli_editor_read(cli_editor *editor, bool more, const char **text)
     HistEvent event;
     editor->more = more;
     editor->interrupted = false;
+    /* libedit itself would do so after the prompt is on the screen, and a key between them would be lost */
+    el_set(editor->edit, EL_PREP_TERM, 1);
     const char *line = el_gets(editor->edit, &count);
     if (editor->interrupted) {
         fputs("\n", stderr);

@@ -12,7 +12,7 @@ import tempfile
 import traceback
 
 PENSIEVE = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ""
-HANG = 240  # seconds: a guard, many times what anything here takes
+HANG = 120  # seconds: a guard, many times what anything here takes
 folder = tempfile.mkdtemp(prefix="pensieve-cli-")
 
 # Nothing of the caller's settings reaches the command.
@@ -60,7 +60,9 @@ def run(*arguments, input=b"", env=None, stdout=subprocess.PIPE, **more):
 def start(*arguments, **more):
     more.setdefault("stdin", subprocess.DEVNULL)
     more.setdefault("env", environment())
-    return subprocess.Popen([PENSIEVE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, **more)
+    process = subprocess.Popen([PENSIEVE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, **more)
+    started.append(process)
+    return process
 
 
 # ---- Assertions that say what they saw ----
@@ -97,6 +99,7 @@ def exits(result, code, *parts):
 # ---- Models ----
 
 made = {}
+started = []  # processes; those that a failed test left are ended with it
 
 
 def tiny(layout="Q8_0", seed=0, shape="tiny"):
@@ -147,5 +150,10 @@ def main(names):
             print("not ok", line, flush=True)
             for row in traceback.format_exc().splitlines()[-6:]:
                 print("#", row.encode("utf-8", "backslashreplace").decode(), flush=True)
+        while started:
+            process = started.pop()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
     shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if failed else 0)

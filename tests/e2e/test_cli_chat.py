@@ -22,6 +22,7 @@ class Chat:
         env.setdefault("TERM", "xterm")
         self.process = subprocess.Popen([cli.PENSIEVE, "run", *map(str, arguments)], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
                                         env=environment(**env), preexec_fn=take_terminal)
+        cli.started.append(self.process)
         self.name = os.ttyname(slave)
         os.close(slave)
         self.seen = ""
@@ -174,8 +175,9 @@ def test_earlier_lines_are_found_again():
     chat.expect(PROMPT)
     chat.answer_to("Hello")
     chat.answer_to("/clear")
-    chat.send("\x1b[A\x1b[A\r")  # up, up
-    contains(chat.expect(PROMPT), f"{len('user: Hello') + 1 + len('assistant: ')} prompt tokens")
+    chat.send("\x1b[A\x1b[A\r")  # up, up; each draws the line anew, with its prompt
+    contains(chat.expect(" prompt tokens"), f"pensieve: {len('user: Hello') + 1 + len('assistant: ')}")
+    chat.expect(PROMPT)
     chat.send("\x04")
     chat.ends(0)
 
