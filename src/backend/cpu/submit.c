@@ -116,7 +116,11 @@ typedef struct pv_cpu_run {
     pv_cpu_device *device;
     pv_cpu_submission *submission;
     uint64_t deadline; /* nanoseconds, UINT64_MAX: none */
-    pv_stop stop;
+    uint32_t first_plan, first_op;
+    /* Decided at barriers, in turn in one of two places: worker 0 may be at the next barrier while others still read what was decided at
+     * this one, but not at the one after it. */
+    pv_stop stop[2];
+    pv_stop ended; /* worker 0's own */
 } pv_cpu_run;
 
 static uint64_t now(void)
@@ -151,7 +155,7 @@ static void run_share(void *user, uint32_t worker)
     pv_cpu_run *run = user;
     pv_cpu_device *device = run->device;
     pv_cpu_submission *submission = run->submission;
-    const uint32_t first_plan = submission->plan, first_op = submission->op, plan_count = submission->plan_count;
+    const uint32_t first_plan = run->first_plan, first_op = run->first_op, plan_count = submission->plan_count;
     pv_cpu_context context = {
         .worker = worker,
         .workers = device->description.threads,
@@ -160,6 +164,7 @@ static void run_share(void *user, uint32_t worker)
         .shared = device->scratch + device->description.threads * device->own_bytes,
         .outputs = (pv_step_output *)submission->outputs,
     };
+    unsigned turn = 0;
     for (uint32_t p = first_plan; p < plan_count; p++) {
         const pv_prepared *prepared = submission->plans[p];
         const pv_plan *plan = prepared->plan;
@@ -168,9 +173,10 @@ static void run_share(void *user, uint32_t worker)
             const pv_op *op = &plan->ops[i];
             const bool begins = p == first_plan && i == first_op;
             if (!begins && (op->barrier || i == 0)) {
-                if (worker == 0 && (run->stop = stop_now(run)) != PV_STOP_NOT) submission->plan = p, submission->op = (uint32_t)i;
+                pv_stop *stop = &run->stop[turn++ % 2];
+                if (worker == 0 && (*stop = run->ended = stop_now(run)) != PV_STOP_NOT) submission->plan = p, submission->op = (uint32_t)i;
                 pv_cpu_barrier(device->team);
-                if (run->stop != PV_STOP_NOT) return;
+                if (*stop != PV_STOP_NOT) return;
             }
             context.tickets = prepared->tickets + i * PV_CPU_TICKETS;
             device->kernels->op[op->kind]->run(&context, op);
@@ -183,7 +189,7 @@ static void run_share(void *user, uint32_t worker)
  * always gets on. */
 static pv_stop run_submission(pv_cpu_device *device, pv_cpu_submission *submission, uint64_t deadline)
 {
-    pv_cpu_run run = {.device = device, .submission = submission, .deadline = deadline};
+    pv_cpu_run run = {.device = device, .submission = submission, .deadline = deadline, .first_plan = submission->plan, .first_op = submission->op};
     if (submission->abort != NULL && atomic_load(submission->abort)) return PV_STOP_ABORT;
     for (uint32_t p = submission->plan; p < submission->plan_count; p++) {
         const size_t from = (p == submission->plan ? submission->op : 0) * (size_t)PV_CPU_TICKETS;
@@ -191,7 +197,7 @@ static pv_stop run_submission(pv_cpu_device *device, pv_cpu_submission *submissi
         for (size_t i = from; i < tickets; i++) atomic_init(&submission->plans[p]->tickets[i], 0);
     }
     pv_cpu_team_run(device->team, run_share, &run);
-    return run.stop;
+    return run.ended;
 }
 
 pv_status pv_cpu_wait(pv_backend_device *base, pv_fence fence, uint32_t timeout_ms, pv_error *error)
