@@ -437,6 +437,33 @@ static void check_memory(rig *r)
     r->written_count = 0;
 }
 
+/* Waits once, or as often as an impatient one has to. */
+static pv_status wait_for(rig *r, pv_fence fence, pv_error *error)
+{
+    if (!r->impatient) return r->backend->wait(r->device, fence, 60000, error);
+    uint32_t waits = 0;
+    pv_status status = PV_TIMEOUT;
+    while (status == PV_TIMEOUT && waits < 1000000) status = r->backend->wait(r->device, fence, waits++ & 1, error);
+    r->timeouts += waits - 1;
+    return status;
+}
+
+/* Begins a submission and aborts it; part of its ops have run then, unless it was done already. */
+static void submit_and_abort(rig *r, pv_submission submission)
+{
+    pv_error error = {0};
+    pv_fence fence = 0;
+    atomic_bool abort = false;
+    submission.abort = &abort;
+    check(r->backend->submit(r->device, &submission, &fence, &error), &error);
+    if (r->backend->wait(r->device, fence, 0, &error) == PV_OK) return;
+    assert_int_equal(error.status, PV_TIMEOUT);
+    atomic_store(&abort, true);
+    pv_status status = r->backend->wait(r->device, fence, 60000, &error);
+    assert_true(status == PV_CANCELLED || status == PV_OK);
+    r->aborted += status == PV_CANCELLED;
+}
+
 static void submit_and_wait(rig *r, const pv_plan *plan)
 {
     pv_error error = {0};
@@ -445,11 +472,12 @@ static void submit_and_wait(rig *r, const pv_plan *plan)
     check(r->backend->prepare(r->device, plan, &prepared, &error), &error);
     const pv_submission submission = {.plans = &prepared, .plan_count = 1, .block = r->block, .outputs = r->outputs};
     note_memory(r);
+    if (r->abort_half) submit_and_abort(r, submission);
     check(r->backend->submit(r->device, &submission, &fence, &error), &error);
-    pv_status status = r->backend->wait(r->device, fence, 60000, &error);
+    pv_status status = wait_for(r, fence, &error);
     for (; r->resubmit && status == PV_DEVICE_TRANSIENT; r->resubmitted++) {
         check(r->backend->submit(r->device, &submission, &fence, &error), &error);
-        status = r->backend->wait(r->device, fence, 60000, &error);
+        status = wait_for(r, fence, &error);
     }
     check(status, &error);
     check_memory(r);

@@ -44,6 +44,9 @@ typedef struct rig {
     size_t pieces;     /* ops of the plan that was run last */
     pv_tensor scratch; /* its scratch */
     bool resubmit;     /* transient failures are answered by another submission */
+    bool impatient;    /* waits last no time or a millisecond, again and again */
+    bool abort_half;   /* submissions are aborted when they have begun, then made again */
+    uint64_t timeouts, aborted;
     uint64_t resubmitted;
     uint64_t failures; /* comparisons that failed */
     uint64_t compared; /* values */

@@ -332,6 +332,32 @@ static void resubmission_leaves_the_same(void **state)
     free(recovered.bytes);
 }
 
+/* A step that is waited for in small pieces, or aborted half-way and made again, leaves what it leaves otherwise; with any
+ * number of threads, which must agree where to stop. */
+static void stopping_leaves_the_same(void **state)
+{
+    (void)state;
+    static rig r;
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        assert_true(rig_open(&r, &pv_cpu_backend, NULL, threads, false));
+        remains undisturbed = run_model(&r, WHOLE);
+        r.impatient = true;
+        remains in_pieces = run_model(&r, WHOLE);
+        expect_alike(&r, "plan: waited for in pieces", &undisturbed, &in_pieces);
+        assert_true(r.timeouts >= STEPS);
+        r.impatient = false;
+        r.abort_half = true;
+        remains again = run_model(&r, WHOLE);
+        expect_alike(&r, "plan: aborted and made again", &undisturbed, &again);
+        assert_int_equal(r.aborted, STEPS);
+        assert_int_equal(r.failures, 0);
+        rig_close(&r);
+        free(undisturbed.bytes);
+        free(in_pieces.bytes);
+        free(again.bytes);
+    }
+}
+
 static void test_plan_cases(void **state)
 {
     (void)state;
@@ -343,6 +369,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_cases),
         cmocka_unit_test(resubmission_leaves_the_same),
+        cmocka_unit_test(stopping_leaves_the_same),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (size_t i = 0; i < MAX_OPS; i++) free(canonical[i]);
