@@ -194,7 +194,7 @@ static void perform_one(transfer *t, const char *url)
     free(t->location);
     t->location = location != NULL ? cli_format("%s", location) : NULL;
     if (code != CURLE_OK && !t->reply->refused) {
-        t->reply->broke = code != CURLE_UNSUPPORTED_PROTOCOL && code != CURLE_URL_MALFORMAT && code != CURLE_PEER_FAILED_VERIFICATION;
+        t->reply->broke = t->reply->code != 0 || code == CURLE_OPERATION_TIMEDOUT || code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR;
         snprintf(t->reply->message, sizeof t->reply->message, "%s", reason[0] != '\0' ? reason : curl_easy_strerror(code));
     }
     curl_slist_free_all(list);

@@ -180,7 +180,9 @@ static pv_status transfer(const pull *p, download *d, const char *url, pv_error 
         bool got_all = reply.code == 200 || reply.code == 206;
         if (got_all && reply.message[0] == '\0') return PV_OK;
         if (reply.code == 416) start_over(d);
-        if (!worth_a_try(&reply) && reply.code != 416) return explain(p, d->file, &reply, error);
+        /* no connection, after some of it came: the network may come back */
+        bool gone = reply.code == 0 && d->done > 0;
+        if (!worth_a_try(&reply) && reply.code != 416 && !gone) return explain(p, d->file, &reply, error);
         if (d->done > before) tries = -1;
         if (tries + 1 < MAX_TRIES) wait_before(tries < 0 ? 0 : tries, &reply);
     }
