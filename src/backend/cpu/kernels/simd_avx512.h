@@ -115,4 +115,11 @@ PV_INLINE float vf_tree(vf a)
 }
 PV_INLINE float vf_largest(vf a) { return _mm512_reduce_max_ps(a); }
 PV_INLINE int32_t vi_largest(vi a) { return _mm512_reduce_max_epi32(a); }
-PV_INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
+/* By additions that wrap: of NaN the integers are arbitrary, and the compiler's own reduction adds them as signed ones. */
+PV_INLINE int32_t vi_sum(vi a)
+{
+    const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}

@@ -190,7 +190,7 @@ PV_INLINE int32_t vi_largest(vi a)
 }
 PV_INLINE int32_t vi_sum(vi a)
 {
-    int32_t sum = 0;
-    for (int l = 0; l < 16; l++) sum += a[l];
-    return sum;
+    uint32_t sum = 0; /* of NaN the integers are arbitrary and may overflow */
+    for (int l = 0; l < 16; l++) sum += (uint32_t)a[l];
+    return (int32_t)sum;
 }
