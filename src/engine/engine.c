@@ -245,6 +245,7 @@ static void take_inbox(pv_engine *engine)
     size_t cancels = engine->cancel_count;
     pthread_mutex_unlock(&engine->lock);
     for (pv_sequence *s = *end; s != NULL; s = s->next) engine->waiting_count++;
+    if (cancels == 0) return;
     for (size_t i = 0; i < cancels; i++) {
         pthread_mutex_lock(&engine->lock);
         pv_request_id id = engine->cancels[i];

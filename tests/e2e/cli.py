@@ -18,6 +18,10 @@ folder = tempfile.mkdtemp(prefix="pensieve-cli-")
 # Nothing of the caller's settings reaches the command.
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("PENSIEVE", "HF_", "XDG_", "NO_COLOR"))}
 CLEAN["HOME"] = folder
+# libedit keeps the names of functions that are added to it
+with open(os.path.join(folder, "lsan"), "w") as suppressions:
+    suppressions.write("leak:wcsdup\n")
+CLEAN["LSAN_OPTIONS"] = f"suppressions={folder}/lsan:print_suppressions=0"
 
 
 class Skip(Exception):
