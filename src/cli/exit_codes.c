@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "cli.h"
 
@@ -30,8 +31,19 @@ _Static_assert(CLI_COUNT(exit_codes) == PV_STATUS_COUNT, "every status has an ex
 /* The system's refusals differ: what a person can only fix outside of the command is the environment's. */
 static const int environment_errnos[] = {EACCES, EPERM, EROFS, EISDIR, ENXIO};
 
+/* What is missing may be a tensor: then the file is there, and refused. */
+static bool names_tensor(const char *op)
+{
+    static const char *const ends[] = {".weight", ".bias"};
+    size_t length = strlen(op);
+    for (size_t i = 0; i < CLI_COUNT(ends); i++)
+        if (length > strlen(ends[i]) && strcmp(op + length - strlen(ends[i]), ends[i]) == 0) return true;
+    return false;
+}
+
 int cli_exit_code(const pv_error *error)
 {
+    if (error->status == PV_NOT_FOUND && names_tensor(error->op)) return CLI_REFUSED;
     if (error->status == PV_IO)
         for (size_t i = 0; i < CLI_COUNT(environment_errnos); i++)
             if (error->backend_code == environment_errnos[i]) return CLI_ENVIRONMENT;

@@ -66,7 +66,8 @@ static pv_status gather(view *v, pv_runtime *runtime, pv_error *error)
     options.text_only = true;
     if (status == PV_OK) status = pv_model_load(runtime, v->path, &options, &v->model.model, &v->refusal);
     if (status == PV_OK) status = pv_model_get_info(v->model.model, &v->model.info, &v->refusal);
-    if (status == PV_INVALID_ARGUMENT || status == PV_NOT_FOUND) { /* an option, or a device, shard or file that is missing */
+    int code = status == PV_OK ? CLI_DONE : cli_exit_code(&v->refusal);
+    if (code == CLI_USAGE || code == CLI_ENVIRONMENT) {
         *error = v->refusal;
         return status;
     }

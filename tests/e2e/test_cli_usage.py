@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Verbs, options, exit codes, and what each stream carries."""
 import os
+import shutil
 import struct
 import subprocess
 
@@ -109,12 +110,24 @@ def test_a_folder_without_a_model_exits_3():
     exits(run("run", empty, "hi"), 3)
 
 
-def test_an_unreadable_file_exits_3():
+def leave_root():
+    """Root reads every file."""
     if os.geteuid() == 0:
-        raise cli.Skip("root reads every file")
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+def test_what_may_not_be_read_or_written_exits_3():
     path = cli.patched(tiny(), "closed.gguf")
     os.chmod(path, 0)
-    exits(run("run", path, "hi"), 3, "closed.gguf")
+    os.chmod(cli.folder, 0o755)
+    try:
+        run("--version", preexec_fn=leave_root)
+    except PermissionError:
+        raise cli.Skip("the command lies where only root may look")
+    exits(run("run", path, "hi", preexec_fn=leave_root), 3, "closed.gguf", "ermission")
+    exits(run("inspect", path, "--json", preexec_fn=leave_root), 3)
+    exits(run("synth", "--shape", "tiny", os.path.join(cli.folder, "made.gguf"), preexec_fn=leave_root), 3, "ermission")
 
 
 def test_bad_files_exit_4():
@@ -139,6 +152,21 @@ def test_an_architecture_that_is_not_known_exits_4():
     shown = exits(run("inspect", path, "--json"), 0).json
     equal(shown["runnable"], False)
     contains(shown["refusal"], "lllll")
+
+
+def test_a_missing_tensor_exits_4():
+    path = cli.patched(tiny(), "torn.gguf", (b"blk.1.ffn_up.weight", b"blk.1.ffn_xp.weight"))
+    exits(run("run", path, "hi"), 4, "blk.1.ffn_up.weight")
+    contains(exits(run("inspect", path, "--json"), 0).json["refusal"], "blk.1.ffn_up.weight")
+
+
+def test_a_missing_shard_exits_3():
+    folder = os.path.join(cli.folder, "shards")
+    shutil.copytree(tiny("dir"), folder)
+    os.rename(os.path.join(folder, "model.safetensors"), os.path.join(folder, "gone.safetensors"))
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w") as out:
+        out.write('{"weight_map": {"model.norm.weight": "model-00001-of-00001.safetensors"}}')
+    exits(run("run", folder, "hi"), 3, "model-00001-of-00001.safetensors")
 
 
 def test_what_does_not_fit_exits_5_with_numbers():
