@@ -103,6 +103,7 @@ def exits(result, code, *parts):
 # ---- Models ----
 
 made = {}
+fresh_count = 0
 started = []  # processes; those that a failed test left are ended with it
 
 
@@ -132,6 +133,13 @@ def long_context(tokens, name):
     """A tiny model that says that it was trained for so many tokens (its own context is 512)."""
     key = b"llama.context_length" + struct.pack("<I", 4)
     return patched(tiny(), name, (key + struct.pack("<I", 512), key + struct.pack("<I", tokens)))
+
+
+def fresh(name):
+    """The path of something that is not there yet."""
+    global fresh_count
+    fresh_count += 1
+    return os.path.join(folder, f"{name}-{fresh_count}")
 
 
 # ---- TAP ----

@@ -113,7 +113,7 @@ class Hub:
         self.listed = self.token = self.etag = self.hold = None
         self.refuse, self.spoil, self.breaks, self.ignore_range = [], 0, 0, False
         self.__dict__.update(more)
-        self.cache = os.path.join(cli.folder, f"cache-{id(self)}")
+        self.cache = cli.fresh("cache")
         self.servers = []
         for kind in ("hub", "cdn"):
             server = Server(("127.0.0.1", 0), Handler)

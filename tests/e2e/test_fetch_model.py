@@ -72,7 +72,7 @@ class Fetch:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.ranges, self.server.spoil, self.server.breaks, self.server.no_ranges = [], spoil, breaks, no_ranges
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        self.cache = os.path.join(cli.folder, f"cache-{id(self)}")
+        self.cache = cli.fresh("cache")
         self.target = os.path.join(self.cache, "models", NAME)
 
     def run(self):
