@@ -18,8 +18,9 @@ typedef struct job {
 } job;
 
 static job jobs[REQUESTS] = {
-    {.question = "Name a colour."},       {.question = "Name an animal."},  {.question = "Name a city."},  {.question = "Name a fruit."},
-    {.question = "What is two and two?"}, {.question = "What is the sun?"}, {.question = "What is ice?"}, {.question = "Say hello."},
+    {.question = "Name a colour."}, {.question = "Name an animal."},      {.question = "Name a city."},
+    {.question = "Name a fruit."},  {.question = "What is two and two?"}, {.question = "What is the sun?"},
+    {.question = "What is ice?"},   {.question = "Say hello."},
 };
 
 static pv_status submit(pv_engine *engine, const pv_model *model, job *j, uint64_t seed, pv_error *error)
@@ -51,7 +52,8 @@ static void take(const pv_event *event)
     size_t room = MAX_TEXT - 1 - j->length, length = event->text_length < room ? event->text_length : room;
     memcpy(j->text + j->length, event->text, length);
     j->length += length;
-    if (event->kind == PV_EVENT_FINISHED && event->finish == PV_FINISH_ERROR) fprintf(stderr, "%s: %s\n", j->question, event->error.message);
+    if (event->kind == PV_EVENT_FINISHED && event->finish == PV_FINISH_ERROR)
+        fprintf(stderr, "%s: %s\n", j->question, event->error.message);
 }
 
 static pv_status run(const pv_model *model, pv_engine *engine, pv_error *error)

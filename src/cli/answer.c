@@ -7,11 +7,8 @@
 const char *cli_finish_name(pv_finish finish)
 {
     static const char *const names[] = {
-        [PV_FINISH_NONE] = "error",
-        [PV_FINISH_STOP] = "stop",
-        [PV_FINISH_LENGTH] = "length",
-        [PV_FINISH_CANCELLED] = "cancelled",
-        [PV_FINISH_ERROR] = "error",
+        [PV_FINISH_NONE] = "error",          [PV_FINISH_STOP] = "stop",   [PV_FINISH_LENGTH] = "length",
+        [PV_FINISH_CANCELLED] = "cancelled", [PV_FINISH_ERROR] = "error",
     };
     return (unsigned)finish < CLI_COUNT(names) ? names[finish] : "error";
 }
@@ -79,16 +76,17 @@ static pv_status all_tokens(const token_source *source, int32_t **tokens, size_t
     }
 }
 
-pv_status cli_chat_tokens(const pv_model *model, const pv_message *messages, size_t count, int32_t **tokens, size_t *token_count,
-                          pv_error *error)
+pv_status cli_chat_tokens(const pv_model *model, const pv_message *messages, size_t count, int32_t **tokens,
+                          size_t *token_count, pv_error *error)
 {
     return all_tokens(&(token_source){.model = model, .messages = messages, .count = count}, tokens, token_count, error);
 }
 
-pv_status cli_text_tokens(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t **tokens, size_t *token_count,
-                          pv_error *error)
+pv_status cli_text_tokens(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t **tokens,
+                          size_t *token_count, pv_error *error)
 {
-    return all_tokens(&(token_source){.model = model, .text = text, .length = length, .flags = flags}, tokens, token_count, error);
+    return all_tokens(&(token_source){.model = model, .text = text, .length = length, .flags = flags}, tokens, token_count,
+                      error);
 }
 
 /* ---- Running ---- */

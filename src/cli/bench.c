@@ -1,6 +1,7 @@
-/* Tokens per second. A test is one request: a prompt is timed from submission to the first token, an answer from its first token to
- * its last, so that each of its tokens is one decode step. Tokens are random ids, no text is involved. A depth is filled
- * beforehand and found in the prefix cache; what is not found of it (less than a page) is counted among the tokens that ran. */
+/* Tokens per second. A test is one request: a prompt is timed from submission to the first token, an answer from its first
+ * token to its last, so that each of its tokens is one decode step. Tokens are random ids, no text is involved. A depth is
+ * filled beforehand and found in the prefix cache; what is not found of it (less than a page) is counted among the tokens that
+ * ran. */
 #include "bench.h"
 
 #include <stdlib.h>
@@ -44,8 +45,10 @@ static void choose_tests(bench *b)
     const cli_list generations = or_one(&s->generations, only_pairs ? 0 : DEFAULT_GENERATED);
     const cli_list depths = or_one(&s->depths, 0);
     for (size_t d = 0; d < depths.count; d++) {
-        for (size_t i = 0; i < prompts.count; i++) add_test(b, (bench_test){.prompt = prompts.value[i], .depth = depths.value[d]});
-        for (size_t i = 0; i < generations.count; i++) add_test(b, (bench_test){.generated = generations.value[i], .depth = depths.value[d]});
+        for (size_t i = 0; i < prompts.count; i++)
+            add_test(b, (bench_test){.prompt = prompts.value[i], .depth = depths.value[d]});
+        for (size_t i = 0; i < generations.count; i++)
+            add_test(b, (bench_test){.generated = generations.value[i], .depth = depths.value[d]});
         for (size_t i = 0; i < s->pairs.count; i++)
             add_test(b, (bench_test){.prompt = s->pairs.value[i], .generated = s->pairs.second[i], .depth = depths.value[d]});
     }

@@ -57,14 +57,17 @@ static void model_type(const bench_model *m, char out[96])
 {
     double parameters = (double)m->parameters;
     bool billions = parameters >= 1e9;
-    snprintf(out, 96, "%s %.*f%s %s", m->architecture, billions ? 1 : 0, parameters / (billions ? 1e9 : 1e6), billions ? "B" : "M", m->layout);
+    snprintf(out, 96, "%s %.*f%s %s", m->architecture, billions ? 1 : 0, parameters / (billions ? 1e9 : 1e6),
+             billions ? "B" : "M", m->layout);
 }
 
 static void begin_md(const bench_model *m)
 {
     (void)m;
-    cli_printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s |\n", "model", "size", "params", "backend", "threads", "test", "t/s");
-    cli_printf("| ------------------------------ | ---------: | ---------: | ---------- | ------: | --------------: | -------------------: |\n");
+    cli_printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s |\n", "model", "size", "params", "backend", "threads", "test",
+               "t/s");
+    cli_printf("| ------------------------------ | ---------: | ---------: | ---------- | ------: | --------------: | "
+               "-------------------: |\n");
 }
 
 static void row_md(const bench_model *m, const bench_row *row, bool first)
@@ -159,7 +162,8 @@ static void csv_text(const char *text)
 static void begin_csv(const bench_model *m)
 {
     (void)m;
-    cli_printf("test,model_filename,model_type,model_size,model_n_params,device,kernels,n_threads,n_prompt,n_gen,n_depth,avg_s,stddev_s,"
+    cli_printf("test,model_filename,model_type,model_size,model_n_params,device,kernels,n_threads,n_prompt,n_gen,n_depth,avg_s,"
+               "stddev_s,"
                "avg_ts,stddev_ts,median_ts\n");
 }
 
@@ -175,9 +179,9 @@ static void row_csv(const bench_model *m, const bench_row *row, bool first)
     cli_printf("%llu,%llu,", (unsigned long long)m->bytes, (unsigned long long)m->parameters);
     csv_text(m->device);
     csv_text(m->kernels);
-    cli_printf("%u,%u,%u,%u,%.9g,%.9g,%.9g,%.9g,%.9g\n", row->test.threads, row->test.prompt, row->test.generated, row->test.depth,
-               mean(row->seconds, row->count), deviation(row->seconds, row->count), mean(row->rates, row->count),
-               deviation(row->rates, row->count), median(row->rates, row->count));
+    cli_printf("%u,%u,%u,%u,%.9g,%.9g,%.9g,%.9g,%.9g\n", row->test.threads, row->test.prompt, row->test.generated,
+               row->test.depth, mean(row->seconds, row->count), deviation(row->seconds, row->count),
+               mean(row->rates, row->count), deviation(row->rates, row->count), median(row->rates, row->count));
 }
 
 static const bench_format formats[] = {

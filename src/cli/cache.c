@@ -119,7 +119,8 @@ static pv_status remove_model(const hub_name *name, pv_error *error)
     if (!hub_exists(folder))
         status = cli_error(error, PV_NOT_FOUND, "%s/%s is not in %s", name->organisation, name->name, hub);
     else if (name->quant[0] != '\0' && !remove_quant(name, folder))
-        status = cli_error(error, PV_NOT_FOUND, "%s/%s has no file for '%s' in %s", name->organisation, name->name, name->quant, hub);
+        status = cli_error(error, PV_NOT_FOUND, "%s/%s has no file for '%s' in %s", name->organisation, name->name, name->quant,
+                           hub);
     else if (name->quant[0] == '\0' && !hub_remove_all(folder))
         status = cli_error(error, PV_IO, "%s cannot be removed whole", folder);
     if (status == PV_OK && name->quant[0] == '\0') hub_remove_all(locks);

@@ -48,10 +48,14 @@ static void print_event(void *user, const pv_event *event)
 static void print_end(const chat *c, const cli_answer *answer)
 {
     if (answer->finish == PV_FINISH_CANCELLED) cli_say("stopped");
-    if (answer->finish == PV_FINISH_LENGTH) cli_say("the answer was cut: %s", c->settings->max_tokens != 0 && answer->generated_tokens >= c->settings->max_tokens ? "--max-tokens is reached" : "the context is full; /clear starts over");
+    if (answer->finish == PV_FINISH_LENGTH)
+        cli_say("the answer was cut: %s", c->settings->max_tokens != 0 && answer->generated_tokens >= c->settings->max_tokens
+                                              ? "--max-tokens is reached"
+                                              : "the context is full; /clear starts over");
     if (c->settings->verbose)
-        cli_say("%u prompt tokens (%u from the cache), first token after %.3f s; %u tokens, %.1f tokens/s", answer->prompt_tokens,
-                answer->reused_tokens, answer->first_token_seconds, answer->generated_tokens, cli_answer_rate(answer));
+        cli_say("%u prompt tokens (%u from the cache), first token after %.3f s; %u tokens, %.1f tokens/s",
+                answer->prompt_tokens, answer->reused_tokens, answer->first_token_seconds, answer->generated_tokens,
+                cli_answer_rate(answer));
 }
 
 static pv_status answer_turn(chat *c, cli_answer *answer, pv_error *error)

@@ -50,8 +50,9 @@ typedef struct cli_texts {
 typedef struct cli_settings {
     const char *words[CLI_MAX_WORDS]; /* what is no option */
     size_t word_count;
-    bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode, plain, yes;
-    const char *model, *prompt, *device, *gpu_layers, *load, *system, *logits, *profile, *format, *architecture, *shape, *layout;
+    bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode;
+    const char *model, *prompt, *device, *gpu_layers, *load, *system, *logits, *profile, *format, *architecture, *shape,
+        *layout;
     uint32_t context, max_tokens, threads, top_k, repetitions, step_rows;
     uint64_t seed;
     float temperature, top_p, min_p, repeat_penalty;
@@ -61,7 +62,7 @@ typedef struct cli_settings {
 
 typedef struct cli_verb {
     const char *name, *arguments, *summary, *notes;
-    uint32_t bit;   /* in the table of options */
+    uint32_t bit;       /* in the table of options */
     size_t least, most; /* words */
     int (*run)(const cli_settings *settings);
 } cli_verb;
@@ -122,7 +123,7 @@ void cli_progress_end(void);
 void cli_terminal_keep(void);
 void cli_terminal_restore(void);
 double cli_seconds(void); /* since some moment */
-int64_t cli_now(void);      /* since 1970 */
+int64_t cli_now(void);    /* since 1970 */
 
 /* ---- environment.c */
 const char *cli_environment_kernels(void);
@@ -130,9 +131,9 @@ bool cli_environment_no_color(void);
 bool cli_environment_offline(void);
 bool cli_environment_no_progress(void);
 bool cli_environment_no_symlinks(void);
-const char *cli_environment_endpoint(void);  /* of the Hub, without a slash at the end */
-const char *cli_environment_token(void);     /* NULL: none */
-uint32_t cli_environment_timeout(void);      /* seconds without data */
+const char *cli_environment_endpoint(void); /* of the Hub, without a slash at the end */
+const char *cli_environment_token(void);    /* NULL: none */
+uint32_t cli_environment_timeout(void);     /* seconds without data */
 /* $PENSIEVE_CACHE or what stands for it; "" if there is no home. */
 const char *cli_environment_cache(void);
 /* The folder that models from the Hub are written to, and the Hub library's own, which is read too (they may be the same). */
@@ -165,7 +166,8 @@ pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime
 pv_status cli_device(const cli_settings *settings, const char **device, pv_error *error);
 pv_status cli_model_options(const cli_settings *settings, pv_model_options *options, pv_error *error);
 /* Resolves MODEL, prints the budget, loads with progress. `threads` 0: the default. */
-pv_status cli_load(const cli_settings *settings, const pv_model_options *options, uint32_t threads, cli_model *model, pv_error *error);
+pv_status cli_load(const cli_settings *settings, const pv_model_options *options, uint32_t threads, cli_model *model,
+                   pv_error *error);
 void cli_unload(cli_model *model);
 
 /* ---- answer.c: one request from submission to its last event. */
@@ -182,7 +184,8 @@ typedef struct cli_answer {
 
 typedef void (*cli_on_event)(void *user, const pv_event *event);
 
-/* Runs `request`; `on_event` (may be NULL) hears TOKEN and FINISHED. Lost output cancels. A failed request fills `error` too. */
+/* Runs `request`; `on_event` (may be NULL) hears TOKEN and FINISHED. Lost output cancels. A failed request fills `error` too.
+ */
 pv_status cli_answer_run(pv_engine *engine, const pv_request *request, cli_on_event on_event, void *user, cli_answer *answer,
                          pv_error *error);
 void cli_answer_free(cli_answer *answer);
@@ -190,10 +193,10 @@ const char *cli_finish_name(pv_finish finish);
 double cli_answer_rate(const cli_answer *answer); /* tokens a second after the first one */
 void cli_request_from(const cli_settings *settings, pv_request *request);
 /* Tokens of a chat, or of plain text; *tokens is the caller's to free. */
-pv_status cli_chat_tokens(const pv_model *model, const pv_message *messages, size_t count, int32_t **tokens, size_t *token_count,
-                          pv_error *error);
-pv_status cli_text_tokens(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t **tokens, size_t *token_count,
-                          pv_error *error);
+pv_status cli_chat_tokens(const pv_model *model, const pv_message *messages, size_t count, int32_t **tokens,
+                          size_t *token_count, pv_error *error);
+pv_status cli_text_tokens(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t **tokens,
+                          size_t *token_count, pv_error *error);
 
 /* ---- read_input.c */
 /* All of standard input, without one newline at its end. Errors: PV_IO, PV_INVALID_ARGUMENT (over 64 MiB). */

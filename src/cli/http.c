@@ -95,8 +95,12 @@ static const struct {
     const char *name;
     void (*take)(transfer *t, const char *value);
 } headers[] = {
-    {"etag:", take_etag},           {"x-linked-etag:", take_linked_etag}, {"x-linked-size:", take_linked_size},
-    {"x-repo-commit:", take_commit}, {"content-length:", take_length},     {"retry-after:", take_retry},
+    {"etag:", take_etag},
+    {"x-linked-etag:", take_linked_etag},
+    {"x-linked-size:", take_linked_size},
+    {"x-repo-commit:", take_commit},
+    {"content-length:", take_length},
+    {"retry-after:", take_retry},
 };
 
 static size_t on_header(char *bytes, size_t size, size_t count, void *user)
@@ -194,7 +198,8 @@ static void perform_one(transfer *t, const char *url)
     free(t->location);
     t->location = location != NULL ? cli_format("%s", location) : NULL;
     if (code != CURLE_OK && !t->reply->refused) {
-        t->reply->broke = t->reply->code != 0 || code == CURLE_OPERATION_TIMEDOUT || code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR;
+        t->reply->broke =
+            t->reply->code != 0 || code == CURLE_OPERATION_TIMEDOUT || code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR;
         snprintf(t->reply->message, sizeof t->reply->message, "%s", reason[0] != '\0' ? reason : curl_easy_strerror(code));
     }
     curl_slist_free_all(list);

@@ -6,8 +6,8 @@
 
 typedef struct http_request {
     const char *url;
-    bool head;       /* only headers; a redirect to another origin is not followed, its headers are the answer */
-    uint64_t from;   /* first byte wanted */
+    bool head;     /* only headers; a redirect to another origin is not followed, its headers are the answer */
+    uint64_t from; /* first byte wanted */
     /* Told once, before the first byte: does the body start at `from` (or at 0)? False from either ends the transfer. */
     bool (*on_start)(void *user, bool at_from);
     bool (*on_bytes)(void *user, const char *bytes, size_t length);
@@ -15,15 +15,15 @@ typedef struct http_request {
 } http_request;
 
 typedef struct http_reply {
-    long code;             /* 0: none came */
-    char message[256];     /* why none came, or why it broke off */
-    bool broke;            /* the connection ended early: worth another try */
-    bool refused;          /* on_start or on_bytes said false */
-    uint64_t length;       /* Content-Length; UINT64_MAX if unknown */
-    char etag[160];        /* X-Linked-Etag, else ETag; without W/ and quotes */
-    uint64_t linked_size;  /* X-Linked-Size; UINT64_MAX if there is none */
-    char commit[64];       /* X-Repo-Commit */
-    uint32_t retry_after;  /* seconds, 0 if not said */
+    long code;            /* 0: none came */
+    char message[256];    /* why none came, or why it broke off */
+    bool broke;           /* the connection ended early: worth another try */
+    bool refused;         /* on_start or on_bytes said false */
+    uint64_t length;      /* Content-Length; UINT64_MAX if unknown */
+    char etag[160];       /* X-Linked-Etag, else ETag; without W/ and quotes */
+    uint64_t linked_size; /* X-Linked-Size; UINT64_MAX if there is none */
+    char commit[64];      /* X-Repo-Commit */
+    uint32_t retry_after; /* seconds, 0 if not said */
 } http_reply;
 
 /* False if the command was built without libcurl. */

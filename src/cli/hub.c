@@ -94,9 +94,11 @@ static pv_status refuse_choice(const hub_name *name, char *const *files, size_t 
     for (size_t i = 0; i < count; i++)
         if (is_model_gguf(files[i])) cli_add_format(&there, "%s%s", there.length > 0 ? ", " : "", files[i]);
     if (there.length == 0)
-        cli_error(error, PV_NOT_FOUND, "%s/%s holds neither a .gguf file nor config.json with .safetensors files", name->organisation, name->name);
+        cli_error(error, PV_NOT_FOUND, "%s/%s holds neither a .gguf file nor config.json with .safetensors files",
+                  name->organisation, name->name);
     else
-        cli_error(error, PV_NOT_FOUND, "%s/%s has no file for '%s'; there is: %.300s", name->organisation, name->name, name->quant, there.data);
+        cli_error(error, PV_NOT_FOUND, "%s/%s has no file for '%s'; there is: %.300s", name->organisation, name->name,
+                  name->quant, there.data);
     free(there.data);
     return PV_NOT_FOUND;
 }
@@ -137,7 +139,8 @@ pv_status hub_choose(const hub_name *name, char *const *files, size_t count, boo
     }
     if (chosen < 0) return refuse_choice(name, files, count, error);
     if (is_part(files[chosen], &parts))
-        return cli_error(error, PV_UNSUPPORTED, "%s is one of %u parts; GGUF files in parts are not read yet", files[chosen], parts);
+        return cli_error(error, PV_UNSUPPORTED, "%s is one of %u parts; GGUF files in parts are not read yet", files[chosen],
+                         parts);
     keep[chosen] = true;
     return PV_OK;
 }
@@ -234,7 +237,8 @@ pv_status hub_resolve(const cli_settings *settings, const char *model, char **pa
         return PV_OK;
     }
     if (!hub_parse(model, &name))
-        return cli_error(error, PV_NOT_FOUND, "%s: there is no such file or folder, and it is no name on the Hub (org/name[:QUANT][@REVISION])",
+        return cli_error(error, PV_NOT_FOUND,
+                         "%s: there is no such file or folder, and it is no name on the Hub (org/name[:QUANT][@REVISION])",
                          model);
     *path = hub_find(&name);
     if (*path != NULL) return PV_OK;

@@ -21,9 +21,11 @@ char *hub_find(const hub_name *name);
  * its SHA-256 after two tries), PV_UNSUPPORTED (built without libcurl). *path is the caller's to free. */
 pv_status hub_pull(const cli_settings *settings, const hub_name *name, char **path, pv_error *error);
 
-/* Of a repository's files (in the Hub's order), those that make up the model: keep[i] is set. Errors: PV_NOT_FOUND, with what there is. */
+/* Of a repository's files (in the Hub's order), those that make up the model: keep[i] is set. Errors: PV_NOT_FOUND, with what
+ * there is. */
 pv_status hub_choose(const hub_name *name, char *const *files, size_t count, bool *keep, pv_error *error);
-/* The path to load, out of a snapshot that holds the chosen files: a .gguf file or the folder; NULL if none. The caller frees it. */
+/* The path to load, out of a snapshot that holds the chosen files: a .gguf file or the folder; NULL if none. The caller frees
+ * it. */
 char *hub_model_in(const hub_name *name, const char *snapshot);
 
 /* MODEL as a path; the caller frees it. Errors: those of hub_pull. */

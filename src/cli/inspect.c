@@ -19,7 +19,7 @@ typedef struct view {
     size_t layout_count;
     uint64_t bytes, parameters;
     pv_budget budget;
-    cli_model model; /* its text side, which also says what kind of model it is */
+    cli_model model;  /* its text side, which also says what kind of model it is */
     pv_error refusal; /* why the model cannot be run; status PV_OK if it can */
 } view;
 
@@ -82,9 +82,10 @@ static void json_shape(cli_json *json, const pv_model_info *info)
         const char *name;
         uint64_t value;
     } members[] = {
-        {"layers", info->layers}, {"width", info->width}, {"heads", info->heads}, {"kv_heads", info->kv_heads},
-        {"head_dim", info->head_dim}, {"feed_forward", info->feed_forward}, {"vocabulary", info->vocabulary},
-        {"trained_context", info->trained_context},
+        {"layers", info->layers},         {"width", info->width},
+        {"heads", info->heads},           {"kv_heads", info->kv_heads},
+        {"head_dim", info->head_dim},     {"feed_forward", info->feed_forward},
+        {"vocabulary", info->vocabulary}, {"trained_context", info->trained_context},
     };
     cli_json_text_member(json, "architecture", info->architecture);
     for (size_t i = 0; i < CLI_COUNT(members); i++) cli_json_uint_member(json, members[i].name, members[i].value);
@@ -98,8 +99,10 @@ static void json_budget(cli_json *json, const pv_budget *b)
         const char *name;
         uint64_t value;
     } members[] = {
-        {"weights", b->weights}, {"kv", b->kv}, {"scratch", b->scratch}, {"other", b->other}, {"total", b->total},
-        {"available", b->available}, {"context", b->context}, {"context_that_fits", b->context_that_fits},
+        {"weights", b->weights}, {"kv", b->kv},
+        {"scratch", b->scratch}, {"other", b->other},
+        {"total", b->total},     {"available", b->available},
+        {"context", b->context}, {"context_that_fits", b->context_that_fits},
     };
     cli_json_name(json, "budget");
     cli_json_open(json, '{');
@@ -189,12 +192,13 @@ static void print_model(const view *v)
         cli_printf("not runnable  %s\n", v->refusal.message);
         return;
     }
-    cli_printf("architecture  %s: %u layers, width %u, %u heads (%u KV) of %u, feed-forward %u, vocabulary %u\n", info->architecture,
-               info->layers, info->width, info->heads, info->kv_heads, info->head_dim, info->feed_forward, info->vocabulary);
+    cli_printf("architecture  %s: %u layers, width %u, %u heads (%u KV) of %u, feed-forward %u, vocabulary %u\n",
+               info->architecture, info->layers, info->width, info->heads, info->kv_heads, info->head_dim, info->feed_forward,
+               info->vocabulary);
     cli_printf("context       %u trained%s\n", info->trained_context, info->has_chat_template ? "" : "; no chat template");
     cli_printf("memory        %s: weights %s, KV %s for %u tokens, scratch %s, other %s; %s has %s", cli_bytes_text(b->total),
-               cli_bytes_text(b->weights), cli_bytes_text(b->kv), b->context, cli_bytes_text(b->scratch), cli_bytes_text(b->other),
-               info->device, cli_bytes_text(b->available));
+               cli_bytes_text(b->weights), cli_bytes_text(b->kv), b->context, cli_bytes_text(b->scratch),
+               cli_bytes_text(b->other), info->device, cli_bytes_text(b->available));
     if (b->total > b->available) cli_printf(" (does not fit; a context of %u would)", b->context_that_fits);
     cli_print("\n", 1);
 }

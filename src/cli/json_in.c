@@ -33,7 +33,10 @@ static bool read_hex(reader *r, uint32_t *unit)
     if (r->end - r->at < 4) return false;
     for (int i = 0; i < 4; i++, r->at++) {
         char c = *r->at;
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0) return false;
         *unit = *unit << 4 | (uint32_t)digit;
     }
@@ -129,7 +132,9 @@ static bool read_value(reader *r, int depth)
     }
     /* a number, true, false, null: of no use here */
     size_t length = 0;
-    while (r->at + length < r->end && r->at[length] != '\0' && strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", r->at[length]) != NULL) length++;
+    while (r->at + length < r->end && r->at[length] != '\0' &&
+           strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", r->at[length]) != NULL)
+        length++;
     r->at += length;
     return length > 0;
 }

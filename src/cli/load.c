@@ -38,7 +38,8 @@ pv_status cli_device(const cli_settings *settings, const char **device, pv_error
     const char *layers = settings->gpu_layers;
     *device = settings->device;
     if (*device != NULL && !names_device(*device))
-        return cli_error(error, PV_INVALID_ARGUMENT, "--device: '%s' is given, auto, cpu, metal[:N] or cuda[:N] is wanted", *device);
+        return cli_error(error, PV_INVALID_ARGUMENT, "--device: '%s' is given, auto, cpu, metal[:N] or cuda[:N] is wanted",
+                         *device);
     if (layers == NULL) return PV_OK;
     bool number = layers[0] != '\0' && strspn(layers, "0123456789") == strlen(layers);
     if (!number && strcmp(layers, "all") != 0 && strcmp(layers, "auto") != 0)
@@ -75,7 +76,8 @@ static void print_budget(const pv_budget *b)
             cli_bytes_text(b->available), b->context, way_out);
 }
 
-static pv_status load_with_budget(const cli_settings *settings, const pv_model_options *options, cli_model *model, pv_error *error)
+static pv_status load_with_budget(const cli_settings *settings, const pv_model_options *options, cli_model *model,
+                                  pv_error *error)
 {
     pv_budget budget;
     pv_model_options with_progress = *options;
@@ -92,7 +94,8 @@ static pv_status load_with_budget(const cli_settings *settings, const pv_model_o
     return status == PV_OK ? pv_model_get_info(model->model, &model->info, error) : status;
 }
 
-pv_status cli_load(const cli_settings *settings, const pv_model_options *options, uint32_t threads, cli_model *model, pv_error *error)
+pv_status cli_load(const cli_settings *settings, const pv_model_options *options, uint32_t threads, cli_model *model,
+                   pv_error *error)
 {
     *model = (cli_model){0};
     pv_status status = hub_resolve(settings, settings->model, &model->path, error);

@@ -4,8 +4,8 @@
 #include "cli.h"
 #include "options.h"
 
-#define MODEL_NOTE                                                                                                     \
-    "MODEL is a .gguf file, a folder in the Hugging Face layout, or org/name[:QUANT][@REVISION] on the Hub; a path that\n" \
+#define MODEL_NOTE                                                                                                             \
+    "MODEL is a .gguf file, a folder in the Hugging Face layout, or org/name[:QUANT][@REVISION] on the Hub; a path that\n"     \
     "exists wins."
 
 static const cli_verb verbs[] = {
@@ -14,12 +14,17 @@ static const cli_verb verbs[] = {
                 "Ctrl-C ends an answer (exit code 130; in a chat only the answer).",
      CLI_VERB_RUN, 1, 2, cli_run},
     {"bench", "MODEL", "Measures tokens per second, with llama-bench's names: pp512 is a prompt, tg128 an answer",
-     MODEL_NOTE " Tokenisation is not measured; figures are mean and standard deviation of tokens/s.", CLI_VERB_BENCH, 1, 1, cli_bench},
-    {"inspect", "MODEL", "Shows what a model file holds and what it would take to run it", MODEL_NOTE, CLI_VERB_INSPECT, 1, 1, cli_inspect},
-    {"devices", "", "Lists the devices that were found, and why others cannot be used", NULL, CLI_VERB_DEVICES, 0, 0, cli_devices},
-    {"tokenize", "MODEL [TEXT]", "Shows the tokens of a text; no TEXT or - is standard input", MODEL_NOTE, CLI_VERB_TOKENIZE, 1, 2, cli_tokenize},
+     MODEL_NOTE " Tokenisation is not measured; figures are mean and standard deviation of tokens/s.", CLI_VERB_BENCH, 1, 1,
+     cli_bench},
+    {"inspect", "MODEL", "Shows what a model file holds and what it would take to run it", MODEL_NOTE, CLI_VERB_INSPECT, 1, 1,
+     cli_inspect},
+    {"devices", "", "Lists the devices that were found, and why others cannot be used", NULL, CLI_VERB_DEVICES, 0, 0,
+     cli_devices},
+    {"tokenize", "MODEL [TEXT]", "Shows the tokens of a text; no TEXT or - is standard input", MODEL_NOTE, CLI_VERB_TOKENIZE, 1,
+     2, cli_tokenize},
     {"synth", "OUT", "Writes a model with random weights in a real shape, to measure speed without a download",
-     "OUT ending in .gguf becomes a GGUF file, any other a folder with SafeTensors (F32, F16, BF16).", CLI_VERB_SYNTH, 1, 1, cli_synth},
+     "OUT ending in .gguf becomes a GGUF file, any other a folder with SafeTensors (F32, F16, BF16).", CLI_VERB_SYNTH, 1, 1,
+     cli_synth},
     {"pull", "MODEL", "Fetches org/name[:QUANT][@REVISION] from the Hub",
      "HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT are honoured.\n"
      "Files go to $PENSIEVE_CACHE/hub, else $HF_HUB_CACHE, else $HF_HOME/hub, else the cache folder's hub.",
@@ -40,8 +45,9 @@ static void print_usage(FILE *out)
     }
     fprintf(out, "\n'pensieve VERB --help' shows a verb's options. Later versions: ");
     for (size_t i = 0; i < CLI_COUNT(later_verbs); i++) fprintf(out, "%s%s", i > 0 ? ", " : "", later_verbs[i]);
-    fprintf(out, ".\n\n%s\n\nExit codes: 0 done, 1 failure, 2 usage, 3 something is missing, 4 model refused, 5 not enough memory,\n"
-                 "130 interrupted.\n",
+    fprintf(out,
+            ".\n\n%s\n\nExit codes: 0 done, 1 failure, 2 usage, 3 something is missing, 4 model refused, 5 not enough memory,\n"
+            "130 interrupted.\n",
             MODEL_NOTE);
 }
 

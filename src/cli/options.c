@@ -12,62 +12,81 @@ typedef struct option {
     uint32_t verbs;
     const char *name, *alias, *argument; /* alias: llama.cpp's spelling, or NULL */
     kind kind;
-    size_t offset;      /* in cli_settings */
-    double low, high;   /* of a number, or of each in a list */
+    size_t offset;       /* in cli_settings */
+    double low, high;    /* of a number, or of each in a list */
     const char *choices; /* separated by | */
     const char *help;
 } option;
 
+enum {
+    RUN = CLI_VERB_RUN,
+    BENCH = CLI_VERB_BENCH,
+    INSPECT = CLI_VERB_INSPECT,
+    DEVICES = CLI_VERB_DEVICES,
+    TOKENIZE = CLI_VERB_TOKENIZE,
+    SYNTH = CLI_VERB_SYNTH,
+    PULL = CLI_VERB_PULL,
+    ALL = CLI_VERB_ALL,
+    MODELS = RUN | BENCH | INSPECT | TOKENIZE,
+};
+
 #define AT(member) offsetof(cli_settings, member)
-#define MODELS (CLI_VERB_RUN | CLI_VERB_BENCH | CLI_VERB_INSPECT | CLI_VERB_TOKENIZE)
 #define U32_MAX 4294967295.0
 
+/* clang-format off */
 static const option options[] = {
-    {MODELS | CLI_VERB_PULL, "--model", "-m", "MODEL", TEXT, AT(model), 0, 0, NULL, "the model, where it is not the first word"},
-    {CLI_VERB_RUN, "--prompt", "-p", "TEXT", TEXT, AT(prompt), 0, 0, NULL, "the prompt, where it is not the second word; - is standard input"},
-    {CLI_VERB_RUN, "--system", "-sys", "TEXT", TEXT, AT(system), 0, 0, NULL, "a system message"},
-    {CLI_VERB_RUN, "--raw", NULL, NULL, FLAG, AT(raw), 0, 0, NULL, "no chat template: the prompt is the text to go on from"},
-    {CLI_VERB_RUN, "--max-tokens", "-n", "N", U32, AT(max_tokens), 1, U32_MAX, NULL, "tokens of an answer at most (until the context is full)"},
-    {CLI_VERB_RUN | CLI_VERB_INSPECT, "--ctx", "-c", "N", U32, AT(context), 1, U32_MAX, NULL, "tokens of context (the model's own, at most 8192)"},
-    {CLI_VERB_RUN, "--temp", NULL, "X", FLOAT, AT(temperature), 0, 1e4, NULL, "temperature; 0, the default, takes the most likely token"},
-    {CLI_VERB_RUN, "--top-k", NULL, "N", U32, AT(top_k), 0, U32_MAX, NULL, "sample among the N most likely tokens (off)"},
-    {CLI_VERB_RUN, "--top-p", NULL, "X", FLOAT, AT(top_p), 0, 1, NULL, "sample among tokens that make up this probability (off)"},
-    {CLI_VERB_RUN, "--min-p", NULL, "X", FLOAT, AT(min_p), 0, 1, NULL, "drop tokens less likely than X times the likeliest (off)"},
-    {CLI_VERB_RUN, "--repeat-penalty", NULL, "X", FLOAT, AT(repeat_penalty), 0, 1e4, NULL, "above 1: tokens seen lately become less likely (off)"},
-    {CLI_VERB_RUN | CLI_VERB_SYNTH, "--seed", "-s", "N", U64, AT(seed), 0, 0, NULL, "the same seed gives the same result (0)"},
-    {CLI_VERB_RUN, "--stop", NULL, "TEXT", TEXTS, AT(stops), 0, 0, NULL, "end the answer before this text; may be repeated"},
-    {CLI_VERB_RUN, "--ignore-eos", NULL, NULL, FLAG, AT(ignore_end), 0, 0, NULL, "go on after tokens that end an answer"},
-    {CLI_VERB_RUN, "--logits", NULL, "FILE", TEXT, AT(logits), 0, 0, NULL, "write f32 logits, a row for each position run"},
-    {CLI_VERB_RUN, "--profile", NULL, "FILE", TEXT, AT(profile), 0, 0, NULL, "write a trace of the run (not in this version)"},
-    {CLI_VERB_BENCH, "--n-prompt", "-p", "N,...", LIST, AT(prompts), 0, 1e6, NULL, "prompt lengths to measure (512); 0: none"},
-    {CLI_VERB_BENCH, "--n-gen", "-n", "N,...", LIST, AT(generations), 0, 1e6, NULL, "tokens to generate (128); 0: none"},
-    {CLI_VERB_BENCH, "--prompt-gen", "-pg", "P,N", PAIRS, AT(pairs), 1, 1e6, NULL, "measure a prompt and an answer together; may be repeated"},
-    {CLI_VERB_BENCH, "--n-depth", "-d", "N,...", LIST, AT(depths), 0, 1e6, NULL, "tokens already in the context (0)"},
-    {CLI_VERB_BENCH, "--repetitions", "-r", "N", U32, AT(repetitions), 1, 1000, NULL, "times each test is run (5)"},
-    {CLI_VERB_BENCH, "--threads", "-t", "N,...", LIST, AT(thread_list), 1, 1024, NULL, "thread counts, each measured (the processors)"},
-    {CLI_VERB_BENCH, "--no-warmup", NULL, NULL, FLAG, AT(no_warmup), 0, 0, NULL, "no run before the measured ones"},
-    {CLI_VERB_BENCH, "--output", "-o", "FORMAT", CHOICE, AT(format), 0, 0, "md|json|jsonl|csv", "form of the table: md, json, jsonl, csv (md)"},
-    {CLI_VERB_RUN | CLI_VERB_BENCH, "--step-rows", "-ub", "N", U32, AT(step_rows), 1, 2048, NULL, "tokens of a prompt run in one step (512)"},
+    {MODELS | PULL, "--model", "-m", "MODEL", TEXT, AT(model), 0, 0, NULL, "the model, where it is not the first word"},
+    {RUN, "--prompt", "-p", "TEXT", TEXT, AT(prompt), 0, 0, NULL,
+     "the prompt, where it is not the second word; - is standard input"},
+    {RUN, "--system", "-sys", "TEXT", TEXT, AT(system), 0, 0, NULL, "a system message"},
+    {RUN, "--raw", NULL, NULL, FLAG, AT(raw), 0, 0, NULL, "no chat template: the prompt is the text to go on from"},
+    {RUN, "--max-tokens", "-n", "N", U32, AT(max_tokens), 1, U32_MAX, NULL,
+     "tokens of an answer at most (until the context is full)"},
+    {RUN | INSPECT, "--ctx", "-c", "N", U32, AT(context), 1, U32_MAX, NULL,
+     "tokens of context (the model's own, at most 8192)"},
+    {RUN, "--temp", NULL, "X", FLOAT, AT(temperature), 0, 1e4, NULL,
+     "temperature; 0, the default, takes the most likely token"},
+    {RUN, "--top-k", NULL, "N", U32, AT(top_k), 0, U32_MAX, NULL, "sample among the N most likely tokens (off)"},
+    {RUN, "--top-p", NULL, "X", FLOAT, AT(top_p), 0, 1, NULL, "sample among tokens that make up this probability (off)"},
+    {RUN, "--min-p", NULL, "X", FLOAT, AT(min_p), 0, 1, NULL, "drop tokens less likely than X times the likeliest (off)"},
+    {RUN, "--repeat-penalty", NULL, "X", FLOAT, AT(repeat_penalty), 0, 1e4, NULL,
+     "above 1: tokens seen lately become less likely (off)"},
+    {RUN | SYNTH, "--seed", "-s", "N", U64, AT(seed), 0, 0, NULL, "the same seed gives the same result (0)"},
+    {RUN, "--stop", NULL, "TEXT", TEXTS, AT(stops), 0, 0, NULL, "end the answer before this text; may be repeated"},
+    {RUN, "--ignore-eos", NULL, NULL, FLAG, AT(ignore_end), 0, 0, NULL, "go on after tokens that end an answer"},
+    {RUN, "--logits", NULL, "FILE", TEXT, AT(logits), 0, 0, NULL, "write f32 logits, a row for each position run"},
+    {RUN, "--profile", NULL, "FILE", TEXT, AT(profile), 0, 0, NULL, "write a trace of the run (not in this version)"},
+    {BENCH, "--n-prompt", "-p", "N,...", LIST, AT(prompts), 0, 1e6, NULL, "prompt lengths to measure (512); 0: none"},
+    {BENCH, "--n-gen", "-n", "N,...", LIST, AT(generations), 0, 1e6, NULL, "tokens to generate (128); 0: none"},
+    {BENCH, "--prompt-gen", "-pg", "P,N", PAIRS, AT(pairs), 1, 1e6, NULL,
+     "measure a prompt and an answer together; may be repeated"},
+    {BENCH, "--n-depth", "-d", "N,...", LIST, AT(depths), 0, 1e6, NULL, "tokens already in the context (0)"},
+    {BENCH, "--repetitions", "-r", "N", U32, AT(repetitions), 1, 1000, NULL, "times each test is run (5)"},
+    {BENCH, "--threads", "-t", "N,...", LIST, AT(thread_list), 1, 1024, NULL, "thread counts, each measured (the processors)"},
+    {BENCH, "--no-warmup", NULL, NULL, FLAG, AT(no_warmup), 0, 0, NULL, "no run before the measured ones"},
+    {BENCH, "--output", "-o", "FORMAT", CHOICE, AT(format), 0, 0, "md|json|jsonl|csv",
+     "form of the table: md, json, jsonl, csv (md)"},
+    {RUN | BENCH, "--step-rows", "-ub", "N", U32, AT(step_rows), 1, 2048, NULL, "tokens of a prompt run in one step (512)"},
     {MODELS, "--device", "-dev", "NAME", TEXT, AT(device), 0, 0, NULL, "auto, cpu, metal[:N] or cuda[:N] (auto)"},
-    {CLI_VERB_RUN | CLI_VERB_BENCH, "--gpu-layers", "-ngl", "N", TEXT, AT(gpu_layers), 0, 0, NULL, "0 is --device cpu; a number, all or auto is the default"},
-    {CLI_VERB_RUN | CLI_VERB_INSPECT | CLI_VERB_TOKENIZE | CLI_VERB_SYNTH | CLI_VERB_DEVICES, "--threads", "-t", "N", U32, AT(threads), 1, 1024, NULL,
+    {RUN | BENCH, "--gpu-layers", "-ngl", "N", TEXT, AT(gpu_layers), 0, 0, NULL,
+     "0 is --device cpu; a number, all or auto is the default"},
+    {RUN | INSPECT | TOKENIZE | SYNTH | DEVICES, "--threads", "-t", "N", U32, AT(threads), 1, 1024, NULL,
      "threads of the processor (as many as it has)"},
-    {CLI_VERB_RUN | CLI_VERB_BENCH | CLI_VERB_INSPECT, "--load", NULL, "HOW", CHOICE, AT(load), 0, 0, "map|copy", "map the file, or copy it (map)"},
-    {CLI_VERB_INSPECT, "--tensors", NULL, NULL, FLAG, AT(tensors), 0, 0, NULL, "list every tensor"},
-    {CLI_VERB_TOKENIZE, "--no-bos", NULL, NULL, FLAG, AT(no_bos), 0, 0, NULL, "no beginning-of-sequence token"},
-    {CLI_VERB_TOKENIZE, "--special", NULL, NULL, FLAG, AT(special), 0, 0, NULL, "control tokens spelled in the text become tokens"},
-    {CLI_VERB_TOKENIZE, "--decode", NULL, NULL, FLAG, AT(decode), 0, 0, NULL, "the other way: from ids to text"},
-    {CLI_VERB_SYNTH, "--arch", NULL, "NAME", TEXT, AT(architecture), 0, 0, NULL, "architecture (llama)"},
-    {CLI_VERB_SYNTH, "--shape", NULL, "NAME", TEXT, AT(shape), 0, 0, NULL, "8b, 1b, 135m or tiny"},
-    {CLI_VERB_SYNTH, "--layout", NULL, "NAME", TEXT, AT(layout), 0, 0, NULL, "F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K or Q6_K (F16)"},
-    {CLI_VERB_RUN | CLI_VERB_INSPECT | CLI_VERB_TOKENIZE | CLI_VERB_DEVICES | CLI_VERB_SYNTH | CLI_VERB_PULL | CLI_VERB_LIST | CLI_VERB_RM |
-         CLI_VERB_BENCH,
-     "--json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, "JSON on standard output"},
-    {MODELS | CLI_VERB_PULL | CLI_VERB_SYNTH, "--quiet", "-q", NULL, FLAG, AT(quiet), 0, 0, NULL, "only errors on standard error"},
-    {CLI_VERB_ALL, "--verbose", "-v", NULL, FLAG, AT(verbose), 0, 0, NULL, "more on standard error: timings, what is decided and why"},
-    {CLI_VERB_ALL, "--help", "-h", NULL, FLAG, AT(help), 0, 0, NULL, "this text"},
-    {CLI_VERB_ALL, "--version", NULL, NULL, FLAG, AT(version), 0, 0, NULL, "the version"},
+    {RUN | BENCH | INSPECT, "--load", NULL, "HOW", CHOICE, AT(load), 0, 0, "map|copy", "map the file, or copy it (map)"},
+    {INSPECT, "--tensors", NULL, NULL, FLAG, AT(tensors), 0, 0, NULL, "list every tensor"},
+    {TOKENIZE, "--no-bos", NULL, NULL, FLAG, AT(no_bos), 0, 0, NULL, "no beginning-of-sequence token"},
+    {TOKENIZE, "--special", NULL, NULL, FLAG, AT(special), 0, 0, NULL, "control tokens spelled in the text become tokens"},
+    {TOKENIZE, "--decode", NULL, NULL, FLAG, AT(decode), 0, 0, NULL, "the other way: from ids to text"},
+    {SYNTH, "--arch", NULL, "NAME", TEXT, AT(architecture), 0, 0, NULL, "architecture (llama)"},
+    {SYNTH, "--shape", NULL, "NAME", TEXT, AT(shape), 0, 0, NULL, "8b, 1b, 135m or tiny"},
+    {SYNTH, "--layout", NULL, "NAME", TEXT, AT(layout), 0, 0, NULL, "F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K or Q6_K (F16)"},
+    {ALL, "--json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, "JSON on standard output"},
+    {MODELS | PULL | SYNTH, "--quiet", "-q", NULL, FLAG, AT(quiet), 0, 0, NULL, "only errors on standard error"},
+    {ALL, "--verbose", "-v", NULL, FLAG, AT(verbose), 0, 0, NULL, "more on standard error: timings, what is decided and why"},
+    {ALL, "--help", "-h", NULL, FLAG, AT(help), 0, 0, NULL, "this text"},
+    {ALL, "--version", NULL, NULL, FLAG, AT(version), 0, 0, NULL, "the version"},
 };
+/* clang-format on */
 
 /* ---- Finding ---- */
 
@@ -136,7 +155,8 @@ static int read_float(const cli_verb *verb, const option *o, const char *text, v
     char *end;
     double value = strtod(text, &end);
     bool plain = is_digit(text[0]) || text[0] == '.'; /* no sign, no "nan", no blanks */
-    if (!plain || end == text || *end != '\0' || !(value >= o->low && value <= o->high)) return refuse_range(verb, o, text, "a number");
+    if (!plain || end == text || *end != '\0' || !(value >= o->low && value <= o->high))
+        return refuse_range(verb, o, text, "a number");
     *(float *)out = (float)value;
     return CLI_DONE;
 }
@@ -260,7 +280,8 @@ int cli_parse(const cli_verb *verb, int count, char *const *arguments, cli_setti
     }
     size_t words = settings->word_count + (settings->model != NULL);
     if (words < verb->least) return cli_misuse(verb, "%s needs %s", verb->name, verb->arguments);
-    if (words > verb->most) return cli_misuse(verb, "%s: the model is given twice: '%s' and '%s'", verb->name, settings->model, settings->words[0]);
+    if (words > verb->most)
+        return cli_misuse(verb, "%s: the model is given twice: '%s' and '%s'", verb->name, settings->model, settings->words[0]);
     return CLI_DONE;
 }
 
@@ -268,7 +289,8 @@ int cli_parse(const cli_verb *verb, int count, char *const *arguments, cli_setti
 
 void cli_help(const cli_verb *verb)
 {
-    cli_printf("Usage: pensieve %s %s%s[options]\n\n%s.\n\n", verb->name, verb->arguments, verb->arguments[0] != '\0' ? " " : "", verb->summary);
+    cli_printf("Usage: pensieve %s %s%s[options]\n\n%s.\n\n", verb->name, verb->arguments,
+               verb->arguments[0] != '\0' ? " " : "", verb->summary);
     for (size_t i = 0; i < CLI_COUNT(options); i++) {
         const option *o = &options[i];
         char left[64];

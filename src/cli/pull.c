@@ -1,5 +1,5 @@
-/* Fetching a model from the Hub: the list of its files, then each file to <blob>.incomplete under a lock, resumed where it stopped,
- * checked, put under its name, and linked from the snapshot. The revision is noted when everything is there. */
+/* Fetching a model from the Hub: the list of its files, then each file to <blob>.incomplete under a lock, resumed where it
+ * stopped, checked, put under its name, and linked from the snapshot. The revision is noted when everything is there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -46,13 +46,16 @@ static void wait_before(int tries, const http_reply *reply)
 static pv_status explain(const pull *p, const char *what, const http_reply *reply, pv_error *error)
 {
     const char *endpoint = cli_environment_endpoint();
-    if (reply->message[0] != '\0') return cli_error(error, PV_NOT_FOUND, "%s: cannot be fetched from %s: %s", what, endpoint, reply->message);
+    if (reply->message[0] != '\0')
+        return cli_error(error, PV_NOT_FOUND, "%s: cannot be fetched from %s: %s", what, endpoint, reply->message);
     if (reply->code == 401 || reply->code == 403)
-        return cli_error(error, PV_NOT_FOUND, "%s: %s refuses it (HTTP %ld): there is no such model, or it takes a token (HF_TOKEN) of somebody who may have it", what,
-                         endpoint, reply->code);
+        return cli_error(
+            error, PV_NOT_FOUND,
+            "%s: %s refuses it (HTTP %ld): there is no such model, or it takes a token (HF_TOKEN) of somebody who may have it",
+            what, endpoint, reply->code);
     if (reply->code == 404)
-        return cli_error(error, PV_NOT_FOUND, "%s: %s has no %s/%s at revision %s (HTTP 404)", what, endpoint, p->name->organisation, p->name->name,
-                         p->name->revision);
+        return cli_error(error, PV_NOT_FOUND, "%s: %s has no %s/%s at revision %s (HTTP 404)", what, endpoint,
+                         p->name->organisation, p->name->name, p->name->revision);
     return cli_error(error, PV_NOT_FOUND, "%s: %s answers with HTTP %ld", what, endpoint, reply->code);
 }
 
@@ -69,9 +72,12 @@ static bool add_list(void *user, const char *bytes, size_t length)
 static void take_string(void *user, const char *path, const char *value)
 {
     pull *p = user;
-    if (strcmp(path, "sha") == 0 && strlen(value) == 40 && strspn(value, "0123456789abcdef") == 40) memcpy(p->commit, value, 41);
+    if (strcmp(path, "sha") == 0 && strlen(value) == 40 && strspn(value, "0123456789abcdef") == 40)
+        memcpy(p->commit, value, 41);
     /* only files beside each other are wanted, and none that could lead elsewhere */
-    if (strcmp(path, "siblings.rfilename") != 0 || strchr(value, '/') != NULL || value[0] == '.' || value[0] == '\0' || strlen(value) > 200) return;
+    if (strcmp(path, "siblings.rfilename") != 0 || strchr(value, '/') != NULL || value[0] == '.' || value[0] == '\0' ||
+        strlen(value) > 200)
+        return;
     for (const char *at = value; *at != '\0'; at++)
         if ((unsigned char)*at < 0x20 || *at == '\\') return;
     p->files = cli_grow(p->files, &p->file_capacity, p->file_count + 1, sizeof *p->files);
@@ -83,7 +89,8 @@ static pv_status read_list(pull *p, pv_error *error)
     http_reply reply;
     cli_text text = {0};
     char *revision = http_escape(p->name->revision, "");
-    char *url = cli_format("%s/api/models/%s/%s/revision/%s", cli_environment_endpoint(), p->name->organisation, p->name->name, revision);
+    char *url = cli_format("%s/api/models/%s/%s/revision/%s", cli_environment_endpoint(), p->name->organisation, p->name->name,
+                           revision);
     for (int tries = 0; tries < MAX_TRIES; tries++) {
         const http_request request = {.url = url, .on_bytes = add_list, .user = &text};
         text.length = 0;
@@ -109,7 +116,7 @@ typedef struct download {
     int descriptor;
     uint64_t done, size; /* size: UINT64_MAX if unknown */
     sha256 hash;
-    int failed;          /* errno of a write */
+    int failed; /* errno of a write */
     bool shows;
 } download;
 
@@ -208,7 +215,8 @@ static pv_status check(download *d, const char *etag, pv_error *error)
     return PV_OK;
 }
 
-static pv_status fetch_blob(const pull *p, const char *file, const char *url, const http_reply *head, const char *blob, pv_error *error)
+static pv_status fetch_blob(const pull *p, const char *file, const char *url, const http_reply *head, const char *blob,
+                            pv_error *error)
 {
     char *incomplete = cli_format("%s.incomplete", blob);
     download d = {.file = file,
@@ -284,7 +292,8 @@ static pv_status fetch_file(const pull *p, const char *file, pv_error *error)
     http_reply head;
     int lock = -1;
     char *escaped = http_escape(file, "");
-    char *url = cli_format("%s/%s/%s/resolve/%s/%s", cli_environment_endpoint(), p->name->organisation, p->name->name, p->commit, escaped);
+    char *url = cli_format("%s/%s/%s/resolve/%s/%s", cli_environment_endpoint(), p->name->organisation, p->name->name,
+                           p->commit, escaped);
     char *entry = cli_format("%s/snapshots/%s/%s", p->folder, p->commit, file), *blob = NULL;
     pv_status status = PV_OK;
     if (!hub_exists(entry)) {
@@ -293,7 +302,8 @@ static pv_status fetch_file(const pull *p, const char *file, pv_error *error)
         if (!answered)
             status = explain(p, file, &head, error);
         else if (!is_file_name(head.etag))
-            status = cli_error(error, PV_BAD_FILE, "%s: the server names it '%.100s', which is no ETag of the Hub's", file, head.etag);
+            status = cli_error(error, PV_BAD_FILE, "%s: the server names it '%.100s', which is no ETag of the Hub's", file,
+                               head.etag);
         if (status == PV_OK) {
             blob = cli_format("%s/blobs/%s", p->folder, head.etag);
             /* a redirect's length is not the file's */
@@ -364,9 +374,12 @@ pv_status hub_pull(const cli_settings *settings, const hub_name *name, char **pa
 {
     pull p = {.settings = settings, .name = name};
     if (!http_available())
-        return cli_error(error, PV_NOT_FOUND, "%s/%s cannot be fetched: the command was built without libcurl (package libcurl4-openssl-dev)", name->organisation, name->name);
+        return cli_error(error, PV_NOT_FOUND,
+                         "%s/%s cannot be fetched: the command was built without libcurl (package libcurl4-openssl-dev)",
+                         name->organisation, name->name);
     if (cli_environment_offline())
-        return cli_error(error, PV_NOT_FOUND, "%s/%s is not in the cache, and HF_HUB_OFFLINE is set", name->organisation, name->name);
+        return cli_error(error, PV_NOT_FOUND, "%s/%s is not in the cache, and HF_HUB_OFFLINE is set", name->organisation,
+                         name->name);
     pv_status status = read_list(&p, error);
     if (status == PV_OK) {
         p.keep = cli_alloc(p.file_count, sizeof *p.keep);
@@ -395,7 +408,8 @@ int cli_pull(const cli_settings *settings)
     char *path = NULL;
     pv_status status = PV_OK;
     if (!hub_parse(settings->model, &name))
-        status = cli_error(&error, PV_INVALID_ARGUMENT, "'%s' is given, a name on the Hub is wanted: org/name[:QUANT][@REVISION]", settings->model);
+        status = cli_error(&error, PV_INVALID_ARGUMENT,
+                           "'%s' is given, a name on the Hub is wanted: org/name[:QUANT][@REVISION]", settings->model);
     if (status == PV_OK && cli_environment_offline() && (path = hub_find(&name)) == NULL)
         status = cli_error(&error, PV_NOT_FOUND, "%s is not in the cache, and HF_HUB_OFFLINE is set", settings->model);
     if (status == PV_OK && path == NULL) status = hub_pull(settings, &name, &path, &error);

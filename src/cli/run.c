@@ -48,7 +48,8 @@ static void write_row(logits_file *file, const float *logits, size_t vocabulary,
 static pv_status close_logits(logits_file *file, pv_status status, pv_error *error)
 {
     if (file->descriptor >= 0 && close(file->descriptor) != 0 && file->failed == 0) file->failed = errno;
-    if (file->failed != 0 && status == PV_OK) status = cli_error(error, PV_IO, "cannot write %s: %s", file->path, strerror(file->failed));
+    if (file->failed != 0 && status == PV_OK)
+        status = cli_error(error, PV_IO, "cannot write %s: %s", file->path, strerror(file->failed));
     return status;
 }
 
@@ -115,10 +116,11 @@ static void print_final(const cli_model *model, const cli_answer *answer, pv_sta
 static void print_timings(const cli_answer *answer)
 {
     double ttft = answer->first_token_seconds;
-    cli_say("%u prompt tokens (%u from the cache), first token after %.3f s (%.1f tokens/s); %zu tokens, %.1f tokens/s; end: %s",
-            answer->prompt_tokens, answer->reused_tokens, ttft,
-            ttft > 0 ? (double)(answer->prompt_tokens - answer->reused_tokens) / ttft : 0.0, answer->token_count, cli_answer_rate(answer),
-            cli_finish_name(answer->finish));
+    cli_say(
+        "%u prompt tokens (%u from the cache), first token after %.3f s (%.1f tokens/s); %zu tokens, %.1f tokens/s; end: %s",
+        answer->prompt_tokens, answer->reused_tokens, ttft,
+        ttft > 0 ? (double)(answer->prompt_tokens - answer->reused_tokens) / ttft : 0.0, answer->token_count,
+        cli_answer_rate(answer), cli_finish_name(answer->finish));
 }
 
 /* ---- The prompt ---- */
@@ -160,15 +162,17 @@ static pv_status tokenize_prompt(const cli_settings *settings, const cli_model *
         pv_status status = tokenize_chat(settings, model, prompt, error);
         /* A base model has no template; a template that does not work is an error. */
         if (status != PV_UNSUPPORTED || settings->system != NULL) return status;
-        if (!settings->quiet) cli_say("%s has no chat template: it goes on from the prompt as it is, as with --raw", model->info.name);
+        if (!settings->quiet)
+            cli_say("%s has no chat template: it goes on from the prompt as it is, as with --raw", model->info.name);
     }
-    return cli_text_tokens(model->model, prompt->text.data, prompt->text.length, PV_TOKENIZE_BOS | PV_TOKENIZE_SPECIAL, &prompt->tokens,
-                           &prompt->count, error);
+    return cli_text_tokens(model->model, prompt->text.data, prompt->text.length, PV_TOKENIZE_BOS | PV_TOKENIZE_SPECIAL,
+                           &prompt->tokens, &prompt->count, error);
 }
 
 /* ---- The verb ---- */
 
-static pv_status generate(const cli_settings *settings, const cli_model *model, const run_prompt *prompt, cli_answer *answer, pv_error *error)
+static pv_status generate(const cli_settings *settings, const cli_model *model, const run_prompt *prompt, cli_answer *answer,
+                          pv_error *error)
 {
     pv_engine *engine = NULL;
     pv_request request;
@@ -212,7 +216,8 @@ static int check_settings(const cli_settings *settings, pv_error *error)
 {
     if (settings->profile != NULL) return cli_error(error, PV_UNSUPPORTED, "--profile is not in this version");
     if (settings->prompt != NULL && settings->word_count > 0)
-        return cli_error(error, PV_INVALID_ARGUMENT, "the prompt is given twice: '%s' and '%s'", settings->prompt, settings->words[0]);
+        return cli_error(error, PV_INVALID_ARGUMENT, "the prompt is given twice: '%s' and '%s'", settings->prompt,
+                         settings->words[0]);
     if (settings->raw && settings->system != NULL)
         return cli_error(error, PV_INVALID_ARGUMENT, "--system needs the chat template that --raw leaves out");
     return PV_OK;

@@ -138,7 +138,8 @@ int cli_tokenize(const cli_settings *settings)
     else if (status == PV_OK)
         status = cli_read_input(&text, &error);
     if (status == PV_OK) status = cli_load(settings, &options, settings->threads, &model, &error);
-    if (status == PV_OK) status = settings->decode ? decode(settings, model.model, &text, &error) : encode(settings, model.model, &text, &error);
+    if (status == PV_OK)
+        status = settings->decode ? decode(settings, model.model, &text, &error) : encode(settings, model.model, &text, &error);
     int code = status == PV_OK ? CLI_DONE : cli_fail(settings, "tokenize", &error);
     cli_unload(&model);
     free(text.data);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Verbs, options, exit codes, and what each stream carries."""
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -215,6 +216,15 @@ def test_devices():
 
 def test_profile_is_refused_clearly():
     exits(run("run", tiny(), "hi", "--profile", "trace.json"), 2, "--profile")
+
+
+def test_the_command_sees_the_public_header_alone():
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "cli")
+    own = os.listdir(source)
+    check("cli.h" in own, "src/cli")
+    for name in own:
+        for included in re.findall(r'(?m)^\s*#\s*include\s*"([^"]+)"', open(os.path.join(source, name)).read()):
+            check(included == "pensieve.h" or included in own, f"{name} includes {included}")
 
 
 # ---- synth ----
