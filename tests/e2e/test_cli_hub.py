@@ -324,7 +324,7 @@ def test_no_room():
 
 def test_names_that_lead_elsewhere_are_left_alone():
     data = open(tiny("Q8_0"), "rb").read()
-    for name in ("../../evil.gguf", "/tmp/evil.gguf", "..", ".hidden.gguf", "a\\b.gguf", "a\nb.gguf"):
+    for name in ("../../evil.gguf", "/evil.gguf", "..", ".hidden.gguf", "a\\b.gguf", "a\nb.gguf"):
         with Hub({"m.gguf": data}, listed=[name]) as hub:
             exits(run("pull", "org/model", env=hub.env()), 3, "neither")
             equal([r[1:3] for r in hub.requests], [("GET", "/api/models/org/model/revision/main")])
