@@ -138,7 +138,7 @@ int main(void) { return 0; }
 
 suite_core_part()
 {
-    build build -DCMAKE_BUILD_TYPE=Release && run build -L "^$1\$"
+    build build -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_EXAMPLES=ON && run build -L "^$1\$"
 }
 
 suite_clang()
@@ -150,7 +150,7 @@ suite_clang()
 
 suite_fuzz()
 {
-    build build -DCMAKE_BUILD_TYPE=Release && run build -L '^fuzz$'
+    build build -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_EXAMPLES=ON && run build -L '^fuzz$'
     local clang target name
     clang=$(clang_compiler) || { skip "fuzzing: no clang"; return; }
     works "$clang" -DFUZZ -fsanitize=fuzzer || { skip "fuzzing: $clang has no libFuzzer"; return; }
