@@ -44,7 +44,7 @@ PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, cons
     vf acc[PV_BLOCK_ROWS];
     const size_t unit_bytes = (size_t)form.groups * form.bytes;
     const uint8_t *next = tile + pv_ahead(groups * form.bytes);
-    for (int r = 0; r < row_count; r++) acc[r] = vf_zero();
+    PV_UNROLL for (int r = 0; r < row_count; r++) acc[r] = vf_zero();
     for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
         pv_unit w;
         pv_prefetch(next + unit * unit_bytes, unit_bytes);
@@ -64,7 +64,7 @@ PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, cons
             }
         }
     }
-    for (int r = 0; r < row_count; r++) vf_store(out + 16 * r, acc[r]);
+    PV_UNROLL for (int r = 0; r < row_count; r++) vf_store(out + 16 * r, acc[r]);
 }
 
 /* Bytes of a group in a panel: its eight vectors of bytes, scales, minimum. */
@@ -93,8 +93,8 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
                              const void *const rows[], float *out)
 {
     vf acc[PV_BLOCK_ROWS][PV_BLOCK_TILES];
-    for (int r = 0; r < row_count; r++) {
-        for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
+    PV_UNROLL for (int r = 0; r < row_count; r++) {
+        PV_UNROLL for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
     }
     for (size_t group = 0; group < groups; group++) {
         const size_t at = group * pv_panel_stride(form);
@@ -104,7 +104,7 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
             for (int r = 0; r < row_count; r++) {
                 for (int t = 0; t < tile_count; t++) sum[r][t][half] = vi_zero();
             }
-            for (int j = first; j < end; j++) {
+            PV_KEEP_LOOP for (int j = first; j < end; j++) {
                 vb w[PV_BLOCK_TILES];
                 for (int t = 0; t < tile_count; t++) w[t] = vb_load(panels[t] + at + 64 * j);
                 for (int r = 0; r < row_count; r++) {
@@ -117,7 +117,7 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
                 const int32_t minus = form.halves ? a->minus[half] : a->minus_all;
                 for (int t = 0; t < tile_count; t++) sum[r][t][half] = pv_form_between(form, sum[r][t][half], minus);
             }
-            for (int j = first; j < end; j++) {
+            PV_KEEP_LOOP for (int j = first; j < end; j++) {
                 vb w[PV_BLOCK_TILES];
                 for (int t = 0; t < tile_count; t++) w[t] = vb_load(panels[t] + at + 64 * j);
                 for (int r = 0; r < row_count; r++) {
@@ -142,8 +142,8 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
             }
         }
     }
-    for (int r = 0; r < row_count; r++) {
-        for (int t = 0; t < tile_count; t++) vf_store(out + 16 * (r * tile_count + t), acc[r][t]);
+    PV_UNROLL for (int r = 0; r < row_count; r++) {
+        PV_UNROLL for (int t = 0; t < tile_count; t++) vf_store(out + 16 * (r * tile_count + t), acc[r][t]);
     }
 }
 
@@ -165,8 +165,8 @@ PV_INLINE void pv_dense_block(pv_dense dense, int row_count, int tile_count, boo
                               const void *const rows[], float *out)
 {
     vf acc[PV_BLOCK_ROWS][PV_BLOCK_TILES];
-    for (int r = 0; r < row_count; r++) {
-        for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
+    PV_UNROLL for (int r = 0; r < row_count; r++) {
+        PV_UNROLL for (int t = 0; t < tile_count; t++) acc[r][t] = vf_zero();
     }
     const size_t step = pv_dense_step(dense), whole = cols / step * step;
     const size_t group_bytes = cols / step * 64 * (size_t)tile_count, ahead = group_bytes <= 8 * PV_AHEAD ? group_bytes : PV_AHEAD;
@@ -185,14 +185,14 @@ PV_INLINE void pv_dense_block(pv_dense dense, int row_count, int tile_count, boo
         }
     }
     if (whole < cols) { /* an odd last column */
-        for (int t = 0; t < tile_count; t++) {
+        PV_UNROLL for (int t = 0; t < tile_count; t++) {
             vf w[2];
             pv_dense_load(dense, tiles[t] + whole / step * 64, 1, w);
-            for (int r = 0; r < row_count; r++) acc[r][t] = vf_fma(w[0], vf_set(((const float *)rows[r])[whole]), acc[r][t]);
+            PV_UNROLL for (int r = 0; r < row_count; r++) acc[r][t] = vf_fma(w[0], vf_set(((const float *)rows[r])[whole]), acc[r][t]);
         }
     }
-    for (int r = 0; r < row_count; r++) {
-        for (int t = 0; t < tile_count; t++) vf_store(out + 16 * (r * tile_count + t), acc[r][t]);
+    PV_UNROLL for (int r = 0; r < row_count; r++) {
+        PV_UNROLL for (int t = 0; t < tile_count; t++) vf_store(out + 16 * (r * tile_count + t), acc[r][t]);
     }
 }
 

@@ -11,8 +11,12 @@ endif()
 set(kernel_flags_generic -Wno-psabi)
 set(kernel_flags_avx2 -mavx2 -mfma -mf16c)
 set(kernel_flags_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
-set(kernel_flags_neon "")
 set(kernel_flags_dotprod -march=armv8.2-a+dotprod)
+if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+    # Before registers are given out gcc moves loads so far ahead that half of the sums go to memory.
+    set(kernel_flags_neon -fno-schedule-insns)
+    list(APPEND kernel_flags_dotprod -fno-schedule-insns)
+endif()
 # Sets that share a header.
 set(kernel_header_dotprod neon)
 

@@ -31,4 +31,15 @@ PV_INLINE int32_t pv_load_i32(const void *from)
 
 #include PV_ISA_HEADER
 
+/* Before a loop over the rows or tiles of a block: it is unrolled before the compiler decides what lives in registers. */
+#ifdef __clang__
+#define PV_UNROLL _Pragma("unroll")
+#else
+#define PV_UNROLL _Pragma("GCC unroll 16")
+#endif
+/* Before the loop over a group's columns: a set whose registers would not do for all of it at once says that it stays a loop. */
+#ifndef PV_KEEP_LOOP
+#define PV_KEEP_LOOP
+#endif
+
 #endif
