@@ -213,7 +213,8 @@ suite_cross()
 
 suite_metal()
 {
-    skip "there is no Metal backend yet"
+    build build-metal -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_SOFTMETAL=ON -DPENSIEVE_CLI=OFF -DPENSIEVE_EXAMPLES=OFF &&
+        run build-metal -L '^metal$'
 }
 
 suite_cuda()
