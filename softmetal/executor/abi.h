@@ -90,6 +90,7 @@ typedef struct sm_object_table {
     const sm_kernel *kernels;
     uint32_t kernel_count;
     const sm_services **services; /* where the executor puts its table before the first run */
+    void (*complete)(void);       /* fills in threadgroup_bytes; msl calls it when it has loaded the object */
 } sm_object_table;
 
 #define SM_OBJECT_SYMBOL "softmetal_object"
