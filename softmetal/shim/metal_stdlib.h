@@ -1,0 +1,12 @@
+// The Metal Shading Language's library in C++17: all of it.
+#ifndef SOFTMETAL_SHIM_METAL_STDLIB_H
+#define SOFTMETAL_SHIM_METAL_STDLIB_H
+
+#include "types.h"
+#include "half.h"
+#include "vector.h"
+#include "packed.h"
+#include "barrier.h"
+#include "thunk.h"
+
+#endif

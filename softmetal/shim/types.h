@@ -1,0 +1,58 @@
+// Scalar types, and the few traits that the other headers need. Nothing of the C++ library is included: parsing it takes longer than
+// parsing all of this.
+#ifndef SOFTMETAL_SHIM_TYPES_H
+#define SOFTMETAL_SHIM_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if __has_include("abi.h")
+#include "abi.h"
+#else
+#include "../executor/abi.h"
+#endif
+
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long ulong;
+
+#define SM_INLINE inline __attribute__((always_inline))
+#ifdef SM_CHECKED
+// Code that looks at other lanes' stacks, or that tells the checker itself what it touches.
+#define SM_UNCHECKED __attribute__((no_sanitize("thread")))
+#define SM_IS_CHECKED 1
+#else
+#define SM_UNCHECKED
+#define SM_IS_CHECKED 0
+#endif
+
+namespace sm
+{
+// The executor puts its table here before a kernel runs.
+static const sm_services *services;
+
+template <bool Condition, class T = void> struct enable_if {};
+template <class T> struct enable_if<true, T> { typedef T type; };
+template <bool Condition, class T = void> using enable_if_t = typename enable_if<Condition, T>::type;
+
+template <bool Condition, class A, class B> struct conditional { typedef A type; };
+template <class A, class B> struct conditional<false, A, B> { typedef B type; };
+template <bool Condition, class A, class B> using conditional_t = typename conditional<Condition, A, B>::type;
+
+template <class A, class B> inline constexpr bool is_same = false;
+template <class A> inline constexpr bool is_same<A, A> = true;
+
+template <class T> struct remove_reference { typedef T type; };
+template <class T> struct remove_reference<T &> { typedef T type; };
+template <class T> struct remove_reference<T &&> { typedef T type; };
+template <class T> struct remove_cv { typedef T type; };
+template <class T> struct remove_cv<const T> { typedef T type; };
+template <class T> struct remove_cv<volatile T> { typedef T type; };
+template <class T> struct remove_cv<const volatile T> { typedef T type; };
+template <class T> using remove_cvref = typename remove_cv<typename remove_reference<T>::type>::type;
+template <class T> inline constexpr bool is_const = false;
+template <class T> inline constexpr bool is_const<const T> = true;
+} // namespace sm
+
+#endif
