@@ -5,12 +5,7 @@
 //   float (&sums)[32] = sm::threadgroup_variable<0>([] {}, 12);
 #pragma once
 
-#include "services.h"
-
-#include <stddef.h>
-#include <stdint.h>
-#include <type_traits>
-#include <utility>
+#include "vector.h"
 
 namespace sm {
 
@@ -18,7 +13,7 @@ namespace sm {
 
 template <class P> inline P at(void *address)
 {
-    if constexpr (std::is_reference_v<P>) return *static_cast<std::remove_reference_t<P> *>(address);
+    if constexpr (is_reference<P>) return *static_cast<typename remove_reference<P>::type *>(address);
     else return static_cast<P>(address);
 }
 
@@ -42,12 +37,12 @@ struct absent {
 // The first components of x, y, z, as many as P has: a scalar or a vector, of any integer type.
 template <class P> inline P components(const uint32_t *values)
 {
-    if constexpr (std::is_arithmetic_v<P>) {
+    if constexpr (shape<P>::size == 1) {
         return static_cast<P>(values[0]);
     } else {
         P result{};
         for (size_t i = 0; i < sizeof(P) / sizeof(result[0]) && i < 3; i++)
-            result[i] = static_cast<std::remove_cv_t<std::remove_reference_t<decltype(result[0])>>>(values[i]);
+            result[i] = static_cast<remove_cvref<decltype(result[0])>>(values[i]);
         return result;
     }
 }
@@ -56,8 +51,8 @@ template <class P> inline P components(const uint32_t *values)
 template <auto Field> struct input {
     template <class P> P get(const sm_lane *lane) const
     {
-        using V = std::remove_cv_t<std::remove_reference_t<P>>;
-        if constexpr (std::is_array_v<std::remove_reference_t<decltype(lane->*Field)>>) return components<V>(lane->*Field);
+        using V = remove_cvref<P>;
+        if constexpr (is_array<typename remove_reference<decltype(lane->*Field)>::type>) return components<V>(lane->*Field);
         else return static_cast<V>(lane->*Field);
     }
 };
@@ -67,7 +62,7 @@ template <uint32_t Value> struct fixed {
     template <class P> P get(const sm_lane *) const
     {
         const uint32_t values[3] = {Value, Value, Value};
-        return components<std::remove_cv_t<std::remove_reference_t<P>>>(values);
+        return components<remove_cvref<P>>(values);
     }
 };
 
@@ -88,28 +83,28 @@ struct parameter {
 
 template <class T> constexpr uint32_t size_of()
 {
-    if constexpr (std::is_void_v<T>) return 1;
+    if constexpr (is_same<typename remove_cv<T>::type, void>) return 1;
     else return sizeof(T);
 }
 
 template <class T> constexpr uint32_t align_of()
 {
-    if constexpr (std::is_void_v<T>) return 1;
+    if constexpr (is_same<typename remove_cv<T>::type, void>) return 1;
     else return alignof(T);
 }
 
 template <class P> constexpr sm_argument describe_one(const parameter &p)
 {
-    using V = std::remove_reference_t<P>;
-    using T = std::conditional_t<std::is_reference_v<P>, V, std::remove_pointer_t<V>>;
+    using V = typename remove_reference<P>::type;
+    using T = conditional_t<is_reference<P>, V, typename remove_pointer<V>::type>;
     sm_argument a{};
     a.name = p.name;
     a.kind = p.kind;
     a.index = p.index;
     a.size = size_of<T>();
     a.align = align_of<T>();
-    a.reference = std::is_reference_v<P>;
-    a.read_only = std::is_const_v<T> || p.constant_space;
+    a.reference = is_reference<P>;
+    a.read_only = is_const<T> || p.constant_space;
     a.constant_space = p.constant_space;
     return a;
 }

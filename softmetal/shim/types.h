@@ -3,14 +3,10 @@
 #ifndef SOFTMETAL_SHIM_TYPES_H
 #define SOFTMETAL_SHIM_TYPES_H
 
+#include "services.h"
+
 #include <stddef.h>
 #include <stdint.h>
-
-#if __has_include("abi.h")
-#include "abi.h"
-#else
-#include "../executor/abi.h"
-#endif
 
 typedef unsigned char uchar;
 typedef unsigned short ushort;
@@ -29,9 +25,6 @@ typedef unsigned long ulong;
 
 namespace sm
 {
-// The executor puts its table here before a kernel runs.
-static const sm_services *services;
-
 template <bool Condition, class T = void> struct enable_if {};
 template <class T> struct enable_if<true, T> { typedef T type; };
 template <bool Condition, class T = void> using enable_if_t = typename enable_if<Condition, T>::type;
@@ -51,6 +44,13 @@ template <class T> struct remove_cv<const T> { typedef T type; };
 template <class T> struct remove_cv<volatile T> { typedef T type; };
 template <class T> struct remove_cv<const volatile T> { typedef T type; };
 template <class T> using remove_cvref = typename remove_cv<typename remove_reference<T>::type>::type;
+template <class T> inline constexpr bool is_reference = false;
+template <class T> inline constexpr bool is_reference<T &> = true;
+template <class T> struct remove_pointer { typedef T type; };
+template <class T> struct remove_pointer<T *> { typedef T type; };
+template <class T> struct remove_pointer<T *const> { typedef T type; };
+template <class T> inline constexpr bool is_array = false;
+template <class T, size_t N> inline constexpr bool is_array<T[N]> = true;
 template <class T> inline constexpr bool is_const = false;
 template <class T> inline constexpr bool is_const<const T> = true;
 } // namespace sm
