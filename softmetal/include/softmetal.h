@@ -153,6 +153,15 @@ SOFTMETAL_API void softmetal_get_counts(softmetal_counts *counts);
 /* Writes up to `capacity` entries, a kernel each, and returns how many kernels have run since softmetal_reset. */
 SOFTMETAL_API size_t softmetal_get_kernel_counts(softmetal_kernel_counts *counts, size_t capacity);
 
+/* ---- Messages ------------------------------------------------------------------------------------------------------- */
+
+/* A host that sends its messages through typed wrappers announces each: objc_msgSend itself cannot see types. `encoding` is that of the
+ * method, in Objective-C's own form without offsets ("@@:QQ": returns an object; object, selector, two NSUInteger; BOOL is "B" or "c");
+ * the class is named by its name or by its protocol ("MTLDevice"), NULL means every class that has the method; a selector may begin with
+ * + or -. True if all classes meant have the method with these types. Otherwise what differs is reported as BAD_SIGNATURE, a method that is
+ * missing as UNKNOWN_SELECTOR; for a class that is not there it is only false. Classes registered later are checked too. */
+SOFTMETAL_API bool softmetal_expect_signature(const char *class_or_protocol, const char *selector, const char *encoding);
+
 /* Looks for objects that are still alive and adds a LEAK report for each class that has some. Returns their number. */
 SOFTMETAL_API size_t softmetal_check_leaks(void);
 /* Forgets reports, counts and armed faults. Not while command buffers run. */

@@ -1,0 +1,34 @@
+#include "objc/memory.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Atomic uint64_t made, first_failure;
+
+static bool fails(void)
+{
+    uint64_t number = atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) + 1;
+    uint64_t failure = atomic_load_explicit(&first_failure, memory_order_relaxed);
+    return failure != 0 && number >= failure;
+}
+
+uint64_t sm_fail_allocations(uint64_t nth)
+{
+    uint64_t count = atomic_exchange(&made, 0);
+    atomic_store(&first_failure, nth);
+    return count;
+}
+
+void *sm_allocate(size_t size) { return fails() ? NULL : calloc(1, size > 0 ? size : 1); }
+
+void *sm_reallocate(void *memory, size_t size) { return fails() ? NULL : realloc(memory, size > 0 ? size : 1); }
+
+char *sm_copy_bytes(const void *bytes, size_t length)
+{
+    char *copy = length < SIZE_MAX ? sm_allocate(length + 1) : NULL;
+    if (copy && length > 0)
+        memcpy(copy, bytes, length);
+    return copy;
+}
