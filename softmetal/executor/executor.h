@@ -8,10 +8,20 @@
 #include "executor/abi.h"
 #include "softmetal.h"
 
-typedef enum sm_result { SM_OK, SM_TRAP, SM_OUT_OF_BOUNDS, SM_DEADLOCK, SM_NO_MEMORY, SM_CANCELLED } sm_result;
+typedef enum sm_result {
+    SM_OK,
+    SM_TRAP,          /* a crash, or a kernel that did not end in time */
+    SM_OUT_OF_BOUNDS,
+    SM_DEADLOCK,
+    SM_NO_MEMORY,
+    SM_CANCELLED,
+    SM_INVALID,       /* more threads or threadgroup memory than the world has; reported */
+} sm_result;
 
 /* Memory of a buffer: `bytes` that end at a guard page, seen twice (what the kernels see, what the CPU sees), so that one view can be
- * closed. Zeroed, unless `poisoned`. */
+ * closed. Zeroed, or `poisoned`: filled with 0xFF, and for the device alone (private storage), so that there is one view, and a
+ * CHECKED world reports reads of what nothing has written. Stays where it is from create to destroy. A buffer may end up to 15 bytes
+ * before the guard page; they are looked at after each dispatch. */
 typedef struct sm_memory {
     uint8_t *device;    /* kernels use this */
     uint8_t *cpu;       /* what `contents` returns; the same as device for memory that was imported */
@@ -20,6 +30,8 @@ typedef struct sm_memory {
     uint64_t mapped;
     struct sm_shadow *shadow; /* the checker's, or NULL */
     int open;           /* how often in flight */
+    bool poisoned, closed;
+    struct sm_memory *next, *previous;
     const char *label;  /* for reports; may be NULL */
 } sm_memory;
 

@@ -1,0 +1,177 @@
+/* Memory of buffers: pages that end at a guard, mapped twice, so that the CPU's view can be closed while the device goes on. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "executor/group.h"
+#include "executor/trap.h"
+
+#define ALIGNMENT 16u        /* of a buffer's begin; bytes between its end and the guard page are 0 and stay so */
+#define GUARD (64u << 10)    /* in front and behind */
+
+/* Those that may be closed. A handler takes the lock too: no memory of a buffer is touched while it is held. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static sm_memory *memories;
+
+static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+
+static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static size_t guard_size(void) { return round_up(GUARD, page_size()); }
+
+/* Between two guards. `file` is -1 for memory of this view alone. */
+static uint8_t *map_view(size_t size, int file)
+{
+    const size_t guard = guard_size();
+    uint8_t *all = mmap(NULL, size + 2 * guard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) return NULL;
+    const int flags = MAP_FIXED | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+    if (mmap(all + guard, size, PROT_READ | PROT_WRITE, flags, file, 0) != MAP_FAILED) return all + guard;
+    munmap(all, size + 2 * guard);
+    return NULL;
+}
+
+static void unmap_view(uint8_t *view, size_t size)
+{
+    if (view != NULL) munmap(view - guard_size(), size + 2 * guard_size());
+}
+
+static bool map_twice(sm_memory *memory)
+{
+    const int file = memfd_create("softmetal buffer", MFD_CLOEXEC);
+    if (file < 0) return false;
+    if (ftruncate(file, (off_t)memory->mapped) == 0) {
+        memory->mapping[0] = map_view(memory->mapped, file);
+        memory->mapping[1] = memory->mapping[0] != NULL ? map_view(memory->mapped, file) : NULL;
+    }
+    close(file); /* the views keep it */
+    if (memory->mapping[1] != NULL) return true;
+    unmap_view(memory->mapping[0], memory->mapped);
+    return false;
+}
+
+bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
+{
+    *memory = (sm_memory){.bytes = bytes, .poisoned = poisoned};
+    if (bytes > (uint64_t)1 << 46) return false;
+    const size_t room = round_up(bytes, ALIGNMENT);
+    memory->mapped = round_up(room > 0 ? room : 1, page_size());
+    if (poisoned) { /* private to the device: the CPU has no view to close */
+        memory->mapping[0] = map_view(memory->mapped, -1);
+        if (memory->mapping[0] == NULL) return false;
+    } else if (!map_twice(memory)) {
+        return false;
+    }
+    const size_t offset = memory->mapped - room;
+    memory->device = (uint8_t *)memory->mapping[0] + offset;
+    memory->cpu = poisoned ? memory->device : (uint8_t *)memory->mapping[1] + offset;
+    if (poisoned) memset(memory->device, 0xFF, bytes);
+    pthread_mutex_lock(&lock);
+    memory->next = memories;
+    if (memories != NULL) memories->previous = memory;
+    memories = memory;
+    pthread_mutex_unlock(&lock);
+    return true;
+}
+
+void sm_memory_import(sm_memory *memory, void *host, uint64_t bytes)
+{
+    *memory = (sm_memory){.device = host, .cpu = host, .bytes = bytes};
+}
+
+void sm_memory_destroy(sm_memory *memory)
+{
+    sm_check_forget(memory);
+    if (memory->mapping[0] == NULL) return;
+    pthread_mutex_lock(&lock);
+    if (memory->previous != NULL) memory->previous->next = memory->next;
+    if (memory->next != NULL) memory->next->previous = memory->previous;
+    if (memories == memory) memories = memory->next;
+    pthread_mutex_unlock(&lock);
+    unmap_view(memory->mapping[0], memory->mapped);
+    unmap_view(memory->mapping[1], memory->mapped);
+    *memory = (sm_memory){.device = NULL};
+}
+
+/* ---- In flight ----------------------------------------------------------------------------------------------------- */
+
+static void protect(sm_memory *memory, int protection)
+{
+    if (memory->mapping[1] != NULL) mprotect(memory->mapping[1], memory->mapped, protection);
+}
+
+void sm_memory_begin_flight(sm_memory *memory)
+{
+    pthread_mutex_lock(&lock);
+    if (memory->open++ == 0) {
+        protect(memory, PROT_NONE);
+        memory->closed = memory->mapping[1] != NULL;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void sm_memory_end_flight(sm_memory *memory)
+{
+    pthread_mutex_lock(&lock);
+    if (--memory->open == 0 && memory->closed) {
+        protect(memory, PROT_READ | PROT_WRITE);
+        memory->closed = false;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* What the handler has seen; made into reports outside of it. */
+typedef struct touch {
+    char label[64];
+    uint64_t offset, bytes;
+} touch;
+
+static touch touches[64];
+static size_t touch_count;
+
+bool sm_memory_touched(uintptr_t address)
+{
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (sm_memory *memory = memories; memory != NULL && !found; memory = memory->next) {
+        if (memory->mapping[1] == NULL || address - (uintptr_t)memory->mapping[1] >= memory->mapped) continue;
+        found = true;
+        if (!memory->closed) break; /* somebody has opened it meanwhile: the access succeeds when it is tried again */
+        protect(memory, PROT_READ | PROT_WRITE);
+        memory->closed = false;
+        if (touch_count == sizeof touches / sizeof *touches) break;
+        touch *t = &touches[touch_count++];
+        t->offset = address - (uintptr_t)memory->cpu;
+        t->bytes = memory->bytes;
+        size_t i = 0;
+        for (; memory->label != NULL && memory->label[i] != 0 && i + 1 < sizeof t->label; i++) t->label[i] = memory->label[i];
+        t->label[i] = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+void sm_memory_report_touches(void)
+{
+    touch seen[sizeof touches / sizeof *touches];
+    pthread_mutex_lock(&lock);
+    const size_t count = touch_count;
+    memcpy(seen, touches, count * sizeof *seen);
+    touch_count = 0;
+    pthread_mutex_unlock(&lock);
+    for (size_t i = 0; i < count; i++) {
+        sm_reportf(SOFTMETAL_CPU_ACCESS_IN_FLIGHT,
+                   "the CPU touched byte %llu of a buffer of %llu bytes%s%s%s while a command buffer that uses it was in flight",
+                   (unsigned long long)seen[i].offset, (unsigned long long)seen[i].bytes, seen[i].label[0] != 0 ? " ('" : "",
+                   seen[i].label, seen[i].label[0] != 0 ? "')" : "");
+    }
+}
+
+bool sm_memory_guards(const sm_memory *memory, uintptr_t address)
+{
+    if (memory->mapping[0] == NULL) return address - (uintptr_t)memory->device < memory->bytes;
+    const size_t guard = guard_size();
+    return address - ((uintptr_t)memory->mapping[0] - guard) < memory->mapped + 2 * guard;
+}
