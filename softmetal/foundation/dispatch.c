@@ -1,4 +1,5 @@
 /* What hosts use of libdispatch: data, semaphores, time, and queues that run blocks on threads of their own. */
+#include "foundation/dispatch.h"
 #include "foundation/data.h"
 #include "objc/memory.h"
 #include "objc/runtime.h"
@@ -11,31 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef uint64_t dispatch_time_t;
-typedef void (*dispatch_function_t)(void *context);
-
-SOFTMETAL_API void dispatch_retain(id object);
-SOFTMETAL_API void dispatch_release(id object);
-
-SOFTMETAL_API id dispatch_data_create(const void *buffer, size_t size, id queue, void *destructor);
-SOFTMETAL_API size_t dispatch_data_get_size(id data);
-SOFTMETAL_API id dispatch_data_create_map(id data, const void **buffer, size_t *size);
-
-SOFTMETAL_API dispatch_time_t dispatch_time(dispatch_time_t when, int64_t nanoseconds);
-SOFTMETAL_API id dispatch_semaphore_create(long value);
-SOFTMETAL_API long dispatch_semaphore_wait(id semaphore, dispatch_time_t timeout);
-SOFTMETAL_API long dispatch_semaphore_signal(id semaphore);
-
-SOFTMETAL_API id dispatch_queue_create(const char *label, id attributes);
-SOFTMETAL_API id dispatch_get_global_queue(long priority, unsigned long flags);
-SOFTMETAL_API const char *dispatch_queue_get_label(id queue);
-SOFTMETAL_API void dispatch_async_f(id queue, void *context, dispatch_function_t work);
-SOFTMETAL_API void dispatch_async(id queue, void *block);
-SOFTMETAL_API void dispatch_sync_f(id queue, void *context, dispatch_function_t work);
-SOFTMETAL_API void dispatch_sync(id queue, void *block);
-
-#define DISPATCH_TIME_FOREVER UINT64_MAX
-
 void dispatch_retain(id object) { sm_retain(object); }
 void dispatch_release(id object) { sm_release(object); }
 
@@ -44,7 +20,6 @@ void dispatch_release(id object) { sm_release(object); }
 /* DISPATCH_DATA_DESTRUCTOR_FREE: told by its address. */
 static char free_marker;
 
-SOFTMETAL_API extern const void *const _dispatch_data_destructor_free;
 const void *const _dispatch_data_destructor_free = &free_marker;
 
 static sm_class dispatch_data_class = {.name = "OS_dispatch_data", .super = &sm_data_class, .size = sizeof(sm_data)};

@@ -107,6 +107,7 @@ static void look_for_struct(Class class, Method method, void *context)
 
 static bool zero_struct(void *result, SEL selector)
 {
+    if (!selector || !sm_is_selector(selector)) return false;
     sm_struct_search search = {sel_getName(selector), 0, NULL};
     sm_each_method(look_for_struct, &search);
     if (result && search.bytes > 0) memset(result, 0, search.bytes);
