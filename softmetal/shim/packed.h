@@ -14,7 +14,7 @@ namespace metal
     SM_INLINE constexpr packed_vec(const A &...a) : packed_vec(vec<T, N>(a...)) {}                                    \
     template <class U> SM_INLINE constexpr explicit packed_vec(const vec<U, N> &v) : packed_vec(vec<T, N>(v)) {}      \
     template <int K, int... I>                                                                                        \
-    SM_INLINE constexpr packed_vec(const sm::swizzle<T, K, I...> &v) : packed_vec(vec<T, N>(v)) {}                    \
+    SM_INLINE constexpr packed_vec(const sm_swizzle<T, K, I...> &v) : packed_vec(vec<T, N>(v)) {}                    \
     SM_INLINE packed_vec &operator=(const packed_vec &v) { return *this = vec<T, N>(v); }                             \
     SM_INLINE T &operator[](int i) { return data[i]; }                                                                \
     SM_INLINE const T &operator[](int i) const { return data[i]; }

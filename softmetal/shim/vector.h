@@ -4,20 +4,23 @@
 
 #include "types.h"
 #include "half.h"
+#ifndef SOFTMETAL_NO_BFLOAT
+#include "bfloat.h"
+#endif
 
 namespace metal
 {
 template <class T, int N> struct vec;
 template <class T, int N> struct packed_vec;
+// Elements I... of a vector of N: a member of the union that the vector is, so that `v.zx = w` writes through.
+template <class T, int N, int... I> struct sm_swizzle;
 } // namespace metal
 
 namespace sm
 {
 using metal::vec;
 using metal::packed_vec;
-
-// Elements I... of a vector of N: a member of the union that the vector is, so that `v.zx = w` writes through.
-template <class T, int N, int... I> struct swizzle;
+using metal::sm_swizzle;
 
 // What a type is made of. `size` is 0 for types that are neither scalars nor vectors, 1 for scalars.
 template <class A> struct shape {
@@ -28,10 +31,13 @@ template <class A> struct shape {
 #define SM_SCALAR(T) template <> struct shape<T> { typedef T element; typedef T value; static constexpr int size = 1; };
 SM_SCALAR(bool) SM_SCALAR(char) SM_SCALAR(signed char) SM_SCALAR(uchar) SM_SCALAR(short) SM_SCALAR(ushort) SM_SCALAR(int) SM_SCALAR(uint)
 SM_SCALAR(long) SM_SCALAR(ulong) SM_SCALAR(long long) SM_SCALAR(unsigned long long) SM_SCALAR(half) SM_SCALAR(float) SM_SCALAR(double)
+#ifndef SOFTMETAL_NO_BFLOAT
+SM_SCALAR(bfloat)
+#endif
 #undef SM_SCALAR
 template <class T, int N> struct shape<vec<T, N>> { typedef T element; typedef vec<T, N> value; static constexpr int size = N; };
 template <class T, int N> struct shape<packed_vec<T, N>> { typedef T element; typedef vec<T, N> value; static constexpr int size = N; };
-template <class T, int N, int... I> struct shape<swizzle<T, N, I...>> {
+template <class T, int N, int... I> struct shape<sm_swizzle<T, N, I...>> {
     typedef T element;
     typedef vec<T, sizeof...(I)> value;
     static constexpr int size = sizeof...(I);
@@ -55,29 +61,6 @@ template <int... I> constexpr bool distinct()
     return !twice;
 }
 
-template <class T, int N, int... I> struct swizzle {
-    T data[N];
-
-    template <class B> SM_INLINE void set(const B &b)
-    {
-        static_assert(distinct<I...>(), "a swizzle that names an element twice cannot be written");
-        const vec<T, sizeof...(I)> value(b);
-        int i = 0;
-        ((data[I] = value[i++]), ...);
-    }
-    SM_INLINE swizzle &operator=(const swizzle &b)
-    {
-        set(b);
-        return *this;
-    }
-    template <class B> SM_INLINE swizzle &operator=(const B &b)
-    {
-        set(vec<T, sizeof...(I)>(b));
-        return *this;
-    }
-    SM_INLINE T operator[](int i) const { return vec<T, sizeof...(I)>(*this)[i]; }
-};
-
 template <class... A> inline constexpr int total = (shape<A>::size + ...);
 template <class A> inline constexpr bool is_part = shape<A>::size > 0;
 
@@ -100,6 +83,29 @@ template <class T> struct gather {
 
 namespace metal
 {
+template <class T, int N, int... I> struct sm_swizzle {
+    T data[N];
+
+    template <class B> SM_INLINE void set(const B &b)
+    {
+        static_assert(sm::distinct<I...>(), "a swizzle that names an element twice cannot be written");
+        const vec<T, sizeof...(I)> value(b);
+        int i = 0;
+        ((data[I] = value[i++]), ...);
+    }
+    SM_INLINE sm_swizzle &operator=(const sm_swizzle &b)
+    {
+        set(b);
+        return *this;
+    }
+    template <class B> SM_INLINE sm_swizzle &operator=(const B &b)
+    {
+        set(vec<T, sizeof...(I)>(b));
+        return *this;
+    }
+    SM_INLINE T operator[](int i) const { return vec<T, sizeof...(I)>(*this)[i]; }
+};
+
 #define SM_EACH_A_2(M) M(x, r, 0) M(y, g, 1)
 #define SM_EACH_B_2(M, ...) M(__VA_ARGS__, x, r, 0) M(__VA_ARGS__, y, g, 1)
 #define SM_EACH_C_2(M, ...) M(__VA_ARGS__, x, r, 0) M(__VA_ARGS__, y, g, 1)
@@ -115,20 +121,20 @@ namespace metal
 
 // Each step adds a letter: (x, r, 0) … (x, r, 0, y, g, 1) …
 #define SM_ONE_2(p, q, i) SM_EACH_B_2(SM_TWO_2, p, q, i)
-#define SM_TWO_2(p, q, i, s, t, j) sm::swizzle<T, 2, i, j> p##s, q##t; SM_EACH_C_2(SM_THREE_2, p, q, i, s, t, j)
+#define SM_TWO_2(p, q, i, s, t, j) sm_swizzle<T, 2, i, j> p##s, q##t; SM_EACH_C_2(SM_THREE_2, p, q, i, s, t, j)
 #define SM_THREE_2(p, q, i, s, t, j, u, v, k) \
-    sm::swizzle<T, 2, i, j, k> p##s##u, q##t##v; SM_EACH_D_2(SM_FOUR_2, p, q, i, s, t, j, u, v, k)
-#define SM_FOUR_2(p, q, i, s, t, j, u, v, k, m, n, l) sm::swizzle<T, 2, i, j, k, l> p##s##u##m, q##t##v##n;
+    sm_swizzle<T, 2, i, j, k> p##s##u, q##t##v; SM_EACH_D_2(SM_FOUR_2, p, q, i, s, t, j, u, v, k)
+#define SM_FOUR_2(p, q, i, s, t, j, u, v, k, m, n, l) sm_swizzle<T, 2, i, j, k, l> p##s##u##m, q##t##v##n;
 #define SM_ONE_3(p, q, i) SM_EACH_B_3(SM_TWO_3, p, q, i)
-#define SM_TWO_3(p, q, i, s, t, j) sm::swizzle<T, 3, i, j> p##s, q##t; SM_EACH_C_3(SM_THREE_3, p, q, i, s, t, j)
+#define SM_TWO_3(p, q, i, s, t, j) sm_swizzle<T, 3, i, j> p##s, q##t; SM_EACH_C_3(SM_THREE_3, p, q, i, s, t, j)
 #define SM_THREE_3(p, q, i, s, t, j, u, v, k) \
-    sm::swizzle<T, 3, i, j, k> p##s##u, q##t##v; SM_EACH_D_3(SM_FOUR_3, p, q, i, s, t, j, u, v, k)
-#define SM_FOUR_3(p, q, i, s, t, j, u, v, k, m, n, l) sm::swizzle<T, 3, i, j, k, l> p##s##u##m, q##t##v##n;
+    sm_swizzle<T, 3, i, j, k> p##s##u, q##t##v; SM_EACH_D_3(SM_FOUR_3, p, q, i, s, t, j, u, v, k)
+#define SM_FOUR_3(p, q, i, s, t, j, u, v, k, m, n, l) sm_swizzle<T, 3, i, j, k, l> p##s##u##m, q##t##v##n;
 #define SM_ONE_4(p, q, i) SM_EACH_B_4(SM_TWO_4, p, q, i)
-#define SM_TWO_4(p, q, i, s, t, j) sm::swizzle<T, 4, i, j> p##s, q##t; SM_EACH_C_4(SM_THREE_4, p, q, i, s, t, j)
+#define SM_TWO_4(p, q, i, s, t, j) sm_swizzle<T, 4, i, j> p##s, q##t; SM_EACH_C_4(SM_THREE_4, p, q, i, s, t, j)
 #define SM_THREE_4(p, q, i, s, t, j, u, v, k) \
-    sm::swizzle<T, 4, i, j, k> p##s##u, q##t##v; SM_EACH_D_4(SM_FOUR_4, p, q, i, s, t, j, u, v, k)
-#define SM_FOUR_4(p, q, i, s, t, j, u, v, k, m, n, l) sm::swizzle<T, 4, i, j, k, l> p##s##u##m, q##t##v##n;
+    sm_swizzle<T, 4, i, j, k> p##s##u, q##t##v; SM_EACH_D_4(SM_FOUR_4, p, q, i, s, t, j, u, v, k)
+#define SM_FOUR_4(p, q, i, s, t, j, u, v, k, m, n, l) sm_swizzle<T, 4, i, j, k, l> p##s##u##m, q##t##v##n;
 
 #define SM_SWIZZLES_2 SM_EACH_A_2(SM_ONE_2)
 #define SM_SWIZZLES_3 SM_EACH_A_3(SM_ONE_3)
@@ -139,9 +145,9 @@ namespace metal
     vec() = default;                                                                                                  \
     template <class U> SM_INLINE constexpr explicit vec(const vec<U, N> &v) : vec(from{}, v) {}                       \
     template <int K, int... I, class = sm::enable_if_t<sizeof...(I) == N>>                                            \
-    SM_INLINE constexpr vec(const sm::swizzle<T, K, I...> &v) : vec(v.data[I]...) {}                                  \
+    SM_INLINE constexpr vec(const sm_swizzle<T, K, I...> &v) : vec(v.data[I]...) {}                                  \
     template <class U, int K, int... I, class = sm::enable_if_t<sizeof...(I) == N && !sm::is_same<T, U>>, class = void> \
-    SM_INLINE constexpr explicit vec(const sm::swizzle<U, K, I...> &v) : vec(T(v.data[I])...) {}                      \
+    SM_INLINE constexpr explicit vec(const sm_swizzle<U, K, I...> &v) : vec(T(v.data[I])...) {}                      \
     template <class U, class = sm::enable_if_t<!sm::is_same<T, U>>>                                                   \
     SM_INLINE constexpr explicit vec(const packed_vec<U, N> &v) : vec(from{}, v) {}                                   \
     SM_INLINE constexpr vec(const packed_vec<T, N> &v) : vec(from{}, v) {}                                            \
@@ -336,6 +342,9 @@ namespace metal
     X(bool, bool) X(char, char) X(uchar, uchar) X(short, short) X(ushort, ushort) X(int, int) X(uint, uint) X(long, long) \
     X(ulong, ulong) X(half, half) X(float, float)
 SM_VECTOR_TYPES(SM_NAMES)
+#ifndef SOFTMETAL_NO_BFLOAT
+SM_NAMES(bfloat, bfloat)
+#endif
 } // namespace metal
 #define SM_GLOBAL(T, name)                                                                                            \
     using metal::name##2;                                                                                             \
@@ -345,5 +354,8 @@ SM_VECTOR_TYPES(SM_NAMES)
     using metal::packed_##name##3;                                                                                    \
     using metal::packed_##name##4;
 SM_VECTOR_TYPES(SM_GLOBAL)
+#ifndef SOFTMETAL_NO_BFLOAT
+SM_GLOBAL(bfloat, bfloat)
+#endif
 
 #endif
