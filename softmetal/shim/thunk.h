@@ -29,10 +29,14 @@ struct threadgroup {
     template <class P> P get(const sm_lane *lane) const { return at<P>(lane->threadgroup[index]); }
 };
 
-// A parameter that its function constant switches off; the kernel does not touch it.
-struct absent {
-    template <class P> P get(const sm_lane *) const { return at<P>(nullptr); }
+// A parameter that a function constant switches on and off; where it is off the kernel does not touch it.
+template <class Source> struct switched {
+    bool present;
+    Source source;
+    template <class P> P get(const sm_lane *lane) const { return present ? source.template get<P>(lane) : at<P>(nullptr); }
 };
+
+template <class Source> inline switched<Source> when(bool present, Source source) { return {present, source}; }
 
 // The first components of x, y, z, as many as P has: a scalar or a vector, of any integer type.
 template <class P> inline P components(const uint32_t *values)

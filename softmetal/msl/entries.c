@@ -1,0 +1,119 @@
+/* What a host can ask for: plain kernels by their name, instances of kernel templates by their host_name. */
+#include "msl/unit.h"
+
+#include <string.h>
+
+/* "a" "b" → ab */
+static const char *string_value(sm_unit *unit, uint32_t first, uint32_t last)
+{
+    sm_text text = {0};
+    for (uint32_t i = first; i <= last; i++) {
+        const sm_token *token = &unit->tokens.list[i];
+        if (token->kind != SM_STRING || token->length < 2) continue;
+        const char *bytes = unit->tokens.text + token->start;
+        for (uint32_t k = 1; k + 1 < token->length; k++) {
+            if (bytes[k] == '\\' && k + 2 < token->length) k++;
+            sm_text_add(&text, bytes + k, 1);
+        }
+    }
+    const char *copy = sm_arena_copy(&unit->arena, text.bytes ? text.bytes : "", text.length);
+    if (text.failed) unit->arena.failed = true;
+    sm_text_free(&text);
+    return copy;
+}
+
+static const char *host_name(sm_unit *unit, const sm_declaration *d)
+{
+    uint32_t first, last, end = d->parameters != SM_NO_TOKEN ? d->parameters : d->last;
+    return sm_find_attribute(unit, d->first, end, "host_name", &first, &last) ? string_value(unit, first, last) : NULL;
+}
+
+static bool add_entry(sm_unit *unit, sm_entry entry)
+{
+    if (!entry.name[0]) return sm_refuse(unit, unit->declarations[entry.declaration].first, "host_name is empty");
+    for (uint32_t i = 0; i < unit->entry_count; i++) {
+        if (strcmp(unit->entries[i].name, entry.name) != 0) continue;
+        sm_refuse(unit, unit->declarations[entry.declaration].name, "two kernels are named '%s'", entry.name);
+        sm_remark(unit, "note", unit->declarations[unit->entries[i].declaration].name, "the other one is here");
+        return false;
+    }
+    if (!sm_grow(&unit->entries, unit->entry_count, &unit->entry_capacity, sizeof *unit->entries)) {
+        unit->arena.failed = true;
+        return false;
+    }
+    unit->entries[unit->entry_count++] = entry;
+    return true;
+}
+
+/* Instances are dropped from the text: the call that is generated for each makes the compiler instantiate it. */
+static void add_plain(sm_unit *unit, uint32_t index)
+{
+    const sm_kernel_source *kernel = &unit->kernels[index];
+    const sm_declaration *d = &unit->declarations[kernel->declaration];
+    if (d->is_template) return;
+    const char *qualified = sm_arena_printf(&unit->arena, "%s%s", unit->scopes[d->scope].path, kernel->name);
+    const char *name = host_name(unit, d);
+    add_entry(unit, (sm_entry){
+        .name = name ? name : qualified, .target = sm_arena_printf(&unit->arena, "&%s", qualified), .kernel = index,
+        .declaration = kernel->declaration, .max_threads = kernel->max_threads,
+    });
+}
+
+static uint32_t template_of(const sm_unit *unit, const sm_declaration *d)
+{
+    uint32_t found = SM_NO_TOKEN;
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        const sm_declaration *other = &unit->declarations[unit->kernels[i].declaration];
+        if (!other->is_template || !sm_at(unit, d->name, unit->kernels[i].name)) continue;
+        if (found == SM_NO_TOKEN || other->scope == d->scope) found = i;
+    }
+    return found;
+}
+
+/* &name<float>; where the parameters are spelled out they choose the overload. */
+static const char *instance(sm_unit *unit, const sm_declaration *d)
+{
+    uint32_t first = d->name, last = d->arguments != SM_NO_TOKEN ? sm_partner(unit, d->arguments) : d->name;
+    while (first > d->first + 1 && sm_at(unit, first - 1, "::") && sm_named(unit, first - 2)) first -= 2;
+    const char *path = first == d->name ? unit->scopes[d->scope].path : "";
+    const char *name = sm_arena_printf(&unit->arena, "&%s%s", path, sm_range_text(unit, first, last));
+    if (d->parameters == SM_NO_TOKEN) return name;
+    const char *parameters = sm_range_text(unit, d->parameters, sm_partner(unit, d->parameters));
+    return sm_arena_printf(&unit->arena, "static_cast<void (*)%s>(%s)", parameters, name);
+}
+
+static bool add_instance(sm_unit *unit, uint32_t declaration)
+{
+    const sm_declaration *d = &unit->declarations[declaration];
+    if (d->name == SM_NO_TOKEN) return sm_refuse(unit, d->first, "an instantiation of a kernel without a name");
+    uint32_t kernel = template_of(unit, d);
+    const char *name = host_name(unit, d);
+    if (kernel == SM_NO_TOKEN) return sm_refuse(unit, d->name, "there is no kernel template '%s'", sm_token_text(unit, d->name));
+    sm_entry entry = {.kernel = kernel, .declaration = declaration, .target = instance(unit, d)};
+    entry.name = name ? name : sm_arena_printf(&unit->arena, "%s%s", unit->scopes[d->scope].path, sm_token_text(unit, d->name));
+    uint32_t first, last, end = d->parameters != SM_NO_TOKEN ? d->parameters : d->last;
+    bool own = sm_find_attribute(unit, d->first, end, "max_total_threads_per_threadgroup", &first, &last);
+    entry.max_threads = own ? sm_range_text(unit, first, last) : unit->kernels[kernel].max_threads;
+    return add_entry(unit, entry);
+}
+
+static bool instantiates_kernel(const sm_unit *unit, const sm_declaration *d)
+{
+    uint32_t end = d->parameters != SM_NO_TOKEN ? d->parameters : d->last;
+    if (!d->instantiation) return false;
+    for (uint32_t i = d->first; i < end; i++) {
+        if (sm_at(unit, i, "kernel") || sm_at(unit, i, "host_name")) return true;
+    }
+    return false;
+}
+
+bool sm_find_entries(sm_unit *unit)
+{
+    for (uint32_t i = 0; i < unit->kernel_count; i++) add_plain(unit, i);
+    for (uint32_t i = 0; i < unit->declaration_count; i++) {
+        if (!instantiates_kernel(unit, &unit->declarations[i])) continue;
+        add_instance(unit, i);
+        sm_drop(unit, unit->declarations[i].first, unit->declarations[i].last);
+    }
+    return !unit->arena.failed;
+}

@@ -1,0 +1,271 @@
+#include "msl/errors.h"
+
+#include "msl/preprocess.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- From a token of the preprocessed text to its place in the text that the user wrote. */
+
+typedef struct sm_place {
+    const char *file; /* NULL: none */
+    uint32_t line, column;
+} sm_place;
+
+/* Tokens of one line, or of the lines that a macro's arguments span: two runs to be matched. */
+typedef struct sm_run {
+    const sm_tokens *tokens;
+    uint32_t first, count;
+} sm_run;
+
+static bool same(const sm_run *a, uint32_t i, const sm_run *b, uint32_t j)
+{
+    const sm_token *x = &a->tokens->list[a->first + i], *y = &b->tokens->list[b->first + j];
+    return x->length == y->length && memcmp(a->tokens->text + x->start, b->tokens->text + y->start, x->length) == 0;
+}
+
+#define MATCH_LIMIT 1024 /* tokens of a run; what comes after is not looked at */
+
+/* match[i]: which token of b the token i of a is, by the longest common subsequence; -1: none, it comes from a macro. */
+static bool match_runs(const sm_run *a, const sm_run *b, int *match)
+{
+    uint32_t n = a->count, m = b->count;
+    uint16_t *best = calloc((size_t)(n + 1) * (m + 1), sizeof *best);
+    if (!best) return false;
+    for (uint32_t i = n; i-- > 0;) {
+        for (uint32_t j = m; j-- > 0;) {
+            uint16_t down = best[(i + 1) * (m + 1) + j], right = best[i * (m + 1) + j + 1];
+            best[i * (m + 1) + j] = same(a, i, b, j) ? best[(i + 1) * (m + 1) + j + 1] + 1 : down > right ? down : right;
+        }
+    }
+    for (uint32_t i = 0, j = 0; i < n;) {
+        if (j < m && same(a, i, b, j) && best[i * (m + 1) + j] == best[(i + 1) * (m + 1) + j + 1] + 1) match[i++] = (int)j++;
+        else if (j < m && best[i * (m + 1) + j + 1] >= best[(i + 1) * (m + 1) + j]) j++;
+        else match[i++] = -1;
+    }
+    free(best);
+    return true;
+}
+
+/* The token's own place, or that of the macro it comes from: the first unmatched word behind the last one that is matched. */
+static sm_place matched_place(const sm_run *b, const int *match, uint32_t wanted)
+{
+    uint32_t found = 0;
+    if (match[wanted] >= 0) {
+        found = (uint32_t)match[wanted];
+    } else {
+        uint32_t before = wanted;
+        while (before > 0 && match[before - 1] < 0) before--;
+        found = before > 0 ? (uint32_t)match[before - 1] + 1 : 0;
+        if (found >= b->count) found = b->count - 1;
+    }
+    const sm_token *token = &b->tokens->list[b->first + found];
+    return (sm_place){SM_SOURCE_FILE, token->line, token->column};
+}
+
+static sm_place original_place(const sm_origin *origin, const sm_token *token)
+{
+    const sm_tokens *tokens = &origin->unit->tokens;
+    sm_place place = {tokens->files[token->file], token->line, token->column};
+    if (strcmp(place.file, SM_SOURCE_FILE) != 0) return place;
+    sm_arena arena = {0};
+    sm_tokens original = {0};
+    int *match = calloc(MATCH_LIMIT, sizeof *match);
+    uint32_t at = (uint32_t)(token - tokens->list), first = at, last = at;
+    while (first > 0 && tokens->list[first - 1].file == token->file && tokens->list[first - 1].line == token->line) first--;
+    while (last + 1 < tokens->count && tokens->list[last + 1].file == token->file && tokens->list[last + 1].line == token->line) last++;
+    uint32_t end_line = token->line + 1;
+    for (uint32_t i = last + 1; i < tokens->count; i++) {
+        if (tokens->list[i].file != token->file || tokens->list[i].line <= token->line) continue;
+        end_line = tokens->list[i].line;
+        break;
+    }
+    /* An original that cannot be read to its end is read as far as it goes. */
+    sm_lex(&original, &arena, origin->text, strlen(origin->text), SM_SOURCE_FILE, SM_LEX_ORIGINAL);
+    sm_run a = {tokens, first, last - first + 1}, b = {&original, 0, 0};
+    while (b.first < original.count && original.list[b.first].line < token->line) b.first++;
+    while (b.first + b.count < original.count && original.list[b.first + b.count].line < end_line) b.count++;
+    if (a.count > MATCH_LIMIT) a.count = MATCH_LIMIT;
+    if (b.count > MATCH_LIMIT) b.count = MATCH_LIMIT;
+    if (match && b.count && at - first < a.count && match_runs(&a, &b, match)) place = matched_place(&b, match, at - first);
+    free(match);
+    sm_tokens_free(&original);
+    sm_arena_free(&arena);
+    return place;
+}
+
+static void say(const sm_origin *origin, sm_place place, const char *severity, const char *message, size_t length, sm_text *out)
+{
+    const char *file = place.file && strcmp(place.file, SM_SOURCE_FILE) != 0 ? place.file : origin->name;
+    sm_text line = {0};
+    if (place.line) sm_text_printf(&line, "%s:%u:%u: %s: %.*s\n", file, place.line, place.column, severity, (int)length, message);
+    else sm_text_printf(&line, "%s: %s: %.*s\n", file, severity, (int)length, message);
+    /* The same thing is not said twice. */
+    bool known = line.bytes && out->bytes && strstr(out->bytes, line.bytes);
+    if (!known && line.bytes) sm_text_add(out, line.bytes, line.length);
+    sm_text_free(&line);
+}
+
+void sm_report_notes(const sm_origin *origin, sm_text *out)
+{
+    const sm_unit *unit = origin->unit;
+    for (uint32_t i = 0; i < unit->note_count; i++) {
+        const sm_note *note = &unit->notes[i];
+        sm_place place = {unit->tokens.file_count > note->file ? unit->tokens.files[note->file] : NULL, note->line, note->column};
+        if (note->token != SM_NO_TOKEN) place = original_place(origin, &unit->tokens.list[note->token]);
+        say(origin, place, note->severity, note->message, strlen(note->message), out);
+    }
+}
+
+/* ---- What compilers say. */
+
+typedef struct sm_message {
+    char file[512];
+    uint32_t line, column;
+    const char *severity;  /* NULL: context, such as "required from here" */
+    const char *text;
+    size_t length;
+} sm_message;
+
+/* "file:12:5: error: text"; false for other lines. */
+static bool parse(const char *line, size_t length, sm_message *message)
+{
+    static const char *const severities[] = {"fatal error", "error", "warning", "note"};
+    for (size_t i = 1; i + 4 < length && i < sizeof message->file; i++) {
+        if (line[i] != ':' || !isdigit((unsigned char)line[i + 1])) continue;
+        size_t at = i + 1;
+        uint64_t numbers[2] = {0, 0};
+        int count = 0;
+        while (count < 2 && at < length && isdigit((unsigned char)line[at])) {
+            while (at < length && isdigit((unsigned char)line[at]) && numbers[count] < UINT32_MAX) numbers[count] = numbers[count] * 10 + (uint64_t)(line[at++] - '0');
+            if (at >= length || line[at] != ':') break;
+            at++;
+            count++;
+        }
+        if (count == 0 || at >= length || line[at] != ' ') continue;
+        memcpy(message->file, line, i);
+        message->file[i] = 0;
+        message->line = (uint32_t)numbers[0];
+        message->column = (uint32_t)numbers[1];
+        message->severity = NULL;
+        message->text = line + at + 1;
+        message->length = length - at - 1;
+        for (size_t s = 0; s < 4; s++) {
+            size_t n = strlen(severities[s]);
+            if (message->length < n + 2 || memcmp(message->text, severities[s], n) != 0 || message->text[n] != ':') continue;
+            message->severity = severities[s];
+            message->text += n + 2;
+            message->length -= n + 2;
+            break;
+        }
+        return true;
+    }
+    return false;
+}
+
+/* [-Wsomething] at the end names an option that the user cannot set. */
+static void trim(sm_message *message)
+{
+    if (message->length < 5 || message->text[message->length - 1] != ']') return;
+    for (size_t i = message->length; i-- > 2;) {
+        if (message->text[i] != '[') continue;
+        if (message->text[i + 1] == '-' && message->text[i - 1] == ' ') message->length = i - 1;
+        return;
+    }
+}
+
+/* The token of the unit that stands at line and column of what was compiled. */
+static const sm_token *token_at(const sm_origin *origin, uint16_t file, uint32_t line, uint32_t column)
+{
+    const sm_tokens *tokens = &origin->unit->tokens;
+    const sm_token *best = NULL;
+    uint32_t best_column = 0;
+    for (uint32_t i = 0; i < tokens->count; i++) {
+        const sm_token *token = &tokens->list[i];
+        const sm_placement *placement = &origin->placements[i];
+        if (token->line != line || token->file != file || placement->line == 0) continue;
+        if (!best || (placement->column <= column && placement->column >= best_column)) {
+            best = token;
+            best_column = placement->column;
+        }
+    }
+    return best;
+}
+
+/* Where in the user's text; false if the message is about something else. */
+static bool locate(const sm_origin *origin, const sm_message *message, sm_place *place)
+{
+    const sm_unit *unit = origin->unit;
+    *place = (sm_place){message->file, message->line, message->column};
+    if (!unit) return strncmp(message->file, "text.metal", 10) != 0;
+    if (strcmp(message->file, SM_THUNK_FILE) == 0) {
+        for (uint32_t i = 0; i < unit->entry_count; i++) {
+            const sm_token *name = &unit->tokens.list[unit->declarations[unit->entries[i].declaration].name];
+            if (name->line != message->line) continue;
+            *place = original_place(origin, name);
+            return true;
+        }
+        return false;
+    }
+    for (uint32_t i = 0; i < unit->tokens.file_count; i++) {
+        if (strcmp(unit->tokens.files[i], message->file) != 0) continue;
+        const sm_token *token = token_at(origin, (uint16_t)i, message->line, message->column);
+        if (token) *place = original_place(origin, token);
+        place->file = unit->tokens.files[i];
+        return true;
+    }
+    return false;
+}
+
+static const char *next_line(const char *line) { return line[strcspn(line, "\n")] ? line + strcspn(line, "\n") + 1 : line + strlen(line); }
+
+/* clang says after an error in a header what in the user's text led there. */
+static bool locate_later(const sm_origin *origin, const char *line, sm_place *place)
+{
+    sm_message message;
+    for (; *line; line = next_line(line)) {
+        if (!parse(line, strcspn(line, "\n"), &message)) continue;
+        if (!message.severity || strcmp(message.severity, "note") != 0) return false;
+        bool led = memmem(message.text, message.length, "requested here", 14) || memmem(message.text, message.length, "in instantiation", 16);
+        if (led && locate(origin, &message, place)) return true;
+    }
+    return false;
+}
+
+bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *out)
+{
+    sm_place context = {0};
+    bool errors = false, shown = false;
+    for (const char *line = said; *line; line = next_line(line)) {
+        sm_message message;
+        sm_place place;
+        if (!parse(line, strcspn(line, "\n"), &message)) continue;
+        bool located = locate(origin, &message, &place);
+        if (!message.severity) {
+            if (located) context = place;
+            continue;
+        }
+        trim(&message);
+        bool note = strcmp(message.severity, "note") == 0, warning = strcmp(message.severity, "warning") == 0;
+        if (warning) {
+            shown = false;
+            continue;
+        }
+        if (note) {
+            if (located && shown) {
+                sm_place own = {place.file, place.line, place.column};
+                say(origin, own, "note", message.text, message.length, out);
+            }
+            continue;
+        }
+        if (!located) {
+            if (context.line) place = context;
+            else if (!locate_later(origin, next_line(line), &place)) place = (sm_place){message.file, message.line, message.column};
+        }
+        say(origin, place, message.severity, message.text, message.length, out);
+        context = (sm_place){0};
+        errors = shown = true;
+    }
+    return errors;
+}

@@ -1,0 +1,30 @@
+/* A translated text written out as C++. */
+#ifndef SOFTMETAL_MSL_GENERATE_H
+#define SOFTMETAL_MSL_GENERATE_H
+
+#include "msl/unit.h"
+
+/* What the generated end calls the place of its calls: not the user's text, but known to belong to an entry. */
+#define SM_THUNK_FILE "softmetal-entry"
+
+typedef struct sm_generation {
+    uint32_t entry;            /* which one; SM_NO_TOKEN: all */
+    bool check;                /* for the front end only: function constants have no values */
+    bool checked;              /* a CHECKED object */
+    const sm_constant_value *values;
+    size_t value_count;
+} sm_generation;
+
+/* Where a token stands in the generated text; line 0: nowhere. */
+typedef struct sm_placement {
+    uint32_t line, column;
+} sm_placement;
+
+/* The function constants that an entry uses, as indices; returns how many. `used` has unit->constant_count places. */
+uint32_t sm_used_constants(const sm_unit *unit, uint32_t entry, bool *used);
+/* Appends to `out`. `placements` (may be NULL) has a place for each token. False with *error (in `arena`) set where a value is missing
+ * or of the wrong type. */
+bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena *arena, sm_text *out, sm_placement *placements,
+                 const char **error);
+
+#endif
