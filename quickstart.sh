@@ -9,8 +9,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-question=${1:-Why is the sky blue? Answer in two sentences.}
 build=build
+case ${1:-} in
+-h | --help)
+    sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]##*/}"
+    exit 0
+    ;;
+esac
+question=${*:-Why is the sky blue? Answer in two sentences.}
 
 apt_packages=(gcc libc6-dev cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libxxhash-dev libedit-dev
     libcurl4-openssl-dev curl ca-certificates python3 python3-pip)
@@ -28,7 +34,7 @@ missing_apt() {
 }
 
 install_apt() {
-    local missing as_root=()
+    local missing log as_root=()
     read -r -a missing <<<"$(missing_apt | tr '\n' ' ')"
     ((${#missing[@]} == 0)) && return
     if (($(id -u) != 0)); then
@@ -40,11 +46,14 @@ install_apt() {
         as_root=(sudo -n)
     fi
     say "installing ${missing[*]}"
-    as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
-    if ! "${as_root[@]}" update >&2 || ! "${as_root[@]}" install -y --no-install-recommends "${missing[@]}" >&2; then
-        say "the packages could not be installed"
+    as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    log=$(mktemp)
+    if ! { "${as_root[@]}" update && "${as_root[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "the packages could not be installed; all of apt's output is in $log"
         exit 3
     fi
+    rm -f "$log"
 }
 
 install_brew() {
@@ -77,23 +86,37 @@ install_packages() {
 
 # ---- Build ----
 
-compile() { ninja -C "$build" pensieve_command; }
+compile() { cmake --build "$build" -j "$(getconf _NPROCESSORS_ONLN)" --target pensieve_command; }
 
+configured_here() {
+    [[ -f $build/build.ninja || -f $build/Makefile ]] &&
+        [[ $(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$build/CMakeCache.txt" 2>/dev/null) -ef . ]]
+}
+
+# Only what the command needs. A folder that was configured keeps its settings, unless the sources were moved since.
 configure() {
-    # only what the command needs
-    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=OFF -DPENSIEVE_EXAMPLES=OFF
+    if configured_here; then
+        cmake -S . -B "$build"
+    else
+        rm -rf "$build/CMakeCache.txt" "$build/CMakeFiles"
+        cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=OFF -DPENSIEVE_EXAMPLES=OFF
+    fi
 }
 
 build_command() {
     local log
-    # A folder that was built before needs no look at packages; ninja knows what changed.
-    if [[ -x $build/pensieve && -f $build/build.ninja ]] && command -v ninja >/dev/null && compile >/dev/null 2>&1; then
+    # What was built as root or by somebody else is taken as it is.
+    if [[ -x $build/pensieve && ! -w $build ]]; then
+        return
+    fi
+    # A folder that was built before needs no look at packages; the build knows what changed.
+    if [[ -x $build/pensieve ]] && configured_here && compile >/dev/null 2>&1; then
         return
     fi
     install_packages
     say "building (a minute or two)"
     log=$(mktemp)
-    if ! { [[ -f $build/build.ninja ]] || configure; } >"$log" 2>&1 || ! compile >>"$log" 2>&1; then
+    if ! { configure && compile; } >"$log" 2>&1; then
         tail -n 40 "$log" >&2
         say "the build failed; all of its output is in $log"
         exit 1
@@ -108,8 +131,6 @@ build_command
 model=$(PENSIEVE="$build/pensieve" scripts/fetch-model)
 ((SECONDS > 5)) && say "ready after $SECONDS s"
 say "asking: $question"
-if "$build/pensieve" run "$model" "$question"; then
-    say "a chat: $build/pensieve run $model"
-else
-    exit $?
-fi
+# a model this small may repeat itself without end
+"$build/pensieve" run "$model" --max-tokens 400 -- "$question"
+say "a chat: $build/pensieve run $model"
