@@ -18,13 +18,13 @@ enum class mem_flags : uint {
 constexpr mem_flags operator|(mem_flags a, mem_flags b) { return mem_flags(uint(a) | uint(b)); }
 constexpr mem_flags operator&(mem_flags a, mem_flags b) { return mem_flags(uint(a) & uint(b)); }
 
-static inline void threadgroup_barrier(mem_flags flags, uint line = __builtin_LINE())
+static inline void threadgroup_barrier(mem_flags flags, sm::source_line line = sm::source_line(__builtin_LINE()))
 {
-    sm::services->barrier(SM_SCOPE_THREADGROUP, uint(flags), line);
+    sm::services->barrier(SM_SCOPE_THREADGROUP, uint(flags), line.number);
 }
-static inline void simdgroup_barrier(mem_flags flags, uint line = __builtin_LINE())
+static inline void simdgroup_barrier(mem_flags flags, sm::source_line line = sm::source_line(__builtin_LINE()))
 {
-    sm::services->barrier(SM_SCOPE_SIMD, uint(flags), line);
+    sm::services->barrier(SM_SCOPE_SIMD, uint(flags), line.number);
 }
 } // namespace metal
 

@@ -135,18 +135,27 @@ struct op_fma {
 #endif
 };
 
+// One of two, by its bits where it is narrow: clang would see fmax in it, and call it.
+template <class T> SM_INLINE constexpr T choose(bool first, T x, T y)
+{
+    if constexpr (is_real_shape<T> && sizeof(T) == 2) {
+        return __builtin_bit_cast(T, first ? __builtin_bit_cast(ushort, x) : __builtin_bit_cast(ushort, y));
+    } else {
+        return first ? x : y;
+    }
+}
 // The number and not the NaN; integers as well.
 struct op_max {
     template <class T> static SM_INLINE constexpr T apply(T x, T y)
     {
-        if constexpr (is_real_shape<T>) return x > y || y != y ? x : y;
+        if constexpr (is_real_shape<T>) return choose(x > y || y != y, x, y);
         else return x > y ? x : y;
     }
 };
 struct op_min {
     template <class T> static SM_INLINE constexpr T apply(T x, T y)
     {
-        if constexpr (is_real_shape<T>) return x < y || y != y ? x : y;
+        if constexpr (is_real_shape<T>) return choose(x < y || y != y, x, y);
         else return x < y ? x : y;
     }
 };

@@ -3,6 +3,7 @@
 #define SOFTMETAL_SHIM_METAL_STDLIB_H
 
 #include "types.h"
+#include "checked.h"
 #include "half.h"
 #include "vector.h"
 #include "packed.h"
@@ -18,6 +19,32 @@
 #include "as_type.h"
 #include "array.h"
 #include "barrier.h"
+#include "atomic.h"
+#include "simd.h"
+#include "quad.h"
+#ifndef SOFTMETAL_NO_SIMDGROUP_MATRIX
+#include "simdgroup_matrix.h"
+#endif
 #include "thunk.h"
+
+// What a world's family lacks is no type: the error names it.
+#ifdef SOFTMETAL_NO_BFLOAT
+#define bfloat this_device_has_no_bfloat
+#endif
+#ifdef SOFTMETAL_NO_SIMDGROUP_MATRIX
+#define simdgroup_matrix this_device_has_no_simdgroup_matrix
+#define simdgroup_float8x8 this_device_has_no_simdgroup_matrix
+#define simdgroup_half8x8 this_device_has_no_simdgroup_matrix
+#define simdgroup_bfloat8x8 this_device_has_no_simdgroup_matrix
+#define simdgroup_load this_device_has_no_simdgroup_matrix
+#define simdgroup_store this_device_has_no_simdgroup_matrix
+#define simdgroup_multiply this_device_has_no_simdgroup_matrix
+#define simdgroup_multiply_accumulate this_device_has_no_simdgroup_matrix
+#define make_filled_simdgroup_matrix this_device_has_no_simdgroup_matrix
+#endif
+
+#define METAL_FUNC inline __attribute__((always_inline))
+#define METAL_CONST_FUNC METAL_FUNC
+#define METAL_CONST
 
 #endif

@@ -14,17 +14,23 @@ typedef unsigned int uint;
 typedef unsigned long ulong;
 
 #define SM_INLINE inline __attribute__((always_inline))
-#ifdef SM_CHECKED
-// Code that looks at other lanes' stacks, or that tells the checker itself what it touches.
+// Code that looks at other lanes' stacks, or that tells the checker itself what it touches, is not to be instrumented.
+#if defined(SOFTMETAL_CHECKED) && defined(__clang__)
+#define SM_UNCHECKED __attribute__((disable_sanitizer_instrumentation))
+#elif defined(SOFTMETAL_CHECKED)
 #define SM_UNCHECKED __attribute__((no_sanitize("thread")))
-#define SM_IS_CHECKED 1
 #else
 #define SM_UNCHECKED
-#define SM_IS_CHECKED 0
 #endif
 
 namespace sm
 {
+// The line of a call, which a default argument finds out. No number turns into one.
+struct source_line {
+    uint32_t number;
+    explicit constexpr source_line(uint32_t n) : number(n) {}
+};
+
 template <bool Condition, class T = void> struct enable_if {};
 template <class T> struct enable_if<true, T> { typedef T type; };
 template <bool Condition, class T = void> using enable_if_t = typename enable_if<Condition, T>::type;

@@ -193,7 +193,7 @@ template <class T> struct alignas(4 * sizeof(T)) vec<T, 3> {
         T data[3];
         SM_SWIZZLES_3
     };
-#ifdef SM_CHECKED // its fourth element is nobody's: a copy does not read it
+#ifdef SOFTMETAL_CHECKED // its fourth element is nobody's: a copy does not read it
     SM_INLINE constexpr vec(const vec &v) : x(v.x), y(v.y), z(v.z) {}
 #else
     vec(const vec &) = default;
