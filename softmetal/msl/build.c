@@ -1,6 +1,7 @@
 #include "msl/build.h"
 
 #include "msl/errors.h"
+#include "msl/precompiled.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -38,6 +39,7 @@ typedef struct sm_build {
     sm_text source;
     sm_placement *placements;
     sm_cache_key key;
+    const char *header; /* the shim's */
     const char *error; /* one without a place in the text */
     char *errors;      /* the compiler's, about the text */
 } sm_build;
@@ -97,20 +99,36 @@ static char *take_errors(sm_build *build)
     return sm_text_take(&text);
 }
 
-/* Runs one command; on failure the errors are about the user's text where they can be. */
+/* What a failed command said, about the user's text where that can be. */
+static void explain(sm_build *build, const sm_command *command, const sm_process_result *result)
+{
+    sm_text out = {0};
+    const sm_msl_library *library = build->library;
+    sm_origin origin = {.name = text_name(library), .text = library->text, .unit = &library->unit, .placements = build->placements};
+    bool understood = result->end == SM_PROCESS_EXITED && result->output.bytes && sm_report_diagnostics(&origin, result->output.bytes, &out);
+    if (understood) build->errors = sm_text_take(&out);
+    else build->error = sm_command_failure(&build->arena, command, result);
+    sm_text_free(&out);
+}
+
+/* A compiler that falls over its precompiled header. */
+static bool blames_header(const sm_process_result *result)
+{
+    const char *said = result->output.bytes;
+    if (result->end == SM_PROCESS_SIGNALLED) return true;
+    return result->end == SM_PROCESS_EXITED &&
+           (!said || strstr(said, ".gch") || strstr(said, ".pch") || strstr(said, "PCH") || strstr(said, "precompiled") || strstr(said, "internal compiler error"));
+}
+
 static bool run(sm_build *build, const sm_command *command, const sm_workspace *workspace)
 {
     sm_process_result result;
     bool ok = sm_command_run(command, workspace, &result);
-    if (!ok) {
-        sm_text out = {0};
-        const sm_msl_library *library = build->library;
-        sm_origin origin = {.name = text_name(library), .text = library->text, .unit = &library->unit, .placements = build->placements};
-        bool understood = result.end == SM_PROCESS_EXITED && result.output.bytes && sm_report_diagnostics(&origin, result.output.bytes, &out);
-        if (understood) build->errors = sm_text_take(&out);
-        else build->error = sm_command_failure(&build->arena, command, &result);
-        sm_text_free(&out);
+    if (!ok && blames_header(&result) && build->header && sm_precompiled_discard(&build->library->compiler, build->header)) {
+        sm_text_free(&result.output);
+        ok = sm_command_run(command, workspace, &result);
     }
+    if (!ok) explain(build, command, &result);
     sm_text_free(&result.output);
     return ok;
 }
@@ -118,24 +136,19 @@ static bool run(sm_build *build, const sm_command *command, const sm_workspace *
 static void begin_command(sm_build *build, sm_command *command)
 {
     const sm_msl_library *library = build->library;
+    build->header = sm_precompiled(&library->cache, &library->compiler, &build->flavour, &build->arena);
     sm_command_add(command, library->compiler.path);
     sm_command_flavour(command, &build->arena, &library->compiler, &build->flavour);
     sm_command_words(command, &build->arena, library->compiler.clang ? "-fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=20"
                                                                      : "-fno-diagnostics-show-caret -fdiagnostics-column-unit=byte -fmax-errors=20");
     sm_command_add(command, sm_arena_printf(&build->arena, "-I%s", library->cache.shim));
-    sm_command_words(command, &build->arena, "-include prelude.h");
+    sm_command_add(command, "-include");
+    sm_command_add(command, build->header);
 }
 
-/* The hooks of a CHECKED object are its own: it is linked without the sanitizer's library. */
-static bool compile(sm_build *build, const sm_workspace *workspace)
+static bool compile_object(sm_build *build, const sm_workspace *workspace)
 {
-    char path[PATH_MAX + 16];
     sm_command command = {0}, link = {0};
-    snprintf(path, sizeof path, "%s/kernels.cpp", workspace->path);
-    if (!sm_file_write(path, build->source.bytes, build->source.length)) {
-        build->error = sm_arena_printf(&build->arena, "%s cannot be written", path);
-        return false;
-    }
     begin_command(build, &command);
     if (build->generation.check) {
         sm_command_words(&command, &build->arena, "-fsyntax-only kernels.cpp");
@@ -145,10 +158,20 @@ static bool compile(sm_build *build, const sm_workspace *workspace)
         sm_command_words(&command, &build->arena, "-shared -Wl,--as-needed kernels.cpp -o object.so");
         return run(build, &command, workspace);
     }
+    /* The hooks of a CHECKED object are its own: it is linked without the sanitizer's library. */
     sm_command_words(&command, &build->arena, "-c kernels.cpp -o kernels.o");
     sm_command_add(&link, build->library->compiler.path);
     sm_command_words(&link, &build->arena, "-shared -Wl,--as-needed kernels.o -o object.so");
     return run(build, &command, workspace) && run(build, &link, workspace);
+}
+
+static bool compile(sm_build *build, const sm_workspace *workspace)
+{
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof path, "%s/kernels.cpp", workspace->path);
+    if (sm_file_write(path, build->source.bytes, build->source.length)) return compile_object(build, workspace);
+    build->error = sm_arena_printf(&build->arena, "%s cannot be written", path);
+    return false;
 }
 
 /* Compiles into the cache. */

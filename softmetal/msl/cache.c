@@ -133,7 +133,6 @@ static bool put_headers(sm_cache *cache)
     for (const sm_embedded_file *file = sm_embedded; file->name; file++) {
         if (!put_header(cache->shim, file->name, file->bytes, file->length)) return false;
     }
-    if (!put_header(cache->shim, "prelude.h", sm_prelude, strlen(sm_prelude))) return false;
     snprintf(folder, sizeof folder, "%s/metal", cache->shim);
     if (mkdir(folder, 0777) != 0 && errno != EEXIST) return false;
     for (const char *const *name = sm_metal_headers; *name; name++) {

@@ -175,6 +175,19 @@ static void trim(sm_message *message)
     }
 }
 
+/* gcc's words for an #include that leads nowhere, as clang says it, and why. */
+static void say_missing(const sm_origin *origin, sm_place place, const sm_message *message, sm_text *out)
+{
+    static const char gcc[] = ": No such file or directory", clang[] = " file not found";
+    sm_text text = {0};
+    size_t length = message->length, n = sizeof gcc - 1;
+    if (length > n && memcmp(message->text + length - n, gcc, n) == 0) sm_text_printf(&text, "'%.*s'%s", (int)(length - n), message->text, clang);
+    else sm_text_add(&text, message->text, length);
+    if (text.bytes && strstr(text.bytes, clang)) sm_text_put(&text, " (newLibraryWithSource: has no include path)");
+    if (text.bytes) say(origin, place, message->severity, text.bytes, text.length, out);
+    sm_text_free(&text);
+}
+
 /* The token of the unit that stands at line and column of what was compiled. */
 static const sm_token *token_at(const sm_origin *origin, uint16_t file, uint32_t line, uint32_t column)
 {
@@ -263,7 +276,8 @@ bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *o
             if (context.line) place = context;
             else if (!locate_later(origin, next_line(line), &place)) place = (sm_place){message.file, message.line, message.column};
         }
-        say(origin, place, message.severity, message.text, message.length, out);
+        if (origin->unit) say(origin, place, message.severity, message.text, message.length, out);
+        else say_missing(origin, place, &message, out);
         context = (sm_place){0};
         errors = shown = true;
     }

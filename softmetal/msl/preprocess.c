@@ -32,7 +32,10 @@ static void includes(sm_command *command, sm_arena *arena, const sm_cache *cache
     const char *folders = include_path();
     while (folders && *folders) {
         size_t length = strcspn(folders, ":");
-        if (length) sm_command_add(command, sm_arena_printf(arena, "-I%.*s", (int)length, folders));
+        /* The preprocessor runs elsewhere. */
+        char *absolute = length ? realpath(sm_arena_copy(arena, folders, length), NULL) : NULL;
+        if (absolute) sm_command_add(command, sm_arena_printf(arena, "-I%s", absolute));
+        free(absolute);
         folders += length + (folders[length] == ':');
     }
     sm_command_add(command, "-isystem");
