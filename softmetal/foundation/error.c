@@ -164,15 +164,21 @@ const char *sm_error_domain(id error) { return error ? sm_string_utf8(as_error(e
 
 int64_t sm_error_code(id error) { return error ? as_error(error)->code : 0; }
 
-id sm_error_create(const char *domain_name, int64_t error_code, const char *text)
+id sm_error_create_with(const char *domain_name, int64_t error_code, id info)
 {
-    id name = sm_string_create(domain_name), value = sm_string_create(text), key = NSLocalizedDescriptionKey;
-    id info = value ? sm_dictionary_create(&key, &value, 1) : NULL;
+    id name = sm_string_create(domain_name);
     id error = sm_new(&sm_error_class);
     if (error) init(error, NULL, name, error_code, info);
     sm_release(name);
-    sm_release(value);
     sm_release(info);
+    return error;
+}
+
+id sm_error_create(const char *domain_name, int64_t error_code, const char *text)
+{
+    id value = sm_string_create(text), key = NSLocalizedDescriptionKey;
+    id error = sm_error_create_with(domain_name, error_code, value ? sm_dictionary_create(&key, &value, 1) : NULL);
+    sm_release(value);
     return error;
 }
 

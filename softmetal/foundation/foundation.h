@@ -56,6 +56,8 @@ size_t sm_data_length(id data);
 void sm_process_set_macos(uint32_t major);
 
 id sm_error_create(const char *domain, int64_t code, const char *description);
+/* The reference to the dictionary (may be NULL) becomes the error's. */
+id sm_error_create_with(const char *domain, int64_t code, id user_info);
 const char *sm_error_domain(id error);
 int64_t sm_error_code(id error);
 /* Fills *error (an NSError ** of the caller's, may be NULL) with an autoreleased error. */

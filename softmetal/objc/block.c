@@ -132,6 +132,11 @@ void sm_block_call2(void *block, id first, id second)
     if (block) ((void (*)(void *, id, id))((sm_block *)block)->invoke)(block, first, second);
 }
 
+void sm_block_call3(void *block, id first, id second, id third)
+{
+    if (block) ((void (*)(void *, id, id, id))((sm_block *)block)->invoke)(block, first, second, third);
+}
+
 void sm_block_call_pointer(void *block, const void *pointer, uint64_t value)
 {
     if (block) ((void (*)(void *, const void *, uint64_t))((sm_block *)block)->invoke)(block, pointer, value);

@@ -12,8 +12,12 @@ static uint64_t report_class(Class class)
     return live;
 }
 
+/* The Metal part's: its threads may be about to let go of something. */
+void sm_wait_settled(void) __attribute__((weak));
+
 size_t softmetal_check_leaks(void)
 {
+    if (sm_wait_settled) sm_wait_settled();
     uint64_t live = 0;
     for (size_t i = 0; i < sm_class_count(); i++) live += report_class(sm_class_at(i));
     return live;

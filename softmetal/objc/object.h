@@ -95,6 +95,7 @@ void sm_block_release(void *block);
 void sm_block_call0(void *block);
 void sm_block_call1(void *block, id argument);
 void sm_block_call2(void *block, id first, id second);
+void sm_block_call3(void *block, id first, id second, id third);
 /* (pointer, length): the deallocator of a no-copy buffer; (id, value): a listener of a shared event. */
 void sm_block_call_pointer(void *block, const void *pointer, uint64_t value);
 
