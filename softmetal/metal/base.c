@@ -1,0 +1,77 @@
+/* What Metal objects have in common: a device, a label, and how misuse is told. */
+#include "metal/metal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+id sm_base_new(Class class, sm_device *device)
+{
+    id object = sm_new(class);
+    if (object) ((sm_base *)object)->device = (sm_device *)sm_retain((id)device);
+    return object;
+}
+
+id sm_base_device(id self, SEL cmd)
+{
+    (void)cmd;
+    return (id)((sm_base *)self)->device;
+}
+
+id sm_base_label(id self, SEL cmd)
+{
+    (void)cmd;
+    return ((sm_base *)self)->label;
+}
+
+void sm_base_set_label(id self, SEL cmd, id label)
+{
+    (void)cmd;
+    sm_store_text(&((sm_base *)self)->label, label);
+}
+
+void sm_base_dealloc(id self)
+{
+    sm_base *base = (sm_base *)self;
+    sm_release(base->label);
+    sm_release((id)base->device);
+}
+
+const char *sm_label_of(id object, const char *otherwise)
+{
+    id label = object ? ((sm_base *)object)->label : NULL;
+    const char *text = label ? sm_string_utf8(label) : NULL;
+    return text && *text ? text : otherwise;
+}
+
+id sm_text_copy(id string) { return string ? sm_string_create(sm_string_utf8(string)) : NULL; }
+
+void sm_store(id *place, id object)
+{
+    id before = *place;
+    *place = sm_retain(object);
+    sm_release(before);
+}
+
+void sm_store_text(id *place, id string)
+{
+    id before = *place;
+    *place = sm_text_copy(string);
+    sm_release(before);
+}
+
+id sm_expect_kind(id object, Class class, const char *where)
+{
+    if (!object || sm_is_kind(object, class)) return object;
+    sm_misuse(where, "a %s was passed where a %s belongs", object->isa ? object->isa->name : "thing that is no object", class->name);
+    return NULL;
+}
+
+void sm_misuse(const char *method, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    sm_reportf(SOFTMETAL_VALIDATION, "[%s]: %s", method, text);
+}

@@ -1,0 +1,162 @@
+/* MTLCounterSet, MTLCounterSampleBuffer. There is one set, of one counter: GPUTimestamp, which here is nanoseconds of this machine's
+ * monotonic clock when the CPU came to that place. They tell the order of things, and nothing about a GPU's speed. */
+#include "metal/metal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+SM_STRING_CONSTANT(MTLCommonCounterSetTimestamp, "timestamp")
+SM_STRING_CONSTANT(MTLCommonCounterSetStageUtilization, "stageutilization")
+SM_STRING_CONSTANT(MTLCommonCounterSetStatistic, "statistic")
+SM_STRING_CONSTANT(MTLCommonCounterTimestamp, "GPUTimestamp")
+SM_STRING_CONSTANT(MTLCounterErrorDomain, SM_COUNTER_DOMAIN)
+
+#define SM_MOST_SAMPLES 4096 /* 32 KiB, as on Apple silicon */
+
+uint64_t sm_nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- The set and its counter: one of each, for ever */
+
+typedef struct sm_counter_set {
+    sm_object object;
+    id name, counters;
+} sm_counter_set;
+
+SM_GETTER(sm_counter_set, name, id)
+SM_GETTER(sm_counter_set, counters, id)
+
+static const sm_method counter_methods[] = {SM_METHOD("name", "@@:", get_name)};
+static sm_class sm_counter_class = {.name = "SoftMTLCounter", .protocol = "MTLCounter", .size = sizeof(sm_counter_set), SM_METHODS(counter_methods)};
+SM_REGISTER_AT_LOAD(sm_counter_class)
+
+static const sm_method set_methods[] = {
+    SM_METHOD("name", "@@:", get_name),
+    SM_METHOD("counters", "@@:", get_counters),
+};
+sm_class sm_counter_set_class = {.name = "SoftMTLCounterSet", .protocol = "MTLCounterSet", .size = sizeof(sm_counter_set), SM_METHODS(set_methods)};
+SM_REGISTER_AT_LOAD(sm_counter_set_class)
+
+static id sets;
+
+static void make_sets(void)
+{
+    sm_counter_set *counter = (sm_counter_set *)sm_make_immortal(sm_new(&sm_counter_class));
+    sm_counter_set *set = (sm_counter_set *)sm_make_immortal(sm_new(&sm_counter_set_class));
+    if (!counter || !set) return;
+    counter->name = MTLCommonCounterTimestamp;
+    set->name = MTLCommonCounterSetTimestamp;
+    set->counters = sm_make_immortal(sm_array_create(&(id){(id)counter}, 1));
+    sets = sm_make_immortal(sm_array_create(&(id){(id)set}, 1));
+}
+
+id sm_counter_sets(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_sets);
+    return sets;
+}
+
+/* ---- Descriptor */
+
+typedef struct sm_sample_descriptor {
+    sm_object object;
+    id counterSet, label;
+    NSUInteger sampleCount, storageMode;
+} sm_sample_descriptor;
+
+SM_OBJECT_ACCESSORS(sm_sample_descriptor, counterSet, sm_store)
+SM_OBJECT_ACCESSORS(sm_sample_descriptor, label, sm_store_text)
+SM_ACCESSORS(sm_sample_descriptor, sampleCount, NSUInteger)
+SM_ACCESSORS(sm_sample_descriptor, storageMode, NSUInteger)
+
+static void descriptor_dealloc(id self)
+{
+    sm_release(get_counterSet(self, NULL));
+    sm_release(get_label(self, NULL));
+}
+
+static id descriptor_copy(id self, SEL cmd)
+{
+    id made = sm_new(&sm_sample_descriptor_class);
+    if (!made) return NULL;
+    set_counterSet(made, cmd, get_counterSet(self, cmd));
+    set_label(made, cmd, get_label(self, cmd));
+    set_sampleCount(made, cmd, get_sampleCount(self, cmd));
+    set_storageMode(made, cmd, get_storageMode(self, cmd));
+    return made;
+}
+
+static const sm_method descriptor_methods[] = {
+    SM_METHOD("copy", "@@:", descriptor_copy),
+    SM_PROPERTY("counterSet", "setCounterSet:", "@", counterSet),
+    SM_PROPERTY("label", "setLabel:", "@", label),
+    SM_PROPERTY("sampleCount", "setSampleCount:", "Q", sampleCount),
+    SM_PROPERTY("storageMode", "setStorageMode:", "Q", storageMode),
+};
+sm_class sm_sample_descriptor_class = {.name = "MTLCounterSampleBufferDescriptor", .size = sizeof(sm_sample_descriptor),
+                                       .dealloc = descriptor_dealloc, SM_METHODS(descriptor_methods)};
+SM_REGISTER_AT_LOAD(sm_sample_descriptor_class)
+
+/* ---- Sample buffers */
+
+id sm_sample_buffer_create(sm_device *device, id given, id *error)
+{
+    const char *method = "MTLDevice newCounterSampleBufferWithDescriptor:error:";
+    const sm_sample_descriptor *is = (const sm_sample_descriptor *)sm_expect_kind(given, &sm_sample_descriptor_class, method);
+    if (error) *error = NULL;
+    if (!is || !is->counterSet || is->sampleCount == 0 || is->sampleCount > SM_MOST_SAMPLES || is->storageMode == SM_STORAGE_MANAGED) {
+        sm_error_set(error, SM_COUNTER_DOMAIN, 1, "A counter sample buffer needs a counter set, from 1 to 4096 samples, and memory that is shared or private");
+        return NULL;
+    }
+    if (sm_device_is_removed(device) || sm_fault(SOFTMETAL_FAULT_ALLOCATION, NULL)) {
+        sm_error_set(error, SM_COUNTER_DOMAIN, 0, "There is no memory for the samples");
+        return NULL;
+    }
+    sm_sample_buffer *buffer = (sm_sample_buffer *)sm_base_new(&sm_sample_buffer_class, device);
+    if (!buffer) return NULL;
+    buffer->count = is->sampleCount;
+    buffer->samples = malloc(buffer->count * sizeof *buffer->samples);
+    sm_store_text(&buffer->base.label, is->label);
+    if (!buffer->samples) {
+        sm_release((id)buffer);
+        return NULL;
+    }
+    for (size_t i = 0; i < buffer->count; i++) buffer->samples[i] = SM_NO_SAMPLE;
+    return (id)buffer;
+}
+
+static void dealloc(id self)
+{
+    free(((sm_sample_buffer *)self)->samples);
+    sm_base_dealloc(self);
+}
+
+static id resolve(id self, SEL cmd, sm_range range)
+{
+    (void)cmd;
+    const sm_sample_buffer *buffer = (const sm_sample_buffer *)self;
+    if (range.location > buffer->count || range.length > buffer->count - range.location) {
+        sm_misuse("MTLCounterSampleBuffer resolveCounterRange:", "samples {%llu, %llu} are not among the buffer's %zu",
+                  (unsigned long long)range.location, (unsigned long long)range.length, buffer->count);
+        return NULL;
+    }
+    return sm_autorelease(sm_data_create(buffer->samples + range.location, range.length * sizeof *buffer->samples));
+}
+
+SM_GETTER(sm_sample_buffer, count, NSUInteger)
+
+static const sm_method methods[] = {
+    SM_DEVICE_METHOD,
+    SM_METHOD("label", "@@:", sm_base_label),
+    SM_METHOD("sampleCount", "Q@:", get_count),
+    SM_METHOD("resolveCounterRange:", "@@:" SM_RANGE_TYPE, resolve),
+};
+sm_class sm_sample_buffer_class = {.name = "SoftMTLCounterSampleBuffer", .protocol = "MTLCounterSampleBuffer", .size = sizeof(sm_sample_buffer),
+                                   .dealloc = dealloc, SM_METHODS(methods)};
+SM_REGISTER_AT_LOAD(sm_sample_buffer_class)

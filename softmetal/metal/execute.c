@@ -1,0 +1,261 @@
+/* Does what a command buffer holds, on its queue's thread. */
+#include "metal/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct sm_execution {
+    sm_command_buffer *buffer;
+    sm_device *device;
+    NSUInteger type;          /* of the open encoder */
+    sm_pass_sample samples[SM_PASS_SAMPLES];
+    uint64_t dispatches_left; /* until the fault */
+    uint64_t random;
+} sm_execution;
+
+/* ---- Going wrong */
+
+static bool fail(sm_execution *run, uint32_t encoder, int64_t code, const char *text)
+{
+    sm_outcome *outcome = &run->buffer->outcome;
+    snprintf(outcome->domain, sizeof outcome->domain, "%s", SM_COMMAND_DOMAIN);
+    outcome->code = code;
+    snprintf(outcome->text, sizeof outcome->text, "%s", text);
+    run->buffer->faulty = encoder;
+    return false;
+}
+
+static bool fail_with(sm_execution *run, uint32_t encoder, int64_t code)
+{
+    return fail(run, encoder, code, sm_command_error_text(code));
+}
+
+static bool fail_result(sm_execution *run, const sm_command *command, sm_result result)
+{
+    switch (result) {
+    case SM_OK: return true;
+    case SM_TRAP:
+    case SM_OUT_OF_BOUNDS: return fail_with(run, command->encoder, SM_COMMAND_PAGE_FAULT);
+    case SM_DEADLOCK:
+        return fail(run, command->encoder, SM_COMMAND_TIMEOUT, "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)");
+    case SM_NO_MEMORY: return fail_with(run, command->encoder, SM_COMMAND_OUT_OF_MEMORY);
+    case SM_INVALID: return fail_with(run, command->encoder, SM_COMMAND_INTERNAL);
+    case SM_CANCELLED: return fail_with(run, command->encoder, SM_COMMAND_DEVICE_REMOVED);
+    }
+    return fail_with(run, command->encoder, SM_COMMAND_INTERNAL);
+}
+
+static bool refused(sm_execution *run, const sm_command *command)
+{
+    const sm_refused_command *is = (const sm_refused_command *)command;
+    char text[sizeof run->buffer->outcome.text];
+    snprintf(text, sizeof text, "%s: %.300s", sm_command_error_text(is->code), is->text);
+    return fail(run, command->encoder, is->code, text);
+}
+
+/* ---- Order */
+
+static void order(sm_execution *run)
+{
+    pthread_mutex_lock(&run->device->executing);
+    sm_executor_order(run->device->executor);
+    pthread_mutex_unlock(&run->device->executing);
+}
+
+/* ---- Dispatches */
+
+/* Three counts of threadgroups, read when the GPU comes to them. */
+static bool read_indirect(sm_execution *run, sm_dispatch_command *command)
+{
+    const uint8_t *at = command->indirect->memory.device + command->indirect_offset;
+    uint32_t groups[3];
+    memcpy(groups, at, sizeof groups);
+    for (int i = 0; i < 3; i++) {
+        uint64_t threads = (uint64_t)groups[i] * command->dispatch.group[i];
+        if (threads <= UINT32_MAX) {
+            command->dispatch.grid[i] = (uint32_t)threads;
+            continue;
+        }
+        sm_misuse("MTLComputeCommandEncoder dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:",
+                  "kernel '%s': the buffer asks for %u threadgroups of %u threads along one axis, more than 2^32 threads",
+                  command->pipeline->name, groups[i], command->dispatch.group[i]);
+        return fail_with(run, command->head.encoder, SM_COMMAND_PAGE_FAULT);
+    }
+    return true;
+}
+
+static bool dispatch(sm_execution *run, sm_dispatch_command *command)
+{
+    if (sm_device_is_removed(run->device)) return fail_with(run, command->head.encoder, SM_COMMAND_DEVICE_REMOVED);
+    if (run->dispatches_left == 0) {
+        run->buffer->faulty = command->head.encoder;
+        return false; /* the fault's own outcome stands */
+    }
+    run->dispatches_left--;
+    if (command->indirect && !read_indirect(run, command)) return false;
+    const uint32_t *grid = command->dispatch.grid;
+    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0) return true; /* an indirect one may be empty */
+    pthread_mutex_lock(&run->device->executing);
+    if (run->type == SM_SERIAL) sm_executor_order(run->device->executor);
+    sm_result result = sm_executor_run(run->device->executor, &command->dispatch);
+    pthread_mutex_unlock(&run->device->executing);
+    return fail_result(run, &command->head, result);
+}
+
+static uint64_t random_below(sm_execution *run, uint64_t limit)
+{
+    run->random = run->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (run->random >> 33) % limit;
+}
+
+/* Dispatches with no barrier between them come in any order; a world that shuffles shows it. Leaves *at at what follows. */
+static bool unordered(sm_execution *run, sm_command **at)
+{
+    size_t count = 0;
+    for (const sm_command *command = *at; command && command->kind == SM_DISPATCH; command = command->next) count++;
+    sm_dispatch_command **list = count > 1 && run->device->world.shuffle ? malloc(count * sizeof *list) : NULL;
+    if (!list) {
+        bool worked = dispatch(run, (sm_dispatch_command *)*at);
+        *at = (*at)->next;
+        return worked;
+    }
+    for (size_t i = 0; i < count; i++, *at = (*at)->next) {
+        size_t place = random_below(run, i + 1);
+        list[i] = list[place];
+        list[place] = (sm_dispatch_command *)*at;
+    }
+    bool worked = true;
+    for (size_t i = 0; i < count && worked; i++) worked = dispatch(run, list[i]);
+    free(list);
+    return worked;
+}
+
+/* ---- Copies */
+
+static bool copy(sm_execution *run, const sm_command *command)
+{
+    const sm_copy_command *is = (const sm_copy_command *)command;
+    if (sm_device_is_removed(run->device)) return fail_with(run, command->encoder, SM_COMMAND_DEVICE_REMOVED);
+    uint8_t *to = is->to->memory.device + is->to_offset;
+    pthread_mutex_lock(&run->device->executing);
+    sm_executor_order(run->device->executor);
+    if (command->kind == SM_FILL) memset(to, is->value, is->bytes);
+    else if (command->kind == SM_RESOLVE) memcpy(to, is->samples->samples + is->from_offset, is->bytes);
+    else memmove(to, is->from->memory.device + is->from_offset, is->bytes);
+    sm_memory_written(&is->to->memory, is->to_offset, is->bytes);
+    sm_executor_order(run->device->executor);
+    pthread_mutex_unlock(&run->device->executing);
+    return true;
+}
+
+/* ---- Encoders */
+
+static void take_samples(const sm_execution *run, bool start)
+{
+    for (size_t i = 0; i < SM_PASS_SAMPLES; i++) {
+        const sm_pass_sample *sample = &run->samples[i];
+        NSUInteger index = start ? sample->start : sample->end;
+        if (sample->buffer && index < sample->buffer->count) sample->buffer->samples[index] = sm_nanoseconds();
+    }
+}
+
+static void begin(sm_execution *run, const sm_command *command)
+{
+    const sm_begin_command *is = (const sm_begin_command *)command;
+    run->type = is->type;
+    memcpy(run->samples, is->samples, sizeof run->samples);
+    order(run);
+    take_samples(run, true);
+}
+
+static void end(sm_execution *run)
+{
+    take_samples(run, false);
+    memset(run->samples, 0, sizeof run->samples);
+    order(run);
+}
+
+static void sample(const sm_command *command)
+{
+    const sm_sample_command *is = (const sm_sample_command *)command;
+    is->buffer->samples[is->index] = sm_nanoseconds();
+}
+
+static bool step(sm_execution *run, sm_command **at)
+{
+    sm_command *command = *at;
+    *at = command->next;
+    switch (command->kind) {
+    case SM_BEGIN: begin(run, command); return true;
+    case SM_END: end(run); return true;
+    case SM_DISPATCH: *at = command; return unordered(run, at);
+    case SM_COPY:
+    case SM_FILL:
+    case SM_RESOLVE: return copy(run, command);
+    case SM_BARRIER:
+    case SM_UPDATE_FENCE:
+    case SM_WAIT_FENCE: order(run); return true;
+    case SM_SAMPLE: sample(command); return true;
+    case SM_SIGNAL:
+        order(run);
+        sm_event_signal(((sm_event_command *)command)->event, ((sm_event_command *)command)->value);
+        return true;
+    case SM_WAIT:
+        if (!sm_event_wait(run->device, ((sm_event_command *)command)->event, ((sm_event_command *)command)->value))
+            return fail_with(run, UINT32_MAX, SM_COMMAND_DEVICE_REMOVED);
+        order(run);
+        return true;
+    case SM_REFUSED: return refused(run, command);
+    }
+    return true;
+}
+
+/* ---- The whole */
+
+/* More memory than the device can keep resident is found out here, as on a Mac, and not when it is allocated. */
+static bool fits(sm_execution *run)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < run->buffer->storages.count; i++)
+        bytes += ((sm_storage *)run->buffer->storages.items[i])->memory.bytes;
+    if (bytes <= run->device->world.working_set) return true;
+    return fail_with(run, UINT32_MAX, SM_COMMAND_OUT_OF_MEMORY);
+}
+
+static bool meet_fate(sm_execution *run)
+{
+    sm_command_buffer *buffer = run->buffer;
+    switch (buffer->fate) {
+    case SM_WORKS: break;
+    case SM_FAILS: return false;
+    case SM_FAILS_HALFWAY: run->dispatches_left = buffer->dispatches / 2; break;
+    case SM_HANGS: sm_hang(); return false;
+    case SM_REMOVES: sm_device_remove(run->device); return false;
+    }
+    if (sm_device_is_removed(run->device)) return fail_with(run, UINT32_MAX, SM_COMMAND_DEVICE_REMOVED);
+    if (buffer->broken) return fail_with(run, UINT32_MAX, SM_COMMAND_OUT_OF_MEMORY);
+    return fits(run);
+}
+
+static void tell_encoders(sm_command_buffer *buffer, bool worked)
+{
+    for (size_t i = 0; i < buffer->info_count; i++) {
+        sm_encoder_info *info = buffer->infos[i];
+        if (worked || i < buffer->faulty) info->errorState = worked || buffer->faulty != UINT32_MAX ? SM_ENCODER_COMPLETED : SM_ENCODER_AFFECTED;
+        else info->errorState = i == buffer->faulty ? SM_ENCODER_FAULTED : SM_ENCODER_PENDING;
+    }
+}
+
+bool sm_execute(sm_command_buffer *buffer)
+{
+    sm_device *device = buffer->base.device;
+    sm_execution run = {.buffer = buffer, .device = device, .dispatches_left = UINT64_MAX, .random = device->world.seed + buffer->dispatches};
+    bool worked = meet_fate(&run);
+    for (sm_command *at = buffer->first; worked && at;) worked = step(&run, &at);
+    if (worked && buffer->fate == SM_FAILS_HALFWAY) worked = false;
+    if (worked && !sm_command_check_owners(buffer)) worked = fail_with(&run, UINT32_MAX, SM_COMMAND_INVALID_RESOURCE);
+    order(&run);
+    tell_encoders(buffer, worked);
+    return worked;
+}
