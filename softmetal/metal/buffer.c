@@ -221,7 +221,15 @@ static NSInteger sparse_tier(id self, SEL cmd)
 
 /* ---- Classes */
 
-sm_class sm_allocation_class = {.name = "SoftMTLAllocation", .protocol = "MTLAllocation", .size = sizeof(sm_base)};
+/* What is in the superclass of what is allocated. */
+static NSUInteger no_size(id self, SEL cmd)
+{
+    (void)self, (void)cmd;
+    return 0;
+}
+
+static const sm_method allocation_methods[] = {SM_METHOD("allocatedSize", "Q@:", no_size)};
+sm_class sm_allocation_class = {.name = "SoftMTLAllocation", .protocol = "MTLAllocation", .size = sizeof(sm_base), SM_METHODS(allocation_methods)};
 SM_REGISTER_AT_LOAD(sm_allocation_class)
 
 static const sm_method resource_methods[] = {

@@ -10,7 +10,8 @@ A line of the output is one of
   class NAME SUPER          SUPER is "-" where there is none; protocols and classes are not told apart, metal-cpp does not either
   + SELECTOR ENCODING       a method of the class itself, and
   - SELECTOR ENCODING       one of its instances; of the class named last
-Encodings are Objective-C's without offsets: result, self, selector, arguments; BOOL is B, const is left out, structs have no names.
+Encodings are Objective-C's without offsets: result, self, selector, arguments; BOOL is B, const is left out, and structs have no name
+("?"), as those of Metal have none.
 """
 
 import io
@@ -27,7 +28,7 @@ SCALARS = {
     "int64_t": "q", "uint64_t": "Q", "size_t": "Q", "uintptr_t": "Q", "unichar": "S", "NS::UInteger": "Q", "NS::Integer": "q",
     "UInteger": "Q", "Integer": "q", "CFTimeInterval": "d", "TimeInterval": "d", "SEL": ":", "Class": "#", "kern_return_t": "i",
     "dispatch_queue_t": "@", "dispatch_data_t": "@", "IOSurfaceRef": "^{__IOSurface=}", "task_id_token_t": "I",
-    "mach_port_t": "I", "CGSize": "{=dd}", "CGColorSpaceRef": "^{CGColorSpace=}",
+    "mach_port_t": "I", "CGSize": "{CGSize=dd}", "CGColorSpaceRef": "^{CGColorSpace=}",
 }
 # Declared where no header of metal-cpp says so.
 BLOCKS = {"NS::ObserverBlock", "ObserverBlock"}
@@ -151,7 +152,7 @@ class Headers:
                 count = re.search(r"\[(\d+)\]", name)
                 code = self.encode(space, found.group(1).strip())
                 fields += f"[{count.group(1)}{code}]" if count else code
-        return "{=" + fields + "}"
+        return "{?=" + fields + "}"
 
     def encode(self, space, kind, depth=0):
         """The encoding of a C++ type of these headers."""
