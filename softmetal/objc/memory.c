@@ -5,20 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static _Atomic uint64_t made, first_failure;
+static _Atomic uint64_t made, first_failure, failures;
 
 static bool fails(void)
 {
     uint64_t number = atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) + 1;
-    uint64_t failure = atomic_load_explicit(&first_failure, memory_order_relaxed);
-    return failure != 0 && number >= failure;
+    uint64_t first = atomic_load_explicit(&first_failure, memory_order_relaxed);
+    return first != 0 && number >= first && number - first < atomic_load_explicit(&failures, memory_order_relaxed);
 }
 
-uint64_t sm_fail_allocations(uint64_t nth)
+uint64_t sm_fail_allocations(uint64_t nth, uint64_t count)
 {
-    uint64_t count = atomic_exchange(&made, 0);
+    uint64_t so_far = atomic_exchange(&made, 0);
+    atomic_store(&failures, count);
     atomic_store(&first_failure, nth);
-    return count;
+    return so_far;
 }
 
 void *sm_allocate(size_t size) { return fails() ? NULL : calloc(1, size > 0 ? size : 1); }
