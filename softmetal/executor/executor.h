@@ -76,6 +76,8 @@ void sm_executor_destroy(sm_executor *executor);
  * program says: if two of them touch the same bytes and one writes, a CHECKED world reports MISSING_BARRIER. */
 sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch);
 void sm_executor_order(sm_executor *executor);
+/* The same for the bytes of one memory (memoryBarrierWithResources): what was done to others stays unordered. */
+void sm_executor_order_memory(sm_executor *executor, sm_memory *memory);
 
 /* Adds to the list of softmetal_report (report.c); equal ones are merged. `report->message` is copied. */
 void sm_report(const softmetal_report *report);

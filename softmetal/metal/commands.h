@@ -8,7 +8,7 @@ typedef enum sm_command_kind {
     SM_BEGIN,    /* sm_begin_command */
     SM_END,
     SM_DISPATCH, /* sm_dispatch_command */
-    SM_BARRIER,
+    SM_BARRIER,  /* sm_barrier_command */
     SM_COPY,     /* sm_copy_command */
     SM_FILL,
     SM_SAMPLE,   /* sm_sample_command */
@@ -39,6 +39,13 @@ typedef struct sm_dispatch_command {
     sm_storage *indirect; /* its counts come from here */
     uint64_t indirect_offset;
 } sm_dispatch_command;
+
+/* Without storages: for all memory. */
+typedef struct sm_barrier_command {
+    sm_command head;
+    size_t count;
+    sm_storage *storages[];
+} sm_barrier_command;
 
 typedef struct sm_copy_command {
     sm_command head;
@@ -186,7 +193,7 @@ void sm_encoder_refuse(sm_encoder *encoder, int64_t code, const char *method, co
     __attribute__((format(printf, 4, 5)));
 /* An object of the encoder's device; else it is reported and refused. */
 bool sm_encoder_same_device(sm_encoder *encoder, id object, const char *method);
-void sm_encoder_barrier(sm_encoder *encoder);
+void sm_encoder_barrier(sm_encoder *encoder, const id *resources, size_t count);
 void sm_encoder_sample(sm_encoder *encoder, id samples, NSUInteger index, BOOL barrier, const char *method);
 void sm_encoder_fence(sm_encoder *encoder, id fence, sm_command_kind kind, const char *method);
 
@@ -194,6 +201,11 @@ void sm_encoder_fence(sm_encoder *encoder, id fence, sm_command_kind kind, const
 
 /* Does the work of a committed buffer on the calling thread. False: buffer->outcome and ->faulty tell what went wrong. */
 bool sm_execute(sm_command_buffer *buffer);
+
+/* Of a concurrent encoder: what begins at `first` and may come in any order, up to *end. Puts the dispatches into *list (to be freed) in
+ * an order that the barriers between them allow, by `random`. 0: no memory. */
+size_t sm_unordered(sm_command *first, sm_command **end, uint64_t *random, sm_dispatch_command ***list);
+bool sm_barrier_is_for(const sm_command *barrier, const sm_dispatch_command *dispatch, size_t *storage);
 
 sm_line *sm_line_create(uint64_t limit);
 void sm_line_retain(sm_line *line);

@@ -335,7 +335,7 @@ static void barrier_with_scope(id self, SEL cmd, NSUInteger scope)
 {
     (void)cmd;
     if (!sm_encoder_open(of(self), SM_ON "memoryBarrierWithScope:")) return;
-    if (scope & SM_BARRIER_BUFFERS) sm_encoder_barrier(of(self)); /* kernels here touch nothing else */
+    if (scope & SM_BARRIER_BUFFERS) sm_encoder_barrier(of(self), NULL, 0); /* kernels here touch nothing else */
 }
 
 static void barrier_with_resources(id self, SEL cmd, const id *resources, NSUInteger count)
@@ -351,7 +351,7 @@ static void barrier_with_resources(id self, SEL cmd, const id *resources, NSUInt
         }
         if (!sm_encoder_same_device(of(self), resource, method)) return;
     }
-    if (count > 0) sm_encoder_barrier(of(self));
+    if (count > 0) sm_encoder_barrier(of(self), resources, count);
 }
 
 static void update_fence(id self, SEL cmd, id fence)

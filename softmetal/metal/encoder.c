@@ -161,9 +161,14 @@ static void pop_group(id self, SEL cmd)
 
 /* ---- What both kinds encode */
 
-void sm_encoder_barrier(sm_encoder *encoder)
+void sm_encoder_barrier(sm_encoder *encoder, const id *resources, size_t count)
 {
-    sm_record(encoder->buffer, SM_BARRIER, encoder->index, sizeof(sm_command));
+    sm_barrier_command *command = sm_record(encoder->buffer, SM_BARRIER, encoder->index, sizeof *command + count * sizeof *command->storages);
+    if (!command) return;
+    for (size_t i = 0; i < count; i++) {
+        sm_command_retain(encoder->buffer, resources[i]);
+        command->storages[command->count++] = ((sm_buffer *)resources[i])->storage;
+    }
     atomic_fetch_add(&sm_counts.barriers, 1);
 }
 
@@ -195,7 +200,7 @@ void sm_encoder_sample(sm_encoder *encoder, id samples, NSUInteger index, BOOL b
                           buffer->count);
         return;
     }
-    if (barrier) sm_encoder_barrier(encoder);
+    if (barrier) sm_encoder_barrier(encoder, NULL, 0);
     sm_command_retain(encoder->buffer, samples);
     sm_sample_command *command = sm_record(encoder->buffer, SM_SAMPLE, encoder->index, sizeof *command);
     if (!command) return;
@@ -206,7 +211,7 @@ void sm_encoder_sample(sm_encoder *encoder, id samples, NSUInteger index, BOOL b
 static void stage_barrier(id self, SEL cmd, NSUInteger after, NSUInteger before)
 {
     (void)cmd, (void)after, (void)before;
-    if (sm_encoder_open(of(self), "MTLCommandEncoder barrierAfterQueueStages:beforeStages:")) sm_encoder_barrier(of(self));
+    if (sm_encoder_open(of(self), "MTLCommandEncoder barrierAfterQueueStages:beforeStages:")) sm_encoder_barrier(of(self), NULL, 0);
 }
 
 static const sm_method methods[] = {

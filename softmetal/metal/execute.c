@@ -56,6 +56,13 @@ static bool refused(sm_execution *run, const sm_command *command)
 
 /* ---- Order */
 
+/* Until the checker tells memories apart. */
+__attribute__((weak)) void sm_executor_order_memory(sm_executor *executor, sm_memory *memory)
+{
+    (void)memory;
+    sm_executor_order(executor);
+}
+
 static void order(sm_execution *run)
 {
     pthread_mutex_lock(&run->device->executing);
@@ -103,30 +110,43 @@ static bool dispatch(sm_execution *run, sm_dispatch_command *command)
     return fail_result(run, &command->head, result);
 }
 
-static uint64_t random_below(sm_execution *run, uint64_t limit)
+static void barrier(sm_execution *run, const sm_command *command)
 {
-    run->random = run->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (run->random >> 33) % limit;
+    const sm_barrier_command *is = (const sm_barrier_command *)command;
+    pthread_mutex_lock(&run->device->executing);
+    if (is->count == 0) sm_executor_order(run->device->executor);
+    for (size_t i = 0; i < is->count; i++) sm_executor_order_memory(run->device->executor, &is->storages[i]->memory);
+    pthread_mutex_unlock(&run->device->executing);
+}
+
+/* What barriers on resources order with a dispatch, wherever the shuffle has put it. */
+static void order_for(sm_execution *run, const sm_command *first, const sm_dispatch_command *command)
+{
+    for (; first != &command->head; first = first->next) {
+        size_t storage;
+        if (first->kind != SM_BARRIER || !sm_barrier_is_for(first, command, &storage)) continue;
+        pthread_mutex_lock(&run->device->executing);
+        sm_executor_order_memory(run->device->executor, &((const sm_barrier_command *)first)->storages[storage]->memory);
+        pthread_mutex_unlock(&run->device->executing);
+    }
 }
 
 /* Dispatches with no barrier between them come in any order; a world that shuffles shows it. Leaves *at at what follows. */
-static bool unordered(sm_execution *run, sm_command **at)
+static bool dispatches(sm_execution *run, sm_command **at)
 {
-    size_t count = 0;
-    for (const sm_command *command = *at; command && command->kind == SM_DISPATCH; command = command->next) count++;
-    sm_dispatch_command **list = count > 1 && run->device->world.shuffle ? malloc(count * sizeof *list) : NULL;
-    if (!list) {
-        bool worked = dispatch(run, (sm_dispatch_command *)*at);
-        *at = (*at)->next;
-        return worked;
+    sm_command *first = *at, *end = NULL;
+    sm_dispatch_command **list = NULL;
+    bool shuffles = run->type == SM_CONCURRENT && run->device->world.shuffle;
+    size_t count = shuffles ? sm_unordered(first, &end, &run->random, &list) : 0;
+    *at = count ? end : first->next;
+    bool worked = count || dispatch(run, (sm_dispatch_command *)first);
+    for (size_t i = 0; i < count && worked; i++) {
+        order_for(run, first, list[i]);
+        worked = dispatch(run, list[i]);
     }
-    for (size_t i = 0; i < count; i++, *at = (*at)->next) {
-        size_t place = random_below(run, i + 1);
-        list[i] = list[place];
-        list[place] = (sm_dispatch_command *)*at;
+    for (; count && first != end; first = first->next) {
+        if (first->kind == SM_BARRIER) barrier(run, first); /* for what comes later */
     }
-    bool worked = true;
-    for (size_t i = 0; i < count && worked; i++) worked = dispatch(run, list[i]);
     free(list);
     return worked;
 }
@@ -189,11 +209,11 @@ static bool step(sm_execution *run, sm_command **at)
     switch (command->kind) {
     case SM_BEGIN: begin(run, command); return true;
     case SM_END: end(run); return true;
-    case SM_DISPATCH: *at = command; return unordered(run, at);
+    case SM_DISPATCH: *at = command; return dispatches(run, at);
+    case SM_BARRIER: barrier(run, command); return true;
     case SM_COPY:
     case SM_FILL:
     case SM_RESOLVE: return copy(run, command);
-    case SM_BARRIER:
     case SM_UPDATE_FENCE:
     case SM_WAIT_FENCE: order(run); return true;
     case SM_SAMPLE: sample(command); return true;
