@@ -41,6 +41,7 @@ static pv_status answer(pv_runtime *runtime, const char *path, const char *quest
     }
     if (status == PV_OK) {
         printf("\n");
+        fflush(stdout);
         fprintf(stderr, "%u tokens, the first after %.3f s, all in %.3f s\n", result.generated_tokens,
                 result.first_token_seconds, result.seconds);
     }

@@ -31,7 +31,7 @@ static pv_status submit(pv_engine *engine, const pv_model *model, job *j, uint64
     pv_request_id id;
     pv_status status = pv_chat_tokens(model, &message, 1, NULL, tokens, 512, &count, error);
     if (status != PV_OK) return status;
-    if (count > 512) count = 512;
+    if (count > 512) return PV_CONTEXT_FULL; /* no question here is that long */
     const pv_request request = {
         .prompt = tokens, /* copied */
         .prompt_length = count,

@@ -67,6 +67,7 @@ static pv_status turn(chat *c, char *line, pv_error *error)
         return status;
     }
     printf("\n");
+    fflush(stdout);
     fprintf(stderr, "(%u of %u prompt tokens were known)\n", result.reused_tokens, result.prompt_tokens);
     add_message(c, "assistant", c->answer != NULL ? c->answer : strdup(""));
     return PV_OK;

@@ -15,6 +15,8 @@
 
 #include "pensieve.h"
 
+#define MAX_TOKENS 512
+
 typedef struct job {
     char question[1024], answer[4096];
     size_t length;
@@ -25,6 +27,8 @@ typedef struct loop {
     pv_engine *engine;
     int pipe[2]; /* of job pointers; NULL: the engine cannot go on */
     unsigned waiting;
+    char input[4096]; /* of which `held` bytes are the beginning of a line */
+    size_t held;
     atomic_bool leave;
 } loop;
 
@@ -68,20 +72,21 @@ static void *run_engine(void *user)
 static void submit(loop *l, const char *line)
 {
     pv_error error;
-    int32_t tokens[512];
+    int32_t tokens[MAX_TOKENS];
     size_t count;
     const pv_message message = {"user", line};
     job *j = calloc(1, sizeof *j);
     if (j == NULL) return;
     snprintf(j->question, sizeof j->question, "%s", line);
-    pv_status status = pv_chat_tokens(l->model, &message, 1, NULL, tokens, 512, &count, &error);
-    const pv_request request = {.prompt = tokens, .prompt_length = count < 512 ? count : 512, .max_tokens = 32, .user = j};
-    if (status == PV_OK) status = pv_engine_submit(l->engine, &request, NULL, &error);
-    if (status == PV_OK) {
+    pv_status status = pv_chat_tokens(l->model, &message, 1, NULL, tokens, MAX_TOKENS, &count, &error);
+    bool fits = status == PV_OK && count <= MAX_TOKENS; /* count tells how many there are, also where they do not fit */
+    const pv_request request = {.prompt = tokens, .prompt_length = count, .max_tokens = 32, .user = j};
+    if (fits) status = pv_engine_submit(l->engine, &request, NULL, &error);
+    if (fits && status == PV_OK) {
         l->waiting++;
         return;
     }
-    fprintf(stderr, "%s: %s\n", line, error.message);
+    fprintf(stderr, "%s: %s\n", line, status != PV_OK ? error.message : "too long");
     free(j);
 }
 
@@ -96,18 +101,31 @@ static bool finish_job(loop *l)
     return true;
 }
 
+/* Submits the whole lines of what was read; the beginning of one stays for the next time. False at the end of the input. */
+static bool read_lines(loop *l)
+{
+    ssize_t got = read(STDIN_FILENO, l->input + l->held, sizeof l->input - 1 - l->held);
+    size_t length = l->held + (got > 0 ? (size_t)got : 0);
+    char *line = l->input;
+    l->input[length] = '\0';
+    for (char *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        if (line[0] != '\0') submit(l, line);
+    }
+    bool last = got <= 0 || (line == l->input && length == sizeof l->input - 1); /* a line without an end, or without end */
+    if (last && line[0] != '\0') submit(l, line);
+    l->held = last ? 0 : strlen(line);
+    memmove(l->input, line, l->held);
+    return got > 0;
+}
+
 static bool run_loop(loop *l)
 {
     struct pollfd waits[2] = {{.fd = l->pipe[0], .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
     while (waits[1].fd >= 0 || l->waiting > 0) {
-        char lines[4096];
         if (poll(waits, 2, -1) < 0) return false;
         if (waits[0].revents != 0 && !finish_job(l)) return false;
-        if (waits[1].revents == 0) continue;
-        ssize_t length = read(STDIN_FILENO, lines, sizeof lines - 1);
-        if (length <= 0) waits[1].fd = -1; /* the end of the input: what runs is still answered */
-        lines[length > 0 ? length : 0] = '\0';
-        for (char *line = strtok(lines, "\n"); line != NULL; line = strtok(NULL, "\n")) submit(l, line);
+        if (waits[1].revents != 0 && !read_lines(l)) waits[1].fd = -1; /* what runs is still answered */
     }
     return true;
 }
@@ -120,7 +138,14 @@ int main(int count, char **arguments)
     pthread_t thread;
     static loop l;
     bool done = false;
-    if (count != 2 || pipe(l.pipe) != 0) return 2;
+    if (count != 2) {
+        fprintf(stderr, "usage: %s MODEL\n", arguments[0]);
+        return 2;
+    }
+    if (pipe(l.pipe) != 0) {
+        perror("pipe");
+        return 1;
+    }
     pv_status status = pv_runtime_create(NULL, &runtime, &error);
     if (status == PV_OK) status = pv_model_load(runtime, arguments[1], NULL, &model, &error);
     if (status == PV_OK) status = pv_engine_create(model, NULL, &l.engine, &error);

@@ -5,12 +5,16 @@
  * - Every struct of options may be zero-initialised; zero means the default. Fields called `reserved` stay zero.
  * - Functions that can fail return pv_status. `error` may be NULL; where it is not, it is filled on failure and left alone
  *   on success. Outputs are written on success only, unless a comment says otherwise.
- * - Handles are opaque, made by one function and destroyed by another; destroying NULL does nothing.
+ * - Handles are opaque, made by one function and destroyed by another; destroying NULL does nothing. What was made with a
+ *   handle is destroyed before it: engines and sessions, then models, then the runtime.
+ * - Other pointers that are handed in must not be NULL unless a comment says so (`options` and `error` always may), and are
+ *   needed during the call only.
  * - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings that a handle returns live as long as it.
  * - The library never exits, aborts, prints or reads the environment, and has no global state. It starts no threads but the
- *   CPU backend's workers.
+ *   CPU backend's workers; callbacks run on the thread that called, unless a comment says otherwise.
  * - Thread rule, unless a function says otherwise: different handles may be used from different threads at once; one handle
  *   by one thread at a time. A model is constant after loading and may be shared by any number of threads.
+ * - Memory is in bytes, a position in a sequence counts from 0, a token id lies in 0 … vocabulary - 1, -1 is none.
  */
 #ifndef PENSIEVE_H
 #define PENSIEVE_H
@@ -107,10 +111,10 @@ typedef struct pv_runtime_options {
     uint64_t reserved[8];
 } pv_runtime_options;
 
-/* Finds devices. `options` may be NULL. Errors: PV_NOT_FOUND (cpu_kernels names kernels that the processor lacks or that
- * this build does not have), PV_OUT_OF_MEMORY. The runtime outlives everything that is made with it. */
+/* Finds devices. Errors: PV_NOT_FOUND (cpu_kernels names kernels that the processor lacks or that this build does not have),
+ * PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_runtime_create(const pv_runtime_options *options, pv_runtime **runtime, pv_error *error);
-/* All models made with it must be destroyed before. */
+/* All files and models made with it must be destroyed before. */
 PV_API void pv_runtime_destroy(pv_runtime *runtime);
 
 typedef struct pv_device_info {
@@ -134,7 +138,7 @@ typedef struct pv_file pv_file;
 
 typedef struct pv_tensor_info {
     const char *name;
-    const char *layout; /* "F16", "Q4_0" */
+    const char *layout; /* "F16", "Q4_0": the name in its file's format, also of one that cannot be run */
     uint32_t dims;
     uint64_t dim[4];    /* the slowest varying first; a matrix is [rows, cols] */
     uint64_t bytes;
@@ -163,12 +167,16 @@ typedef enum pv_load { PV_LOAD_MAP, PV_LOAD_COPY } pv_load;
 
 typedef struct pv_model_options {
     const char *device;     /* an id, "auto" or NULL */
-    pv_load load;           /* PV_LOAD_MAP: a file truncated by somebody else while it loads raises SIGBUS; PV_LOAD_COPY reads */
+    /* PV_LOAD_MAP: a file truncated by somebody else while it is read raises SIGBUS; PV_LOAD_COPY reads, and gives PV_IO.
+     * Files are read while loading, and again when a lost device is replaced. */
+    pv_load load;
     PV_BOOL allow_non_finite; /* default: weights that hold NaN or infinities are refused */
-    uint32_t context;       /* tokens a sequence may hold; default: the model's own, at most 8192 */
-    uint32_t max_sequences; /* that run at once; default 8 */
-    uint64_t kv_bytes;      /* for all sequences together; default: what one sequence of `context` tokens takes */
-    uint32_t max_step_rows; /* tokens one step may run; default 512 */
+    /* Tokens a sequence may hold, prompt and answer; rounded up to a multiple of 32. Default: the model's own, at most 8192. */
+    uint32_t context;
+    uint32_t max_sequences; /* that run at once; default 8, at most 256 */
+    /* For all sequences together; who gets no more of it waits. Default: what one sequence of `context` tokens takes. */
+    uint64_t kv_bytes;
+    uint32_t max_step_rows; /* tokens one step may run; default 512, at most 2048 */
     PV_BOOL plain_programs; /* use the plainest variant of every kernel */
     PV_BOOL text_only;      /* tokenizer and chat template alone: no weights, and no engine can be made */
     /* Called while loading with bytes done of bytes in all; returning false cancels. */
@@ -190,12 +198,13 @@ typedef struct pv_budget {
 PV_API pv_status pv_model_budget(pv_runtime *runtime, const char *path, const pv_model_options *options, pv_budget *budget,
                                  pv_error *error);
 
-/* Loads a model. `options` may be NULL. Errors: those of pv_file_open; PV_UNSUPPORTED (architecture, layout, tokenizer; named);
+/* Loads a model from what pv_file_open opens. Errors: those of pv_file_open; PV_INVALID_ARGUMENT (an option out of range, such
+ * as a context beyond the one that the model was trained for); PV_UNSUPPORTED (architecture, layout, tokenizer; named);
  * PV_DOES_NOT_FIT (with numbers and settings that would fit); PV_NOT_FOUND (device, tensor, configuration file);
- * PV_CANCELLED; PV_OUT_OF_MEMORY; PV_DEVICE_*. */
+ * PV_CANCELLED; PV_OUT_OF_MEMORY; PV_DEVICE_*. A chat template that is wrong is told by pv_chat_tokens. */
 PV_API pv_status pv_model_load(pv_runtime *runtime, const char *path, const pv_model_options *options, pv_model **model,
                                pv_error *error);
-/* Engines made with it must be destroyed before. */
+/* Engines and sessions made with it must be destroyed before. */
 PV_API void pv_model_destroy(pv_model *model);
 
 typedef struct pv_model_info {
@@ -217,21 +226,22 @@ enum {
     PV_TOKENIZE_SPECIAL = 2, /* control tokens spelled in the text become tokens instead of text */
 };
 
-/* Writes up to `capacity` ids and always the full number to *count; `tokens` may be NULL if capacity is 0.
- * Invalid UTF-8 is encoded byte for byte where the tokenizer can. Any thread.
- * Errors: PV_INVALID_ARGUMENT (text too long), PV_OUT_OF_MEMORY. */
+/* Writes up to `capacity` ids and always the full number to *count, which may be more: compare. `tokens` may be NULL if
+ * capacity is 0. Invalid UTF-8 is encoded byte for byte where the tokenizer can. Any thread.
+ * Errors: PV_INVALID_ARGUMENT (text too long), PV_UNSUPPORTED (no tokenizer), PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_tokenize(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t *tokens,
                              size_t capacity, size_t *count, pv_error *error);
 
 enum { PV_DETOKENIZE_SPECIAL = 1 /* control tokens are written as their text instead of nothing */ };
 
-/* Writes up to `capacity` bytes (no NUL) and always the full number to *length. The bytes need not be whole characters.
- * Any thread. Errors: PV_INVALID_ARGUMENT (an id out of range), PV_OUT_OF_MEMORY. */
+/* Writes up to `capacity` bytes (no NUL) and always the full number to *length, which may be more; `text` may be NULL if
+ * capacity is 0. The bytes need not be whole characters.
+ * Any thread. Errors: PV_INVALID_ARGUMENT (an id out of range), PV_UNSUPPORTED (no tokenizer), PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_detokenize(const pv_model *model, const int32_t *tokens, size_t count, unsigned flags, char *text,
                                size_t capacity, size_t *length, pv_error *error);
 
 typedef struct pv_message {
-    const char *role; /* "system", "user", "assistant", "tool" */
+    const char *role; /* "system", "user", "assistant", "tool", or what else the template knows */
     const char *content;
 } pv_message;
 
@@ -244,10 +254,13 @@ typedef struct pv_chat_options {
     uint64_t reserved[8];
 } pv_chat_options;
 
-/* Renders messages with the model's chat template into tokens, ready to be submitted. As pv_tokenize for outputs.
- * Any thread. Errors: PV_UNSUPPORTED (the model has no template), PV_BAD_TEMPLATE, PV_OUT_OF_MEMORY. */
+/* Renders messages with the model's chat template into tokens, ready to be submitted: a beginning-of-sequence token is there
+ * if the model wants one. As pv_tokenize for outputs. Any thread. Errors: PV_INVALID_ARGUMENT (a role or content is no UTF-8),
+ * PV_BAD_FILE (tools_json or extra_json is no such JSON), PV_UNSUPPORTED (the model has no template or tokenizer),
+ * PV_BAD_TEMPLATE, PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_chat_tokens(const pv_model *model, const pv_message *messages, size_t message_count,
-                                const pv_chat_options *options, int32_t *tokens, size_t capacity, size_t *count, pv_error *error);
+                                const pv_chat_options *options, int32_t *tokens, size_t capacity, size_t *count,
+                                pv_error *error);
 /* The same as text. As pv_detokenize for outputs. */
 PV_API pv_status pv_chat_text(const pv_model *model, const pv_message *messages, size_t message_count,
                               const pv_chat_options *options, char *text, size_t capacity, size_t *length, pv_error *error);
@@ -270,9 +283,11 @@ typedef struct pv_engine_options {
     uint64_t reserved[8];
 } pv_engine_options;
 
-/* A model has one engine at a time, which owns the model's KV memory. Errors: PV_BUSY (it has one), PV_OUT_OF_MEMORY. */
+/* A model has one engine at a time, which owns the model's KV memory; a session is one too. Errors: PV_BUSY (it has one),
+ * PV_INVALID_ARGUMENT (an option beyond the model's, or a model loaded with text_only), PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_engine_create(pv_model *model, const pv_engine_options *options, pv_engine **engine, pv_error *error);
-/* Cancels what runs; waits for the device no longer than step_timeout_ms. */
+/* Cancels what runs; waits for the device no longer than step_timeout_ms. Events that were not taken are lost. No other thread
+ * may be using the engine. */
 PV_API void pv_engine_destroy(pv_engine *engine);
 
 typedef struct pv_token_bias {
@@ -308,18 +323,22 @@ typedef struct pv_request {
     size_t stop_count;
     PV_BOOL ignore_end;      /* go on after end-of-sequence tokens */
     uint32_t top_logprobs;   /* alternatives reported with each token, at most PV_MAX_TOP_LOGPROBS */
-    /* Receives logits [vocabulary] of `position` inside pv_engine_step; valid during the call. Returns the token to append, or
-     * PV_SAMPLE. With every_position it is called for the prompt's positions also, whose return values are ignored. */
+    /* Receives logits [vocabulary] inside pv_engine_step, valid during the call: those computed from the token at `position`,
+     * which choose the token at position + 1. Returns that token, or PV_SAMPLE (as any other number that is no id does) to let
+     * the engine choose. With every_position it is called for all of the prompt's positions, in order, and what it returns for
+     * them is ignored but for the last. After a fault, or where pages ran out, a position comes again. It may call those of
+     * this engine's functions that any thread may. */
     int32_t (*on_logits)(void *user, const float *logits, size_t vocabulary, uint32_t position);
     PV_BOOL every_position;
-    void *user; /* handed to on_logits and found in every event */
+    void *user; /* handed to on_logits and found in every event of this request */
     uint64_t reserved[8];
 } pv_request;
 
 typedef uint64_t pv_request_id;
 
-/* Queues a request; it runs in later steps. Any thread. Errors: PV_INVALID_ARGUMENT, PV_CONTEXT_FULL (the prompt leaves no room
- * in the context or could never get enough KV pages), PV_BUSY (max_waiting reached), PV_OUT_OF_MEMORY. */
+/* Queues a request; it runs in later steps. `id` may be NULL; ids are never 0. Any thread. Errors: PV_INVALID_ARGUMENT,
+ * PV_CONTEXT_FULL (the prompt leaves no room in the context or could never get enough KV pages), PV_BUSY (max_waiting reached),
+ * PV_OUT_OF_MEMORY, PV_DEVICE_* (no device is left). */
 PV_API pv_status pv_engine_submit(pv_engine *engine, const pv_request *request, pv_request_id *id, pv_error *error);
 /* Ends a request; its PV_EVENT_FINISHED follows from a later pv_engine_step. An unknown or finished id is no error.
  * Acts between steps, and between ops if nothing else shares the step. Any thread. */
@@ -327,16 +346,18 @@ PV_API void pv_engine_cancel(pv_engine *engine, pv_request_id id);
 /* Makes a pv_engine_step that waits return. Any thread. */
 PV_API void pv_engine_wake(pv_engine *engine);
 
-/* Forms and runs one step, or takes up what one gave; then returns, with *active telling how many requests are waiting or running.
+/* Forms and runs one step, or takes up what one gave; then returns, with *active (may be NULL) telling how many requests are
+ * waiting or running. Take the events after each call: those of the last requests come with the call that sets it to 0.
  * With nothing to do it waits up to timeout_ms (0: returns at once) for a request, a cancellation or a wake.
  * The only function that touches the device. One caller at a time: PV_BUSY otherwise.
- * Failures of single requests are events, not errors. Errors: PV_DEVICE_* when the engine cannot go on. */
+ * Failures of single requests are events, not errors. Errors: PV_DEVICE_* when the engine cannot go on: all requests have
+ * ended, and further calls return it again; PV_OUT_OF_MEMORY: nothing is lost, and the next call goes on. */
 PV_API pv_status pv_engine_step(pv_engine *engine, uint32_t timeout_ms, size_t *active, pv_error *error);
 
 typedef enum pv_event_kind {
     PV_EVENT_TOKEN = 1, /* a token was made */
     PV_EVENT_FINISHED,  /* the last event of a request */
-    PV_EVENT_FAULT,     /* a fault and what was done about it; concerns the engine: request 0 */
+    PV_EVENT_FAULT,     /* a fault and what was done about it; concerns the engine: request 0, user NULL */
 } pv_event_kind;
 
 typedef enum pv_finish {
@@ -356,9 +377,10 @@ typedef struct pv_event {
     pv_event_kind kind;
     pv_request_id request;
     void *user;
-    int32_t token;    /* TOKEN: its id */
+    int32_t token;    /* TOKEN: its id; else -1 */
     uint32_t position; /* TOKEN: its place in the sequence */
-    float logprob;    /* TOKEN: natural logarithm, under the model's own distribution before sampling settings */
+    /* TOKEN: natural logarithm, under the model's own distribution before sampling settings; 0 where on_logits chose another */
+    float logprob;
     uint32_t top_count;
     const pv_top_logprob *top; /* TOKEN: the most likely first */
     const char *text; /* TOKEN, FINISHED: text to append to the answer; whole characters, may be empty */
@@ -370,8 +392,8 @@ typedef struct pv_event {
     pv_error error;            /* FINISHED with PV_FINISH_ERROR, FAULT: message says what was done */
 } pv_event;
 
-/* Takes the oldest event; false if there is none. Pointers in it live until the next call with this engine.
- * Must not run at the same time as pv_engine_step. */
+/* Takes the oldest event; false if there is none. Pointers in it live until the next pv_engine_step, pv_engine_next_event or
+ * pv_engine_destroy. Must not run at the same time as pv_engine_step. */
 PV_API PV_BOOL pv_engine_next_event(pv_engine *engine, pv_event *event);
 
 typedef struct pv_engine_stats {
@@ -394,7 +416,8 @@ typedef struct pv_session pv_session;
 PV_API pv_status pv_session_create(pv_model *model, pv_session **session, pv_error *error);
 PV_API void pv_session_destroy(pv_session *session);
 
-/* Called for every piece of an answer; returning false cancels the rest. */
+/* Called for every token, with the text that became whole with it (which may be empty; no NUL), and once more with token -1 if
+ * text is left at the end. Returning false cancels the rest. It must not use the session but to cancel. */
 typedef PV_BOOL (*pv_on_text)(void *user, const char *text, size_t length, int32_t token);
 
 typedef struct pv_answer {
@@ -405,19 +428,22 @@ typedef struct pv_answer {
 } pv_answer;
 
 /* Runs one request whose prompt is the whole conversation so far; what earlier calls computed of the same beginning is reused.
- * `request` as for pv_engine_submit. A failed request returns its error, and the session stays usable.
+ * Returns when it has ended; *answer tells how, also on failure. A cancelled answer is PV_OK with PV_FINISH_CANCELLED.
+ * `request` as for pv_engine_submit, whose `user` goes to on_logits; `on_text` may be NULL and gets the `user` given here.
+ * A failed request returns its error, and the session stays usable.
  * Errors: those of pv_engine_submit and pv_engine_step; PV_NON_FINITE. */
 PV_API pv_status pv_session_generate(pv_session *session, const pv_request *request, pv_on_text on_text, void *user,
                                      pv_answer *answer, pv_error *error);
-/* Ends the running pv_session_generate as PV_FINISH_CANCELLED. Any thread; safe in a signal handler. */
+/* Ends the running pv_session_generate as PV_FINISH_CANCELLED; without one nothing happens. Any thread; safe in a signal
+ * handler. */
 PV_API void pv_session_cancel(pv_session *session);
 
 /* ---- Synthetic models ----------------------------------------------------------------------------------------------- */
 
 typedef struct pv_synth_options {
-    const char *architecture; /* "llama" */
-    const char *shape;        /* "8b", "1b", "135m", "tiny" */
-    const char *layout;       /* "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K" */
+    const char *architecture; /* "llama", the default */
+    const char *shape;        /* "8b", "1b", "135m", "tiny"; must be given */
+    const char *layout;       /* default "F16"; "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K" */
     uint64_t seed;
     uint64_t reserved[8];
 } pv_synth_options;

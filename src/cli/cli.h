@@ -95,6 +95,8 @@ void cli_add_format(cli_text *text, const char *format, ...) CLI_PRINTF(2, 3);
 void cli_say(const char *format, ...) CLI_PRINTF(1, 2);
 /* The same for a misuse, with a hint at --help; returns CLI_USAGE. */
 int cli_misuse(const cli_verb *verb, const char *format, ...) CLI_PRINTF(2, 3);
+/* The last one as JSON: where options cannot be read, what they ask for is not in settings. */
+void cli_print_misuse(const char *verb);
 /* Says what failed (and, with --json, prints {"schema", "error"}); returns the exit code. */
 int cli_fail(const cli_settings *settings, const char *verb, const pv_error *error);
 /* Fills `error` as the library does; returns the status. */

@@ -62,6 +62,8 @@ cli_editor *cli_editor_create(const char *prompt, const char *more_prompt)
     HistEvent event;
     *editor = (cli_editor){.prompt = prompt, .more_prompt = more_prompt};
     setlocale(LC_CTYPE, "");
+    /* With no locale set, as in containers, libedit would drop what is typed beyond ASCII. */
+    if (strcmp(setlocale(LC_CTYPE, NULL), "C") == 0) setlocale(LC_CTYPE, "C.UTF-8");
     editor->edit = el_init("pensieve", stdin, stderr, stderr);
     editor->history = history_init();
     if (editor->edit == NULL || editor->history == NULL) {

@@ -58,11 +58,24 @@ static const cli_verb *find_verb(const char *name)
     return NULL;
 }
 
-static int refuse_verb(const char *name)
+/* Where the words cannot be read by the table of options. */
+static bool asks_for_json(int count, char *const *arguments)
+{
+    for (int i = 0; i < count && strcmp(arguments[i], "--") != 0; i++) {
+        bool form = i > 0 && (strcmp(arguments[i - 1], "-o") == 0 || strcmp(arguments[i - 1], "--output") == 0);
+        if (strcmp(arguments[i], "--json") == 0 || strncmp(arguments[i], "--output=json", 13) == 0) return true;
+        if (form && (strcmp(arguments[i], "json") == 0 || strcmp(arguments[i], "jsonl") == 0)) return true;
+    }
+    return false;
+}
+
+static int refuse_verb(const char *name, int count, char *const *arguments)
 {
     for (size_t i = 0; i < CLI_COUNT(later_verbs); i++)
         if (strcmp(later_verbs[i], name) == 0) {
-            cli_say("%s is not in this version", name);
+            pv_error error;
+            cli_error(&error, PV_UNSUPPORTED, "%s is not in this version", name);
+            cli_fail(&(cli_settings){.json = asks_for_json(count, arguments)}, name, &error);
             return CLI_USAGE;
         }
     return cli_misuse(NULL, name[0] == '-' ? "unknown option '%s'" : "unknown verb '%s'", name);
@@ -72,7 +85,10 @@ static int run_verb(const cli_verb *verb, int count, char *const *arguments)
 {
     cli_settings settings;
     int code = cli_parse(verb, count, arguments, &settings);
-    if (code != CLI_DONE) return code;
+    if (code != CLI_DONE) {
+        if (asks_for_json(count, arguments)) cli_print_misuse(verb->name);
+        return code;
+    }
     if (settings.help || settings.version) {
         if (settings.help)
             cli_help(verb);
@@ -111,7 +127,7 @@ static int run_command(int count, char *const *arguments)
         return CLI_DONE;
     }
     const cli_verb *verb = find_verb(name);
-    return verb != NULL ? run_verb(verb, count - 1, arguments + 1) : refuse_verb(name);
+    return verb != NULL ? run_verb(verb, count - 1, arguments + 1) : refuse_verb(name, count - 1, arguments + 1);
 }
 
 int main(int count, char **arguments)

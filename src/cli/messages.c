@@ -21,24 +21,36 @@ void cli_say(const char *format, ...)
     va_end(arguments);
 }
 
+static pv_error misuse; /* the last one */
+
 int cli_misuse(const cli_verb *verb, const char *format, ...)
 {
     va_list arguments;
+    misuse = (pv_error){.status = PV_INVALID_ARGUMENT, .offset = PV_NO_OFFSET};
     va_start(arguments, format);
-    say(format, arguments);
+    vsnprintf(misuse.message, sizeof misuse.message, format, arguments);
     va_end(arguments);
+    cli_say("%s", misuse.message);
     fprintf(stderr, "Try 'pensieve %s%s--help'.\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
     return CLI_USAGE;
+}
+
+static void print_error(const char *verb, const pv_error *error)
+{
+    cli_json json = cli_json_start(verb);
+    cli_json_error(&json, error);
+    cli_json_print(&json);
+}
+
+void cli_print_misuse(const char *verb)
+{
+    print_error(verb, &misuse);
 }
 
 int cli_fail(const cli_settings *settings, const char *verb, const pv_error *error)
 {
     cli_say("%s", error->message);
-    if (settings->json) {
-        cli_json json = cli_json_start(verb);
-        cli_json_error(&json, error);
-        cli_json_print(&json);
-    }
+    if (settings->json) print_error(verb, error);
     return cli_exit_code(error);
 }
 

@@ -98,11 +98,13 @@ static pv_status read_list(pull *p, pv_error *error)
         if (!worth_a_try(&reply) || tries + 1 == MAX_TRIES) break;
         wait_before(tries, &reply);
     }
+    char *name = cli_format("%s/%s", p->name->organisation, p->name->name);
     pv_status status = PV_OK;
     if (reply.code != 200 || reply.message[0] != '\0')
-        status = explain(p, p->name->name, &reply, error);
+        status = explain(p, name, &reply, error);
     else if (text.length == 0 || !json_read_strings(text.data, text.length, take_string, p) || p->commit[0] == '\0')
         status = cli_error(error, PV_BAD_FILE, "%s: the answer is not the Hub's list of a model's files", url);
+    free(name);
     free(text.data);
     free(url);
     free(revision);

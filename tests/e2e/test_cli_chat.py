@@ -168,6 +168,15 @@ def test_ctrl_c_discards_a_line():
     chat.ends(0)
 
 
+def test_what_is_typed_arrives_without_a_locale():
+    chat = Chat(tiny(), "-n", "2", "-v", LC_ALL="C")
+    chat.expect(PROMPT)
+    text = "Grüße, 東京"
+    contains(chat.answer_to(text), f"{len(f'user: {text}'.encode()) + 1 + len('assistant: ')} prompt tokens")
+    chat.send("\x04")
+    chat.ends(0)
+
+
 def test_earlier_lines_are_found_again():
     if not has_line_editing():
         raise cli.Skip("built without libedit")

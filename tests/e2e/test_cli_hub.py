@@ -298,7 +298,7 @@ def test_what_the_server_does_not_have():
 def test_no_server():
     with Hub(two_quants()) as hub:
         env = hub.env(HF_HUB_DOWNLOAD_TIMEOUT=1)
-    result = exits(run("pull", "org/model", "--json", env=env), 3, "127.0.0.1")
+    result = exits(run("pull", "org/model", "--json", env=env), 3, "org/model", "127.0.0.1")
     equal(result.json["error"]["status"], "NOT_FOUND")
     exits(run("pull", "org/model", env=dict(env, HF_ENDPOINT="ftp://127.0.0.1")), 3)
 

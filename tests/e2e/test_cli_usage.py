@@ -80,6 +80,20 @@ def test_bad_values_are_named():
     exits(run("bench", tiny(), "-o", "js"), 2, "'js'")
 
 
+def test_a_misuse_is_json_where_json_is_asked_for():
+    for arguments, verb, part in [
+        (["run", tiny(), "hi", "--json", "--ctx", "many"], "run", "'many'"), (["run", "--walk", "--json"], "run", "'--walk'"), (["run", "--json"], "run", "MODEL"),
+        (["bench", tiny(), "-o", "jsonl", "-p", "x"], "bench", "'x'"), (["bench", tiny(), "-p", "x", "--output=json"], "bench", "'x'"),
+        (["devices", "cpu", "--json"], "devices", "'cpu'"), (["run", tiny(), "hi", "--json", "--profile", "x"], "run", "--profile"),
+        (["serve", "--json"], "serve", "not in this version"),
+    ]:
+        found = exits(run(*arguments), 2, part).json
+        equal((set(found), found["schema"]), ({"schema", "error"}, f"pensieve.{verb}/1"))
+        contains(found["error"]["message"], part)
+        equal(found["error"]["status"], "UNSUPPORTED" if "version" in found["error"]["message"] else "INVALID_ARGUMENT")
+    equal(exits(run("run", tiny(), "--walk", "--", "--json"), 2).out, "")
+
+
 def test_words_are_counted():
     exits(run("run"), 2, "MODEL")
     exits(run("run", tiny(), "--ctx"), 2, "--ctx", "needs a value")

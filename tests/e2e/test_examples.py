@@ -45,9 +45,24 @@ def test_event_loop():
         contains(result.out, f"{question}\n  {answer_of(question, 32)}\n")
 
 
+def test_event_loop_takes_a_line_in_pieces():
+    path = os.path.join(sys.argv[2], "example_event_loop")
+    process = subprocess.Popen([path, tiny()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment(), bufsize=0)
+    cli.started.append(process)
+    process.stdin.write(b"Hello\nAn")
+    equal(process.stdout.readline(), b"Hello\n")  # the rest was read with it
+    out, _ = process.communicate(b"d?\nWell", timeout=cli.HANG)
+    equal([l for l in out.decode().splitlines() if l in ("And?", "Well", "An", "d?")], ["And?", "Well"])
+
+
+def test_event_loop_refuses_what_is_too_long():
+    result = exits(example("event_loop", tiny(), input="x" * 600 + "\nHello\n"), 0, "too long")
+    equal(result.out, f"Hello\n  {answer_of('Hello', 32)}\n")
+
+
 def test_misuse_and_missing_files():
     for name, arguments in [("answer", ["x"]), ("chat", []), ("batch", []), ("event_loop", [])]:
-        exits(example(name, *arguments), 2)
+        exits(example(name, *arguments), 2, "usage:", "MODEL")
         wanted = ["nothing.gguf", "x"] if name == "answer" else ["nothing.gguf"]
         exits(example(name, *wanted), 1, "nothing.gguf")
 

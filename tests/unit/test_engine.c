@@ -321,6 +321,57 @@ static void a_session_goes_on_where_it_stopped(void **state)
     close_model(&f);
 }
 
+typedef struct listener {
+    pv_session *session;
+    bool cancels; /* by pv_session_cancel, else by returning false */
+    uint32_t heard, stop_after;
+    int32_t tokens[64];
+} listener;
+
+static PV_BOOL listen(void *user, const char *text, size_t length, int32_t token)
+{
+    listener *l = user;
+    assert_non_null(text);
+    (void)length;
+    if (token < 0) return true; /* text that was left at the end */
+    l->tokens[l->heard++] = token;
+    if (l->heard != l->stop_after) return true;
+    if (l->cancels) pv_session_cancel(l->session);
+    return l->cancels;
+}
+
+static void a_cancelled_answer_is_no_error_and_the_session_goes_on(void **state)
+{
+    (void)state;
+    fixture f;
+    pv_session *session = NULL;
+    pv_answer answer;
+    int32_t prompt[40];
+    for (int i = 0; i < 40; i++) prompt[i] = (11 * i) % TINY_VOCABULARY;
+    open_model(&f, "F16", 1, NULL);
+    assert_int_equal(pv_session_create(f.model, &session, NULL), PV_OK);
+    const pv_request request = {.prompt = prompt, .prompt_length = 40, .max_tokens = 20, .ignore_end = true};
+    listener whole = {.session = session};
+    assert_int_equal(pv_session_generate(session, &request, listen, &whole, &answer, NULL), PV_OK);
+    assert_int_equal(answer.finish, PV_FINISH_LENGTH);
+    assert_int_equal(whole.heard, 20);
+    for (int way = 0; way < 2; way++) {
+        listener cut = {.session = session, .cancels = way == 1, .stop_after = 3};
+        assert_int_equal(pv_session_generate(session, &request, listen, &cut, &answer, NULL), PV_OK);
+        assert_int_equal(answer.finish, PV_FINISH_CANCELLED);
+        assert_in_range(answer.generated_tokens, 3, 5); /* steps that were under way */
+        assert_memory_equal(cut.tokens, whole.tokens, 3 * sizeof *cut.tokens);
+        pv_session_cancel(session); /* nothing runs: the next answer is whole */
+        listener again = {.session = session};
+        assert_int_equal(pv_session_generate(session, &request, listen, &again, &answer, NULL), PV_OK);
+        assert_int_equal(answer.finish, PV_FINISH_LENGTH);
+        assert_int_equal(again.heard, 20);
+        assert_memory_equal(again.tokens, whole.tokens, sizeof whole.tokens);
+    }
+    pv_session_destroy(session);
+    close_model(&f);
+}
+
 static void the_context_ends_an_answer(void **state)
 {
     (void)state;
@@ -346,6 +397,7 @@ int main(void)
         cmocka_unit_test(callbacks_see_logits_and_may_choose),
         cmocka_unit_test(logprobs_are_a_distribution),
         cmocka_unit_test(a_session_goes_on_where_it_stopped),
+        cmocka_unit_test(a_cancelled_answer_is_no_error_and_the_session_goes_on),
         cmocka_unit_test(the_context_ends_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
