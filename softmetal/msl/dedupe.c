@@ -46,6 +46,7 @@ static void put_token(sm_builder *b, uint32_t token)
     if (sm_is_space(b->unit, token)) {
         sm_text_add(&b->spaces, tokens->text + t->start, t->length);
         sm_text_put(&b->spaces, " ");
+        if (t->replacement) sm_text_printf(&b->erased, "%s ", t->replacement);
         return;
     }
     for (uint32_t i = b->renaming.count; t->kind == SM_IDENTIFIER && i-- > 0;) {
@@ -97,6 +98,9 @@ static uint32_t parameter_name(const sm_unit *unit, uint32_t first, uint32_t end
     return words >= 2 || pointer ? last : SM_NO_TOKEN;
 }
 
+/* `constant` that was not const already is. */
+static bool is_const(const sm_unit *unit, uint32_t at) { return sm_at(unit, at, "const") || (sm_at(unit, at, "constant") && unit->tokens.list[at].replacement); }
+
 /* Without its name; a const of the pointee is moved to the front, one of a value is left out. */
 static void put_parameter(sm_builder *b, uint32_t first, uint32_t end)
 {
@@ -106,12 +110,13 @@ static void put_parameter(sm_builder *b, uint32_t first, uint32_t end)
     bool constant = false;
     for (uint32_t i = first; i < end && pointer == end; i = sm_skip(unit, i)) {
         if (sm_at(unit, i, "*") || sm_at(unit, i, "&") || sm_at(unit, i, "&&")) pointer = i;
-        constant |= sm_at(unit, i, "const");
+        constant |= is_const(unit, i);
     }
     if (constant && pointer != end) sm_text_put(&b->erased, "const ");
     for (uint32_t i = first; i < end; i = sm_is_attribute(unit, i) ? sm_skip(unit, i) : i + 1) {
-        if (sm_is_attribute(unit, i) || i == name || (i < pointer && sm_at(unit, i, "const"))) continue;
-        put_token(b, i);
+        if (sm_is_attribute(unit, i) || i == name) continue;
+        if (i >= pointer || !is_const(unit, i)) put_token(b, i);
+        else if (sm_is_space(unit, i)) sm_text_put(&b->spaces, "constant ");
     }
     if (name != SM_NO_TOKEN) rename_token(b, name);
     sm_text_put(&b->erased, ", ");

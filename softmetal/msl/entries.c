@@ -41,6 +41,8 @@ static bool add_entry(sm_unit *unit, sm_entry entry)
         unit->arena.failed = true;
         return false;
     }
+    sm_kernel_source *kernel = &unit->kernels[entry.kernel];
+    if (kernel->first_entry == SM_NO_TOKEN) kernel->first_entry = unit->entry_count;
     unit->entries[unit->entry_count++] = entry;
     return true;
 }
@@ -82,6 +84,49 @@ static const char *instance(sm_unit *unit, const sm_declaration *d)
     return sm_arena_printf(&unit->arena, "static_cast<void (*)%s>(%s)", parameters, name);
 }
 
+/* The argument of an instance that stands for a name of its template's header; NULL: none. */
+static const char *argument_of(sm_unit *unit, const sm_declaration *kernel, const sm_declaration *instance, uint32_t name)
+{
+    uint32_t open = kernel->first;
+    while (open < kernel->specifiers && !sm_at(unit, open, "<")) open = sm_is_attribute(unit, open) ? sm_skip(unit, open) : open + 1;
+    if (open >= kernel->specifiers || instance->arguments == SM_NO_TOKEN) return NULL;
+    uint32_t parameter = open + 1, end = sm_partner(unit, open);
+    uint32_t first = instance->arguments + 1, last = sm_partner(unit, instance->arguments);
+    while (parameter < end) {
+        uint32_t next = parameter, after = first, standard = SM_NO_TOKEN;
+        while (next < end && !sm_at(unit, next, ",")) {
+            if (sm_at(unit, next, "=") && standard == SM_NO_TOKEN) standard = next;
+            next = sm_skip(unit, next);
+        }
+        while (after < last && !sm_at(unit, after, ",")) after = sm_skip(unit, after);
+        uint32_t own = (standard != SM_NO_TOKEN ? standard : next) - 1;
+        if (sm_at(unit, own, sm_token_text(unit, name))) {
+            if (first < last) return sm_range_text(unit, first, after - 1);
+            return standard != SM_NO_TOKEN ? sm_range_text(unit, standard + 1, next - 1) : NULL;
+        }
+        parameter = next + 1;
+        first = after < last ? after + 1 : last;
+    }
+    return NULL;
+}
+
+/* [[max_total_threads_per_threadgroup(N * 2)]] of a template <int N>: with the arguments of the instance in their places. */
+static const char *max_threads(sm_unit *unit, const sm_declaration *kernel, const sm_declaration *instance)
+{
+    uint32_t first, last;
+    if (!sm_find_attribute(unit, kernel->first, kernel->parameters, "max_total_threads_per_threadgroup", &first, &last)) return NULL;
+    sm_text text = {0};
+    for (uint32_t i = first; i <= last; i++) {
+        const char *argument = sm_named(unit, i) ? argument_of(unit, kernel, instance, i) : NULL;
+        if (argument) sm_text_printf(&text, "(%s) ", argument);
+        else sm_text_printf(&text, "%s ", sm_token_text(unit, i));
+    }
+    const char *copy = sm_arena_copy(&unit->arena, text.bytes ? text.bytes : "", text.length);
+    unit->arena.failed |= text.failed;
+    sm_text_free(&text);
+    return copy;
+}
+
 static bool add_instance(sm_unit *unit, uint32_t declaration)
 {
     const sm_declaration *d = &unit->declarations[declaration];
@@ -93,7 +138,7 @@ static bool add_instance(sm_unit *unit, uint32_t declaration)
     entry.name = name ? name : sm_arena_printf(&unit->arena, "%s%s", unit->scopes[d->scope].path, sm_token_text(unit, d->name));
     uint32_t first, last, end = d->parameters != SM_NO_TOKEN ? d->parameters : d->last;
     bool own = sm_find_attribute(unit, d->first, end, "max_total_threads_per_threadgroup", &first, &last);
-    entry.max_threads = own ? sm_range_text(unit, first, last) : unit->kernels[kernel].max_threads;
+    entry.max_threads = own ? sm_range_text(unit, first, last) : max_threads(unit, &unit->declarations[unit->kernels[kernel].declaration], d);
     return add_entry(unit, entry);
 }
 

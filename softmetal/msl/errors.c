@@ -213,13 +213,9 @@ static bool locate(const sm_origin *origin, const sm_message *message, sm_place 
     *place = (sm_place){message->file, message->line, message->column};
     if (!unit) return strncmp(message->file, "text.metal", 10) != 0;
     if (strcmp(message->file, SM_THUNK_FILE) == 0) {
-        for (uint32_t i = 0; i < unit->entry_count; i++) {
-            const sm_token *name = &unit->tokens.list[unit->declarations[unit->entries[i].declaration].name];
-            if (name->line != message->line) continue;
-            *place = original_place(origin, name);
-            return true;
-        }
-        return false;
+        if (message->line == 0 || message->line > unit->entry_count) return false;
+        *place = original_place(origin, &unit->tokens.list[unit->declarations[unit->entries[message->line - 1].declaration].name]);
+        return true;
     }
     for (uint32_t i = 0; i < unit->tokens.file_count; i++) {
         if (strcmp(unit->tokens.files[i], message->file) != 0) continue;

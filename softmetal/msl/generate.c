@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define CHECK_LIMIT 64 /* entries */
+
 typedef struct sm_writer {
     const sm_unit *unit;
     const sm_generation *generation;
@@ -104,22 +106,11 @@ static bool write_constant(sm_writer *w, uint32_t index, const char **error)
     return true;
 }
 
-static bool is_word_of(const sm_unit *unit, uint32_t token, const char *name)
-{
-    return sm_named(unit, token) && sm_at(unit, token, name);
-}
-
-/* A kernel that is not asked for is left out, unless something else names it. */
+/* A kernel that is not asked for is left out, unless something else calls it. A template costs nothing. */
 static bool left_out(const sm_unit *unit, const sm_generation *g, uint32_t kernel)
 {
-    if (g->entry == SM_NO_TOKEN || unit->entries[g->entry].kernel == kernel) return false;
     const sm_kernel_source *k = &unit->kernels[kernel];
-    const sm_declaration *d = &unit->declarations[k->declaration];
-    if (d->is_template) return false; /* costs nothing */
-    for (uint32_t i = 0; i < unit->tokens.count; i++) {
-        if ((i < d->first || i > d->last) && !unit->tokens.list[i].dropped && is_word_of(unit, i, k->name)) return false;
-    }
-    return true;
+    return g->entry != SM_NO_TOKEN && unit->entries[g->entry].kernel != kernel && !k->mentioned && !unit->declarations[k->declaration].is_template;
 }
 
 static bool write_text(sm_writer *w, const char **error)
@@ -143,20 +134,27 @@ static bool write_text(sm_writer *w, const char **error)
     return true;
 }
 
+/* Checking thousands of instances takes minutes: then the first one of each template speaks for all, and the others are checked when
+ * they are built. */
+static bool chosen(const sm_unit *unit, const sm_generation *g, uint32_t entry)
+{
+    if (g->entry != SM_NO_TOKEN) return g->entry == entry;
+    return !g->check || unit->entry_count <= CHECK_LIMIT || unit->kernels[unit->entries[entry].kernel].first_entry == entry;
+}
+
 static void write_entry(sm_writer *w, uint32_t index)
 {
     static const char *const kinds[] = {"SM_ARGUMENT_BUFFER", "SM_ARGUMENT_THREADGROUP", "SM_ARGUMENT_BUILTIN"};
     const sm_entry *entry = &w->unit->entries[index];
     const sm_kernel_source *kernel = &w->unit->kernels[entry->kernel];
-    uint32_t line = w->unit->tokens.list[w->unit->declarations[entry->declaration].name].line;
     sm_text *out = w->out;
-    sm_text_printf(out, "\n#line %u \"" SM_THUNK_FILE "\"\nstatic void sm_run_%u(const sm_lane *lane) { sm::call(%s, lane", line, index, entry->target);
+    sm_text_printf(out, "\n#line %u \"" SM_THUNK_FILE "\"\nstatic void sm_run_%u(const sm_lane *lane) { sm::call(%s, lane", index + 1, index, entry->target);
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const sm_parameter *p = &kernel->parameters[i];
         if (p->condition) sm_text_printf(out, ", sm::when(%s, %s)", p->condition, p->source);
         else sm_text_printf(out, ", %s", p->source);
     }
-    sm_text_printf(out, "); }\nstatic const auto sm_arguments_%u = sm::describe(%s", index, entry->target);
+    sm_text_printf(out, "); } static const auto sm_arguments_%u = sm::describe(%s", index, entry->target);
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const sm_parameter *p = &kernel->parameters[i];
         sm_text_put(out, ", sm::parameter{");
@@ -166,8 +164,6 @@ static void write_entry(sm_writer *w, uint32_t index)
     sm_text_put(out, ");\n");
 }
 
-static bool chosen(const sm_generation *g, uint32_t entry) { return g->entry == SM_NO_TOKEN || g->entry == entry; }
-
 static void write_table(sm_writer *w)
 {
     const sm_unit *unit = w->unit;
@@ -176,17 +172,17 @@ static void write_table(sm_writer *w)
     sm_text_put(out, "\n#line 1 \"" SM_THUNK_FILE "\"\nstatic sm_kernel sm_kernels[] = {\n");
     for (uint32_t i = 0; i < unit->entry_count; i++) {
         const sm_entry *entry = &unit->entries[i];
-        if (!chosen(w->generation, i)) continue;
-        sm_text_put(out, "{");
+        if (!chosen(unit, w->generation, i)) continue;
+        sm_text_printf(out, "\n#line %u\n{", i + 1);
         quote(out, entry->name);
-        sm_text_printf(out, ", sm_run_%u, sm_arguments_%u.arguments, sm_arguments_%u.count, %s, 0, %u},\n", i, i, i, entry->max_threads ? entry->max_threads : "0",
+        sm_text_printf(out, ", sm_run_%u, sm_arguments_%u.arguments, sm_arguments_%u.count, %s, 0, %u},", i, i, i, entry->max_threads ? entry->max_threads : "0",
                        unit->tokens.list[unit->declarations[entry->declaration].name].line);
         count++;
     }
     sm_text_put(out, "{nullptr, nullptr, nullptr, 0, 0, 0, 0}};\nstatic void sm_complete() {\n");
     uint32_t place = 0;
     for (uint32_t i = 0; i < unit->entry_count; i++) {
-        if (!chosen(w->generation, i)) continue;
+        if (!chosen(unit, w->generation, i)) continue;
         sm_text_printf(out, "sm_kernels[%u].threadgroup_bytes = sm::threadgroup_bytes<%u> + sm::threadgroup_bytes<%u>;\n", place++, unit->entries[i].kernel,
                        unit->kernel_count);
     }
@@ -201,11 +197,11 @@ bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena 
     w.needed = sm_arena_alloc(arena, unit->constant_count + 1);
     if (!w.needed) return false;
     for (uint32_t i = 0; i < unit->entry_count; i++) {
-        if (chosen(generation, i)) sm_used_constants(unit, i, w.needed);
+        if (chosen(unit, generation, i)) sm_used_constants(unit, i, w.needed);
     }
     if (!write_text(&w, error)) return false;
     for (uint32_t i = 0; i < unit->entry_count; i++) {
-        if (chosen(generation, i)) write_entry(&w, i);
+        if (chosen(unit, generation, i)) write_entry(&w, i);
     }
     write_table(&w);
     return !out->failed && !arena->failed;

@@ -4,7 +4,7 @@
 
 #include "msl/unit.h"
 
-/* What the generated end calls the place of its calls: not the user's text, but known to belong to an entry. */
+/* What the generated end calls itself. Its line numbers are those of the entries, counted from 1. */
 #define SM_THUNK_FILE "softmetal-entry"
 
 typedef struct sm_generation {
@@ -20,8 +20,6 @@ typedef struct sm_placement {
     uint32_t line, column;
 } sm_placement;
 
-/* The function constants that an entry uses, as indices; returns how many. `used` has unit->constant_count places. */
-uint32_t sm_used_constants(const sm_unit *unit, uint32_t entry, bool *used);
 /* Appends to `out`. `placements` (may be NULL) has a place for each token. False with *error (in `arena`) set where a value is missing
  * or of the wrong type. */
 bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena *arena, sm_text *out, sm_placement *placements,

@@ -198,7 +198,7 @@ static bool add_kernel(sm_unit *unit, uint32_t declaration)
 {
     const sm_declaration *d = &unit->declarations[declaration];
     if (d->name == SM_NO_TOKEN || d->parameters == SM_NO_TOKEN) return sm_refuse(unit, d->first, "a kernel without a name or without parameters");
-    sm_kernel_source kernel = {.declaration = declaration, .name = sm_token_text(unit, d->name), .max_threads = max_threads(unit, d)};
+    sm_kernel_source kernel = {.declaration = declaration, .first_entry = SM_NO_TOKEN, .name = sm_token_text(unit, d->name), .max_threads = max_threads(unit, d)};
     if (!sm_at(unit, d->name - 1, "void")) return sm_refuse(unit, d->name, "kernel '%s' must return void", kernel.name);
     if (!read_parameters(unit, &kernel, d->parameters)) return false;
     if (!sm_grow(&unit->kernels, unit->kernel_count, &unit->kernel_capacity, sizeof *unit->kernels)) {
@@ -225,9 +225,11 @@ bool sm_find_kernels(sm_unit *unit)
 
 uint32_t sm_kernel_around(const sm_unit *unit, uint32_t token)
 {
-    for (uint32_t i = 0; i < unit->kernel_count; i++) {
-        const sm_declaration *d = &unit->declarations[unit->kernels[i].declaration];
-        if (token > d->body && token < d->last) return i;
+    uint32_t low = 0, high = unit->kernel_count; /* they come in the order of the text */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (unit->declarations[unit->kernels[middle].declaration].last < token) low = middle + 1;
+        else high = middle;
     }
-    return SM_NO_TOKEN;
+    return low < unit->kernel_count && unit->declarations[unit->kernels[low].declaration].body < token ? low : SM_NO_TOKEN;
 }

@@ -107,6 +107,15 @@ static bool in_record(const sm_unit *unit, uint32_t at)
     return false;
 }
 
+/* = {0} is taken and has no effect: no thread would be the right one to store it. */
+static uint32_t skip_zero(const sm_unit *unit, uint32_t at)
+{
+    uint32_t brace = sm_at(unit, at, "=") ? at + 1 : at;
+    if (!sm_at(unit, brace, "{")) return at;
+    if (sm_at(unit, brace + 1, "}")) return brace + 2;
+    return sm_at(unit, brace + 1, "0") && sm_at(unit, brace + 2, "}") ? brace + 3 : at;
+}
+
 /* One declarator from `at` on: its name, dimensions. Returns the token behind it. */
 static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
 {
@@ -126,10 +135,13 @@ static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
         if (!sm_is_attribute(unit, at)) last = end;
         at = end + 1;
     }
+    uint32_t initialiser = at;
+    at = skip_zero(unit, at);
     if (!sm_at(unit, at, ",") && !sm_at(unit, at, ";")) {
         sm_refuse(unit, at, "threadgroup variable '%s' must not have an initialiser", text);
         return SM_NO_TOKEN;
     }
+    if (at > initialiser) sm_drop(unit, initialiser, at - 1);
     const char *value = sm_arena_printf(&unit->arena, " = sm::threadgroup_variable<%u>([] {}, %u)", kernel, name->line);
     name->before = "(&";
     name->after = ")";
@@ -204,7 +216,7 @@ bool sm_rewrite_threadgroup(sm_unit *unit)
             next++;
         }
         bool in_body = next < unit->declaration_count && i > unit->declarations[next].body;
-        visit(unit, i, in_body);
+        if (visit(unit, i, in_body)) unit->tokens.list[i].dropped = true;
     }
     return !unit->arena.failed;
 }

@@ -7,6 +7,7 @@
 void sm_unit_free(sm_unit *unit)
 {
     sm_tokens_free(&unit->tokens);
+    sm_usage_free(unit->usage);
     free(unit->declarations);
     free(unit->scopes);
     free(unit->constants);
@@ -133,9 +134,15 @@ static bool lex(sm_unit *unit, const char *text, size_t length, const char *name
     return false;
 }
 
+static bool finish(sm_unit *unit)
+{
+    sm_find_mentions(unit);
+    return !unit->arena.failed;
+}
+
 bool sm_translate(sm_unit *unit, const char *text, size_t length, const char *name)
 {
     return lex(unit, text, length, name) && sm_find_declarations(unit) && sm_find_constants(unit) && sm_find_kernels(unit) &&
-           sm_drop_duplicates(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_spaces(unit) && sm_rewrite_literals(unit) &&
-           sm_find_entries(unit) && unit->error_count == 0 && !unit->arena.failed;
+           sm_rewrite_spaces(unit) && sm_drop_duplicates(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_literals(unit) &&
+           sm_rewrite_initialisers(unit) && sm_find_entries(unit) && unit->error_count == 0 && sm_find_usage(unit) && finish(unit);
 }

@@ -4,6 +4,7 @@
 
 #include "msl/lexer.h"
 #include "msl/msl.h"
+#include "msl/usage.h"
 
 /* Where declarations stand: the global scope, a namespace, a class. */
 typedef struct sm_name_scope {
@@ -58,6 +59,8 @@ typedef struct sm_kernel_source {
     sm_parameter *parameters;     /* in the arena */
     uint32_t parameter_count;
     const char *max_threads;      /* C++ expression, or NULL */
+    uint32_t first_entry;         /* index, or SM_NO_TOKEN */
+    bool mentioned;               /* by something else than its entries: a call */
 } sm_kernel_source;
 
 /* What a host can ask for by name. */
@@ -82,6 +85,7 @@ typedef struct sm_unit {
     uint32_t kernel_count, kernel_capacity;
     sm_entry *entries;
     uint32_t entry_count, entry_capacity;
+    sm_usage *usage;
     struct sm_note *notes;        /* what has to be said */
     uint32_t note_count, note_capacity;
     uint32_t error_count;
@@ -129,6 +133,7 @@ uint32_t sm_kernel_around(const sm_unit *unit, uint32_t token);
 bool sm_rewrite_threadgroup(sm_unit *unit);
 bool sm_rewrite_spaces(sm_unit *unit);
 bool sm_rewrite_literals(sm_unit *unit);
+bool sm_rewrite_initialisers(sm_unit *unit);
 bool sm_drop_duplicates(sm_unit *unit);
 bool sm_find_entries(sm_unit *unit);
 /* All of them, on preprocessed text that outlives the unit. */
