@@ -53,19 +53,26 @@ static bool same(const sm_constant_value *value, NSUInteger index, const char *n
     return strcmp(value->name, name) == 0;
 }
 
+/* At the end, so that what was set last stands behind what it overrides. */
 static sm_constant_value *place(sm_constant_values *values, NSUInteger index, const char *name)
 {
-    for (size_t i = 0; i < values->count; i++) {
-        if (same(&values->values[i], index, name)) return &values->values[i];
+    sm_constant_value fresh = {.index = (uint32_t)index};
+    if (name && !(fresh.name = strdup(name))) return NULL;
+    size_t at = 0;
+    while (at < values->count && !same(&values->values[at], index, name)) at++;
+    if (at < values->count) {
+        free((char *)values->values[at].name);
+        memmove(values->values + at, values->values + at + 1, (values->count - at - 1) * sizeof fresh);
+        values->count--;
     }
     sm_constant_value *more = realloc(values->values, (values->count + 1) * sizeof *more);
-    if (!more) return NULL;
+    if (!more) {
+        free((char *)fresh.name);
+        return NULL;
+    }
     values->values = more;
-    sm_constant_value *value = &more[values->count];
-    *value = (sm_constant_value){.index = (uint32_t)index};
-    if (name && !(value->name = strdup(name))) return NULL;
-    values->count++;
-    return value;
+    more[values->count] = fresh;
+    return &more[values->count++];
 }
 
 static void set(sm_constant_values *values, const void *bytes, NSUInteger type, NSUInteger index, const char *name, const char *method)

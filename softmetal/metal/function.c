@@ -32,7 +32,6 @@ static void hash_function(sm_function *function)
         const sm_constant_value *value = &function->values[i];
         uint32_t numbers[] = {value->index, value->type};
         XXH3_128bits_update(state, numbers, sizeof numbers);
-        if (value->name) XXH3_128bits_update(state, value->name, strlen(value->name) + 1);
         XXH3_128bits_update(state, value->bytes, sizeof value->bytes);
     }
     XXH128_hash_t hash = XXH3_128bits_digest(state);
@@ -41,11 +40,43 @@ static void hash_function(sm_function *function)
     XXH3_freeState(state);
 }
 
-static bool take_values(sm_function *function, id values)
+/* Names become indices, of a value set twice the later one counts, and what the library does not declare is left out. */
+static void resolve(sm_function *function, const sm_function_info *info)
 {
-    const sm_constant_values *given = (const sm_constant_values *)values;
+    size_t count = 0;
+    for (size_t i = 0; i < function->value_count; i++) {
+        sm_constant_value value = function->values[i];
+        const sm_constant_info *constant = NULL;
+        for (size_t k = 0; k < info->constant_count && !constant; k++) {
+            const sm_constant_info *is = &info->constants[k];
+            if (value.name ? strcmp(is->name, value.name) == 0 : is->index == value.index) constant = is;
+        }
+        free((char *)value.name);
+        value.name = NULL;
+        if (!constant) continue;
+        value.index = constant->index;
+        size_t at = 0;
+        while (at < count && function->values[at].index != value.index) at++;
+        function->values[at] = value;
+        if (at == count) count++;
+    }
+    function->value_count = count;
+}
+
+static int compare_indices(const void *a, const void *b)
+{
+    uint32_t one = ((const sm_constant_value *)a)->index, other = ((const sm_constant_value *)b)->index;
+    return one < other ? -1 : one > other;
+}
+
+/* Sorted, so that equal functions have equal keys. */
+static bool take_values(sm_function *function, const sm_function_info *info, id values)
+{
     function->specialised = true;
-    return sm_constant_values_take(given, &function->values, &function->value_count);
+    if (!sm_constant_values_take((const sm_constant_values *)values, &function->values, &function->value_count)) return false;
+    resolve(function, info);
+    if (function->value_count > 1) qsort(function->values, function->value_count, sizeof *function->values, compare_indices);
+    return true;
 }
 
 /* Specialising compiles, as on a Mac, so that its errors come here and not with the pipeline. */
@@ -59,14 +90,15 @@ static bool specialise(sm_function *function, id *error)
     return works;
 }
 
-static sm_function *create(sm_library *library, const char *name, id values, id shown)
+static sm_function *create(sm_library *library, const sm_function_info *info, id values, id shown)
 {
+    const char *name = info->name;
     sm_function *function = of(sm_base_new(&sm_function_class, library->base.device));
     if (!function) return NULL;
     function->library = (sm_library *)sm_retain((id)library);
     function->name = strdup(name);
     function->shown = shown ? sm_text_copy(shown) : sm_string_create(name);
-    if (function->name && function->shown && (!values || take_values(function, values))) {
+    if (function->name && function->shown && (!values || take_values(function, info, values))) {
         hash_function(function);
         return function;
     }
@@ -80,13 +112,14 @@ id sm_function_create(sm_library *library, id given, id values, id shown, NSUInt
     id string = sm_expect_kind(given, &sm_string_class, "MTLLibrary newFunctionWithName:");
     const char *name = string ? sm_string_utf8(string) : NULL;
     if (!name) sm_misuse("MTLLibrary newFunctionWithName:", "the name is nil");
-    if (!name || !find(library, name)) {
+    const sm_function_info *info = name ? find(library, name) : NULL;
+    if (!info) {
         id text = sm_string_createf("Function %s was not found in the library", name ? name : "(null)");
         sm_error_set(error, SM_LIBRARY_DOMAIN, SM_LIBRARY_NO_FUNCTION, text ? sm_string_utf8(text) : "Function was not found");
         sm_release(text);
         return NULL;
     }
-    sm_function *function = create(library, name, values, shown);
+    sm_function *function = create(library, info, values, shown);
     if (!function) return NULL;
     function->options = options;
     if (!function->specialised || specialise(function, error)) return (id)function;
