@@ -7,8 +7,8 @@
  *   on success. Outputs are written on success only, unless a comment says otherwise.
  * - Handles are opaque, made by one function and destroyed by another; destroying NULL does nothing. What was made with a
  *   handle is destroyed before it: engines and sessions, then models, then the runtime.
- * - Other pointers that are handed in must not be NULL unless a comment says so (`options` and `error` always may), and are
- *   needed during the call only.
+ * - Other pointers that are handed in must not be NULL unless a comment says so (`error` always may, `options` everywhere but in
+ *   pv_synth), and are needed during the call only.
  * - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings that a handle returns live as long as it.
  * - The library never exits, aborts, prints or reads the environment, and has no global state. It starts no threads but the
  *   CPU backend's workers; callbacks run on the thread that called, unless a comment says otherwise.

@@ -7,6 +7,7 @@ build=$1 cc=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix
+readme=$(dirname "$0")/../../README.md
 
 cat >"$work/main.c" <<'C'
 #include <pensieve.h>
@@ -64,6 +65,23 @@ with_cmake()
         runs "$work/build/with_shared"
 }
 
+# The README's program as it is printed, by the lines printed there, says what the command says.
+readme_program()
+{
+    export PKG_CONFIG_PATH
+    PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name pensieve.pc)")
+    awk '/^```/ {inside = $0 == "```c"; next} inside' "$readme" >"$work/app.c"
+    grep -q 'int main' "$work/app.c" && grep -qF 'cc app.c $(pkg-config --cflags --libs pensieve)' "$readme" || return 1
+    (cd "$work" && "$cc" -Wall -Werror app.c $(pkg-config --cflags --libs pensieve)) || return 1
+    "$prefix"/bin/pensieve synth --shape tiny --seed 6 -q "$work/tiny.gguf" || return 1 # one that does not say the same all the time
+    local libraries said wanted
+    libraries=$(dirname "$(find "$prefix" -name libpensieve.so)")
+    said=$(LD_LIBRARY_PATH=$libraries "$work/a.out" "$work/tiny.gguf") || return 1
+    wanted=$("$prefix"/bin/pensieve run -q "$work/tiny.gguf" "Why is the sky blue?" -n 256)
+    [ ${#wanted} -gt 200 ] && [ "$said" = "$wanted" ] || { echo "said '$said', wanted '$wanted'"; return 1; }
+    LD_LIBRARY_PATH=$libraries "$work/a.out" "$work/nothing.gguf" 2>&1 | grep -q nothing.gguf
+}
+
 no_internal_header()
 {
     [ "$(find "$prefix" -name '*.h' | sed 's#.*/include/##')" = pensieve.h ]
@@ -74,4 +92,9 @@ check "one header is installed" no_internal_header
 check "a program with pkg-config, shared" with_pkg_config
 check "a program with pkg-config, static" with_pkg_config_static
 check "programs with CMake, static and shared" with_cmake
+if [ -x "$prefix/bin/pensieve" ]; then
+    check "the README's program" readme_program
+else
+    skip "the README's program" "built without the command"
+fi
 finish
