@@ -15,7 +15,10 @@ typedef struct sm_array {
     unsigned long mutations;
 } sm_array;
 
-static sm_array *as_array(id self) { return (sm_array *)self; }
+static sm_array *as_array(id self)
+{
+    return (sm_array *)self;
+}
 
 static bool reserve(sm_array *array, size_t count)
 {
@@ -68,7 +71,8 @@ static bool not_nil(id self, SEL _cmd, id object)
 static id init_objects(id self, SEL _cmd, const id *objects, NSUInteger count)
 {
     bool good = reserve(as_array(self), count);
-    for (NSUInteger i = 0; good && i < count; i++) good = not_nil(self, _cmd, objects[i]) && insert(as_array(self), i, objects[i]);
+    for (NSUInteger i = 0; good && i < count; i++)
+        good = not_nil(self, _cmd, objects[i]) && insert(as_array(self), i, objects[i]);
     if (good) return self;
     sm_release(self);
     return NULL;
@@ -92,14 +96,20 @@ static id with_objects(id self, SEL _cmd, const id *objects, NSUInteger count)
     return array ? sm_autorelease(init_objects(array, _cmd, objects, count)) : NULL;
 }
 
-static id with_object(id self, SEL _cmd, id object) { return with_objects(self, _cmd, &object, 1); }
+static id with_object(id self, SEL _cmd, id object)
+{
+    return with_objects(self, _cmd, &object, 1);
+}
 
 static id with_array(id self, SEL _cmd, id other)
 {
     return other ? with_objects(self, _cmd, as_array(other)->items, as_array(other)->count) : with_objects(self, _cmd, NULL, 0);
 }
 
-static id new_empty(id self, SEL _cmd) { return with_objects(self, _cmd, NULL, 0); }
+static id new_empty(id self, SEL _cmd)
+{
+    return with_objects(self, _cmd, NULL, 0);
+}
 
 static id with_capacity(id self, SEL _cmd, NSUInteger capacity)
 {
@@ -147,7 +157,10 @@ static NSUInteger index_of(id self, SEL _cmd, id object)
     return INT64_MAX; /* NSNotFound */
 }
 
-static BOOL contains(id self, SEL _cmd, id object) { return index_of(self, _cmd, object) != INT64_MAX; }
+static BOOL contains(id self, SEL _cmd, id object)
+{
+    return index_of(self, _cmd, object) != INT64_MAX;
+}
 
 static BOOL is_equal(id self, SEL _cmd, id other)
 {
@@ -187,7 +200,8 @@ static void add_object(id self, SEL _cmd, id object)
 
 static void insert_object(id self, SEL _cmd, id object, NSUInteger index)
 {
-    if (not_nil(self, _cmd, object) && in_range(self, _cmd, index, as_array(self)->count + 1)) insert(as_array(self), index, object);
+    if (not_nil(self, _cmd, object) && in_range(self, _cmd, index, as_array(self)->count + 1))
+        insert(as_array(self), index, object);
 }
 
 static void replace_object(id self, SEL _cmd, NSUInteger index, id object)
@@ -276,7 +290,10 @@ static NSUInteger enumerate_rest(id self, SEL _cmd, sm_fast_enumeration *state, 
     return sm_enumerate(state, as_array(enumerator->array)->items + first, enumerator->next - first, &never);
 }
 
-static void enumerator_dealloc(id self) { sm_release(((sm_enumerator *)self)->array); }
+static void enumerator_dealloc(id self)
+{
+    sm_release(((sm_enumerator *)self)->array);
+}
 
 static const sm_method enumerator_methods[] = {
     SM_METHOD("nextObject", "@@:", next_object),
@@ -377,10 +394,22 @@ id sm_array_create(const id *objects, size_t object_count)
     return array ? init_objects(array, sel_registerName("initWithObjects:count:"), objects, object_count) : NULL;
 }
 
-id sm_mutable_array_create(void) { return sm_new(&sm_mutable_array_class); }
+id sm_mutable_array_create(void)
+{
+    return sm_new(&sm_mutable_array_class);
+}
 
-bool sm_array_add(id array, id object) { return array && object && insert(as_array(array), as_array(array)->count, object); }
+bool sm_array_add(id array, id object)
+{
+    return array && object && insert(as_array(array), as_array(array)->count, object);
+}
 
-size_t sm_array_count(id array) { return array ? as_array(array)->count : 0; }
+size_t sm_array_count(id array)
+{
+    return array ? as_array(array)->count : 0;
+}
 
-id sm_array_at(id array, size_t index) { return index < sm_array_count(array) ? as_array(array)->items[index] : NULL; }
+id sm_array_at(id array, size_t index)
+{
+    return index < sm_array_count(array) ? as_array(array)->items[index] : NULL;
+}

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static sm_data *as_data(id self) { return (sm_data *)self; }
+static sm_data *as_data(id self)
+{
+    return (sm_data *)self;
+}
 
 static id fill(id self, void *bytes, size_t length)
 {
@@ -47,9 +50,15 @@ static id with_no_copy(id self, SEL _cmd, void *bytes, NSUInteger length, BOOL f
     return data ? sm_autorelease(init_no_copy(data, _cmd, bytes, length, free_when_done)) : NULL;
 }
 
-static id with_no_copy_freed(id self, SEL _cmd, void *bytes, NSUInteger length) { return with_no_copy(self, _cmd, bytes, length, true); }
+static id with_no_copy_freed(id self, SEL _cmd, void *bytes, NSUInteger length)
+{
+    return with_no_copy(self, _cmd, bytes, length, true);
+}
 
-static id new_empty(id self, SEL _cmd) { return with_bytes(self, _cmd, NULL, 0); }
+static id new_empty(id self, SEL _cmd)
+{
+    return with_bytes(self, _cmd, NULL, 0);
+}
 
 static void dealloc(id self)
 {
@@ -121,6 +130,12 @@ id sm_data_create(const void *bytes, size_t size)
 }
 
 /* As on a Mac NULL only if there are none. */
-const void *sm_data_bytes(id data) { return data ? as_data(data)->bytes : NULL; }
+const void *sm_data_bytes(id data)
+{
+    return data ? as_data(data)->bytes : NULL;
+}
 
-size_t sm_data_length(id data) { return data ? as_data(data)->length : 0; }
+size_t sm_data_length(id data)
+{
+    return data ? as_data(data)->length : 0;
+}

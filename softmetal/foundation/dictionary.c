@@ -1,4 +1,5 @@
-/* NSDictionary and NSMutableDictionary: pairs in the order in which they came, searched one by one: those of Metal are small. */
+/* NSDictionary and NSMutableDictionary: pairs in the order in which they came, searched one by one: those of Metal are small.
+ */
 #include "executor/executor.h"
 #include "foundation/array.h"
 #include "objc/memory.h"
@@ -13,7 +14,10 @@ typedef struct sm_dictionary {
     id keys, values; /* NSMutableArray each, made with the first pair */
 } sm_dictionary;
 
-static sm_dictionary *as_dictionary(id self) { return (sm_dictionary *)self; }
+static sm_dictionary *as_dictionary(id self)
+{
+    return (sm_dictionary *)self;
+}
 
 #define SM_NO_INDEX SIZE_MAX
 
@@ -43,7 +47,7 @@ static bool add(sm_dictionary *dictionary, id key, id value)
     if (!dictionary->keys) dictionary->keys = sm_mutable_array_create();
     if (!dictionary->values) dictionary->values = sm_mutable_array_create();
     IMP copy = sm_implementation(key, "copy");
-    id own = copy ? ((id (*)(id, SEL))copy)(key, sel_registerName("copy")) : NULL;
+    id own = copy ? ((id(*)(id, SEL))copy)(key, sel_registerName("copy")) : NULL;
     bool added = own && sm_array_add(dictionary->keys, own);
     sm_release(own);
     if (!added || sm_array_add(dictionary->values, value)) return added;
@@ -71,7 +75,8 @@ static bool not_nil(id self, SEL _cmd, id key, id value)
 static id init(id self, SEL _cmd, const id *values, const id *keys, NSUInteger count)
 {
     bool good = true;
-    for (NSUInteger i = 0; good && i < count; i++) good = not_nil(self, _cmd, keys[i], values[i]) && set(self, keys[i], values[i]);
+    for (NSUInteger i = 0; good && i < count; i++)
+        good = not_nil(self, _cmd, keys[i], values[i]) && set(self, keys[i], values[i]);
     if (good) return self;
     sm_release(self);
     return NULL;
@@ -83,9 +88,15 @@ static id with_objects(id self, SEL _cmd, const id *values, const id *keys, NSUI
     return dictionary ? sm_autorelease(init(dictionary, _cmd, values, keys, count)) : NULL;
 }
 
-static id with_object(id self, SEL _cmd, id value, id key) { return with_objects(self, _cmd, &value, &key, 1); }
+static id with_object(id self, SEL _cmd, id value, id key)
+{
+    return with_objects(self, _cmd, &value, &key, 1);
+}
 
-static id new_empty(id self, SEL _cmd) { return with_objects(self, _cmd, NULL, NULL, 0); }
+static id new_empty(id self, SEL _cmd)
+{
+    return with_objects(self, _cmd, NULL, NULL, 0);
+}
 
 static id with_capacity(id self, SEL _cmd, NSUInteger capacity)
 {
@@ -158,7 +169,7 @@ static NSUInteger enumerate(id self, SEL _cmd, sm_fast_enumeration *state, id *r
     id keys = as_dictionary(self)->keys;
     if (!keys) return 0;
     IMP next = sm_implementation(keys, "countByEnumeratingWithState:objects:count:");
-    return ((NSUInteger (*)(id, SEL, sm_fast_enumeration *, id *, NSUInteger))next)(keys, _cmd, state, room, capacity);
+    return ((NSUInteger(*)(id, SEL, sm_fast_enumeration *, id *, NSUInteger))next)(keys, _cmd, state, room, capacity);
 }
 
 static BOOL is_equal(id self, SEL _cmd, id other)
@@ -245,10 +256,8 @@ static const sm_method class_methods[] = {
 };
 
 static const sm_method mutable_methods[] = {
-    SM_METHOD("setObject:forKey:", "v@:@@", set_object),
-    SM_METHOD("setObject:forKeyedSubscript:", "v@:@@", set_object),
-    SM_METHOD("setValue:forKey:", "v@:@@", set_object),
-    SM_METHOD("removeObjectForKey:", "v@:@", remove_object),
+    SM_METHOD("setObject:forKey:", "v@:@@", set_object), SM_METHOD("setObject:forKeyedSubscript:", "v@:@@", set_object),
+    SM_METHOD("setValue:forKey:", "v@:@@", set_object),  SM_METHOD("removeObjectForKey:", "v@:@", remove_object),
     SM_METHOD("removeAllObjects", "v@:", remove_all),
 };
 
@@ -292,7 +301,10 @@ id sm_dictionary_get(id dictionary, const char *key)
     return NULL;
 }
 
-size_t sm_dictionary_count(id dictionary) { return dictionary ? sm_array_count(as_dictionary(dictionary)->keys) : 0; }
+size_t sm_dictionary_count(id dictionary)
+{
+    return dictionary ? sm_array_count(as_dictionary(dictionary)->keys) : 0;
+}
 
 void sm_dictionary_at(id dictionary, size_t index, id *key, id *value)
 {

@@ -12,8 +12,15 @@
 #include <time.h>
 #include <unistd.h>
 
-void dispatch_retain(id object) { sm_retain(object); }
-void dispatch_release(id object) { sm_release(object); }
+void dispatch_retain(id object)
+{
+    sm_retain(object);
+}
+
+void dispatch_release(id object)
+{
+    sm_release(object);
+}
 
 /* ---- Data */
 
@@ -25,8 +32,8 @@ const void *const _dispatch_data_destructor_free = &free_marker;
 static sm_class dispatch_data_class = {.name = "OS_dispatch_data", .super = &sm_data_class, .size = sizeof(sm_data)};
 SM_REGISTER_AT_LOAD(dispatch_data_class)
 
-/* Without a destructor the bytes are copied; with one they are the data's until it ends. The queue on which it would be called is not
- * looked at: it is called where the data ends. */
+/* Without a destructor the bytes are copied; with one they are the data's until it ends. The queue on which it would be called
+ * is not looked at: it is called where the data ends. */
 id dispatch_data_create(const void *buffer, size_t size, id queue, void *destructor)
 {
     (void)queue;
@@ -42,7 +49,10 @@ id dispatch_data_create(const void *buffer, size_t size, id queue, void *destruc
     return NULL;
 }
 
-size_t dispatch_data_get_size(id data) { return sm_data_length(data); }
+size_t dispatch_data_get_size(id data)
+{
+    return sm_data_length(data);
+}
 
 id dispatch_data_create_map(id data, const void **buffer, size_t *size)
 {
@@ -309,6 +319,12 @@ void dispatch_sync_f(id queue, void *context, dispatch_function_t function)
     sem_destroy(&sync.done);
 }
 
-static void call(void *block) { sm_block_call0(block); }
+static void call(void *block)
+{
+    sm_block_call0(block);
+}
 
-void dispatch_sync(id queue, void *block) { dispatch_sync_f(queue, block, call); }
+void dispatch_sync(id queue, void *block)
+{
+    dispatch_sync_f(queue, block, call);
+}

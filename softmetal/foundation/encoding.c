@@ -54,7 +54,10 @@ typedef struct sm_source {
     uint64_t encoding;
 } sm_source;
 
-static uint32_t unit(const uint8_t *at, bool big) { return big ? (uint32_t)at[0] << 8 | at[1] : (uint32_t)at[1] << 8 | at[0]; }
+static uint32_t unit(const uint8_t *at, bool big)
+{
+    return big ? (uint32_t)at[0] << 8 | at[1] : (uint32_t)at[1] << 8 | at[0];
+}
 
 static bool next_utf16(sm_source *source, uint32_t *character)
 {
@@ -86,7 +89,8 @@ static bool next(sm_source *source, uint32_t *character)
     case SM_ASCII: *character = *source->at++; return *character < 0x80;
     case SM_LATIN1: *character = *source->at++; return true;
     case SM_UTF8: return sm_utf8_next((const char **)&source->at, (const char *)source->end, character);
-    case SM_UTF16_BIG: case SM_UTF16_LITTLE: return next_utf16(source, character);
+    case SM_UTF16_BIG:
+    case SM_UTF16_LITTLE: return next_utf16(source, character);
     case SM_UTF32_LITTLE: return next_utf32(source, character);
     default: return false;
     }
@@ -145,7 +149,8 @@ static size_t put(uint8_t *to, uint32_t character, uint64_t encoding)
     case SM_ASCII: *to = (uint8_t)character; return character < 0x80;
     case SM_LATIN1: *to = (uint8_t)character; return character < 0x100;
     case SM_UTF8: return sm_utf8_put((char *)to, character);
-    case SM_UTF16: case SM_UTF16_LITTLE: return put_utf16(to, character, false);
+    case SM_UTF16:
+    case SM_UTF16_LITTLE: return put_utf16(to, character, false);
     case SM_UTF16_BIG: return put_utf16(to, character, true);
     case SM_UTF32_LITTLE:
         for (int i = 0; i < 4; i++) to[i] = (uint8_t)(character >> (8 * i));

@@ -22,7 +22,7 @@ size_t sm_utf8_put(char *to, uint32_t character); /* up to 4 bytes */
 /* UTF-16 units; false if it is not UTF-8. */
 bool sm_utf8_length(const char *text, size_t bytes, size_t *units);
 
-/* From bytes in an encoding to UTF-8, malloc'ed and followed by a 0; NULL if they are not of that encoding, or it is not known. */
+/* From bytes in an encoding to UTF-8, malloc'ed and followed by a 0; NULL if they are not of it, or it is not known. */
 char *sm_decode(const void *bytes, size_t length, uint64_t encoding, size_t *utf8_bytes);
 /* The reverse. With `lossy`, what the encoding lacks becomes '?'. */
 char *sm_encode(const char *utf8, size_t bytes, uint64_t encoding, bool lossy, size_t *length);

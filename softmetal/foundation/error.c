@@ -24,7 +24,10 @@ SM_STRING_CONSTANT(NSPOSIXErrorDomain, "NSPOSIXErrorDomain")
 SM_STRING_CONSTANT(NSOSStatusErrorDomain, "NSOSStatusErrorDomain")
 SM_STRING_CONSTANT(NSMachErrorDomain, "NSMachErrorDomain")
 
-static sm_error *as_error(id self) { return (sm_error *)self; }
+static sm_error *as_error(id self)
+{
+    return (sm_error *)self;
+}
 
 static id init(id self, SEL _cmd, id domain, NSInteger code, id user_info)
 {
@@ -79,7 +82,8 @@ static id localized_description(id self, SEL _cmd)
     (void)_cmd;
     id text = from_user_info(self, "NSLocalizedDescription"), reason = from_user_info(self, "NSLocalizedFailureReason");
     if (text) return text;
-    if (reason) return sm_autorelease(sm_string_createf("The operation couldn\xe2\x80\x99t be completed. %s", sm_string_utf8(reason)));
+    if (reason)
+        return sm_autorelease(sm_string_createf("The operation couldn\xe2\x80\x99t be completed. %s", sm_string_utf8(reason)));
     return sm_autorelease(sm_string_createf("The operation couldn\xe2\x80\x99t be completed. (%s error %" PRId64 ".)",
                                             sm_error_domain(self) ? sm_error_domain(self) : "(null)", as_error(self)->code));
 }
@@ -105,15 +109,16 @@ static id localized_recovery_options(id self, SEL _cmd)
 static id description(id self, SEL _cmd)
 {
     const char *text = sm_string_utf8(localized_description(self, _cmd)), *name = sm_error_domain(self);
-    return sm_autorelease(sm_string_createf("Error Domain=%s Code=%" PRId64 " \"%s\"", name ? name : "(null)", as_error(self)->code,
-                                            text ? text : ""));
+    return sm_autorelease(sm_string_createf("Error Domain=%s Code=%" PRId64 " \"%s\"", name ? name : "(null)",
+                                            as_error(self)->code, text ? text : ""));
 }
 
 static BOOL is_equal(id self, SEL _cmd, id other)
 {
     (void)_cmd;
     return sm_is_kind(other, &sm_error_class) && as_error(self)->code == as_error(other)->code &&
-           sm_equal(as_error(self)->domain, as_error(other)->domain) && sm_equal(as_error(self)->user_info, as_error(other)->user_info);
+           sm_equal(as_error(self)->domain, as_error(other)->domain) &&
+           sm_equal(as_error(self)->user_info, as_error(other)->user_info);
 }
 
 static NSUInteger hash(id self, SEL _cmd)
@@ -156,13 +161,22 @@ sm_class sm_error_class = {
 };
 SM_REGISTER_AT_LOAD(sm_error_class)
 
-__attribute__((constructor)) static void make_empty(void) { empty_dictionary = sm_make_immortal(sm_dictionary_create(NULL, NULL, 0)); }
+__attribute__((constructor)) static void make_empty(void)
+{
+    empty_dictionary = sm_make_immortal(sm_dictionary_create(NULL, NULL, 0));
+}
 
 /* ---- For the other parts */
 
-const char *sm_error_domain(id error) { return error ? sm_string_utf8(as_error(error)->domain) : NULL; }
+const char *sm_error_domain(id error)
+{
+    return error ? sm_string_utf8(as_error(error)->domain) : NULL;
+}
 
-int64_t sm_error_code(id error) { return error ? as_error(error)->code : 0; }
+int64_t sm_error_code(id error)
+{
+    return error ? as_error(error)->code : 0;
+}
 
 id sm_error_create_with(const char *domain_name, int64_t error_code, id info)
 {

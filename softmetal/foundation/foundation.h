@@ -16,10 +16,10 @@ typedef struct sm_string {
     size_t length; /* in UTF-16 units */
 } sm_string;
 
-extern sm_class sm_string_class, sm_array_class, sm_mutable_array_class, sm_dictionary_class, sm_mutable_dictionary_class, sm_number_class,
-    sm_url_class, sm_data_class, sm_error_class;
+extern sm_class sm_string_class, sm_array_class, sm_mutable_array_class, sm_dictionary_class, sm_mutable_dictionary_class,
+    sm_number_class, sm_url_class, sm_data_class, sm_error_class;
 
-/* An exported NSString constant, which hosts find by name; plain ASCII: SM_STRING_CONSTANT(NSCocoaErrorDomain, "NSCocoaErrorDomain") */
+/* An exported NSString constant, which hosts find by name; plain ASCII: SM_STRING_CONSTANT(MTLExampleDomain, "MTLExample") */
 #define SM_STRING_CONSTANT(symbol, ascii)                                                                             \
     static sm_string symbol##_string = {                                                                              \
         {&sm_string_class, SM_IMMORTAL, SM_ALIVE}, (char *)(ascii), sizeof(ascii) - 1, sizeof(ascii) - 1};            \

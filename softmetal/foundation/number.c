@@ -15,15 +15,28 @@ typedef struct sm_number {
     } value;
 } sm_number;
 
-static sm_number *as_number(id self) { return (sm_number *)self; }
-static bool is_real(id self) { return as_number(self)->type[0] == 'f' || as_number(self)->type[0] == 'd'; }
-static bool is_natural(id self) { return as_number(self)->type[0] == 'Q'; }
+static sm_number *as_number(id self)
+{
+    return (sm_number *)self;
+}
+
+static bool is_real(id self)
+{
+    return as_number(self)->type[0] == 'f' || as_number(self)->type[0] == 'd';
+}
+
+static bool is_natural(id self)
+{
+    return as_number(self)->type[0] == 'Q';
+}
 
 static int64_t integer(id self)
 {
     if (!is_real(self)) return as_number(self)->value.integer;
     double value = as_number(self)->value.real;
-    return value >= 9223372036854775808.0 ? INT64_MAX : value > -9223372036854775808.0 ? (int64_t)value : value == value ? INT64_MIN : 0;
+    if (value != value) return 0;
+    if (value >= 9223372036854775808.0) return INT64_MAX;
+    return value > -9223372036854775808.0 ? (int64_t)value : INT64_MIN;
 }
 
 static uint64_t natural(id self)
@@ -40,46 +53,52 @@ static double real(id self)
 }
 
 /* For each C type: name, its encoding in a number, its encoding as an argument, C type, member, getter's source. */
-#define SM_NUMBER_TYPES(X)                                                                                            \
-    X(char, Char, "c", int8_t, integer)                                                                               \
-    X(unsigned_char, UnsignedChar, "C", uint8_t, integer)                                                             \
-    X(short, Short, "s", int16_t, integer)                                                                            \
-    X(unsigned_short, UnsignedShort, "S", uint16_t, integer)                                                          \
-    X(int, Int, "i", int32_t, integer)                                                                                \
-    X(unsigned_int, UnsignedInt, "I", uint32_t, integer)                                                              \
-    X(long, Long, "q", int64_t, integer)                                                                              \
-    X(unsigned_long, UnsignedLong, "Q", uint64_t, natural)                                                            \
-    X(long_long, LongLong, "q", int64_t, integer)                                                                     \
-    X(unsigned_long_long, UnsignedLongLong, "Q", uint64_t, natural)                                                   \
-    X(integer, Integer, "q", int64_t, integer)                                                                        \
-    X(unsigned_integer, UnsignedInteger, "Q", uint64_t, natural)                                                      \
-    X(float, Float, "f", float, real)                                                                                 \
+#define SM_NUMBER_TYPES(X)                                                                                                     \
+    X(char, Char, "c", int8_t, integer)                                                                                        \
+    X(unsigned_char, UnsignedChar, "C", uint8_t, integer)                                                                      \
+    X(short, Short, "s", int16_t, integer)                                                                                     \
+    X(unsigned_short, UnsignedShort, "S", uint16_t, integer)                                                                   \
+    X(int, Int, "i", int32_t, integer)                                                                                         \
+    X(unsigned_int, UnsignedInt, "I", uint32_t, integer)                                                                       \
+    X(long, Long, "q", int64_t, integer)                                                                                       \
+    X(unsigned_long, UnsignedLong, "Q", uint64_t, natural)                                                                     \
+    X(long_long, LongLong, "q", int64_t, integer)                                                                              \
+    X(unsigned_long_long, UnsignedLongLong, "Q", uint64_t, natural)                                                            \
+    X(integer, Integer, "q", int64_t, integer)                                                                                 \
+    X(unsigned_integer, UnsignedInteger, "Q", uint64_t, natural)                                                               \
+    X(float, Float, "f", float, real)                                                                                          \
     X(double, Double, "d", double, real)
 
-#define SM_NUMBER_FUNCTIONS(name, Name, encoding, ctype, member)                                                      \
-    static id init_##name(id self, SEL _cmd, ctype value)                                                             \
-    {                                                                                                                 \
-        (void)_cmd;                                                                                                   \
-        as_number(self)->type[0] = *encoding;                                                                         \
-        as_number(self)->value.member = value;                                                                        \
-        return self;                                                                                                  \
-    }                                                                                                                 \
-    static id with_##name(id self, SEL _cmd, ctype value)                                                             \
-    {                                                                                                                 \
-        id number = sm_new((Class)self);                                                                              \
-        return number ? sm_autorelease(init_##name(number, _cmd, value)) : NULL;                                      \
-    }                                                                                                                 \
-    static ctype get_##name(id self, SEL _cmd)                                                                        \
-    {                                                                                                                 \
-        (void)_cmd;                                                                                                   \
-        return (ctype)member(self);                                                                                   \
+#define SM_NUMBER_FUNCTIONS(name, Name, encoding, ctype, member)                                                               \
+    static id init_##name(id self, SEL _cmd, ctype value)                                                                      \
+    {                                                                                                                          \
+        (void)_cmd;                                                                                                            \
+        as_number(self)->type[0] = *encoding;                                                                                  \
+        as_number(self)->value.member = value;                                                                                 \
+        return self;                                                                                                           \
+    }                                                                                                                          \
+    static id with_##name(id self, SEL _cmd, ctype value)                                                                      \
+    {                                                                                                                          \
+        id number = sm_new((Class)self);                                                                                       \
+        return number ? sm_autorelease(init_##name(number, _cmd, value)) : NULL;                                               \
+    }                                                                                                                          \
+    static ctype get_##name(id self, SEL _cmd)                                                                                 \
+    {                                                                                                                          \
+        (void)_cmd;                                                                                                            \
+        return (ctype)member(self);                                                                                            \
     }
 SM_NUMBER_TYPES(SM_NUMBER_FUNCTIONS)
 
 /* BOOL is a char in a number, but its encoding as an argument is that of the platform. */
-static id init_bool(id self, SEL _cmd, BOOL value) { return init_char(self, _cmd, value != 0); }
+static id init_bool(id self, SEL _cmd, BOOL value)
+{
+    return init_char(self, _cmd, value != 0);
+}
 
-static id with_bool(id self, SEL _cmd, BOOL value) { return with_char(self, _cmd, value != 0); }
+static id with_bool(id self, SEL _cmd, BOOL value)
+{
+    return with_char(self, _cmd, value != 0);
+}
 
 static BOOL get_bool(id self, SEL _cmd)
 {
@@ -95,7 +114,10 @@ static const char *objc_type(id self, SEL _cmd)
 
 /* ---- Comparison */
 
-static NSInteger order(double one, double other) { return (one > other) - (one < other); }
+static NSInteger order(double one, double other)
+{
+    return (one > other) - (one < other);
+}
 
 static NSInteger compare(id self, SEL _cmd, id other)
 {
@@ -134,13 +156,11 @@ static id copy(id self, SEL _cmd)
     return sm_retain(self);
 }
 
-#define SM_NUMBER_METHODS(name, Name, encoding, ctype, member)                                                        \
-    SM_METHOD("initWith" #Name ":", "@@:" encoding, init_##name),
-#define SM_NUMBER_CLASS_METHODS(name, Name, encoding, ctype, member)                                                  \
+#define SM_NUMBER_METHODS(name, Name, encoding, ctype, member) SM_METHOD("initWith" #Name ":", "@@:" encoding, init_##name),
+#define SM_NUMBER_CLASS_METHODS(name, Name, encoding, ctype, member)                                                           \
     SM_METHOD("numberWith" #Name ":", "@@:" encoding, with_##name),
 
 static const sm_method methods[] = {
-    SM_NUMBER_TYPES(SM_NUMBER_METHODS)
     SM_METHOD("initWithBool:", "@@:B", init_bool),
     SM_METHOD("charValue", "c@:", get_char),
     SM_METHOD("unsignedCharValue", "C@:", get_unsigned_char),
@@ -165,11 +185,12 @@ static const sm_method methods[] = {
     SM_METHOD("stringValue", "@@:", string_value),
     SM_METHOD("description", "@@:", string_value),
     SM_METHOD("copy", "@@:", copy),
+    SM_NUMBER_TYPES(SM_NUMBER_METHODS) //
 };
 
 static const sm_method class_methods[] = {
-    SM_NUMBER_TYPES(SM_NUMBER_CLASS_METHODS)
     SM_METHOD("numberWithBool:", "@@:B", with_bool),
+    SM_NUMBER_TYPES(SM_NUMBER_CLASS_METHODS) //
 };
 
 static sm_class value_class = {.name = "NSValue", .size = sizeof(sm_object)};
@@ -197,4 +218,7 @@ id sm_number_create_double(double value)
     return number ? init_double(number, NULL, value) : NULL;
 }
 
-uint64_t sm_number_uint(id number) { return number ? natural(number) : 0; }
+uint64_t sm_number_uint(id number)
+{
+    return number ? natural(number) : 0;
+}

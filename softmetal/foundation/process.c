@@ -12,15 +12,23 @@
 
 /* ---- NSProcessInfo */
 
-typedef struct sm_version { NSInteger major, minor, patch; } sm_version; /* NSOperatingSystemVersion */
+typedef struct sm_version {
+    NSInteger major, minor, patch;
+} sm_version; /* NSOperatingSystemVersion */
 
 #define SM_DEFAULT_MACOS 15
 
 static _Atomic uint32_t macos_major = SM_DEFAULT_MACOS;
 
-void sm_process_set_macos(uint32_t major) { atomic_store(&macos_major, major > 0 ? major : SM_DEFAULT_MACOS); }
+void sm_process_set_macos(uint32_t major)
+{
+    atomic_store(&macos_major, major > 0 ? major : SM_DEFAULT_MACOS);
+}
 
-static sm_version version(void) { return (sm_version){atomic_load(&macos_major), 0, 0}; }
+static sm_version version(void)
+{
+    return (sm_version){atomic_load(&macos_major), 0, 0};
+}
 
 static sm_version operating_system_version(id self, SEL _cmd)
 {
@@ -172,7 +180,10 @@ static id nothing(id self, SEL _cmd)
     return NULL;
 }
 
-static id bundle_url(id self, SEL _cmd) { return sm_autorelease(sm_url_create_path(sm_string_utf8(bundle_path(self, _cmd)))); }
+static id bundle_url(id self, SEL _cmd)
+{
+    return sm_autorelease(sm_url_create_path(sm_string_utf8(bundle_path(self, _cmd))));
+}
 
 static const sm_method bundle_methods[] = {
     SM_METHOD("executablePath", "@@:", executable_path),
@@ -252,11 +263,20 @@ static double since_1970(id self, SEL _cmd)
     return ((sm_date *)self)->time;
 }
 
-static double since_now(id self, SEL _cmd) { return since_1970(self, _cmd) - unix_time(); }
+static double since_now(id self, SEL _cmd)
+{
+    return since_1970(self, _cmd) - unix_time();
+}
 
-static double since_reference(id self, SEL _cmd) { return since_1970(self, _cmd) - SM_REFERENCE_DATE; }
+static double since_reference(id self, SEL _cmd)
+{
+    return since_1970(self, _cmd) - SM_REFERENCE_DATE;
+}
 
-static double since_date(id self, SEL _cmd, id other) { return since_1970(self, _cmd) - (other ? since_1970(other, _cmd) : 0); }
+static double since_date(id self, SEL _cmd, id other)
+{
+    return since_1970(self, _cmd) - (other ? since_1970(other, _cmd) : 0);
+}
 
 static const sm_method date_methods[] = {
     SM_METHOD("init", "@@:", date_init),

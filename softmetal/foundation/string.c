@@ -14,7 +14,10 @@
 
 #define SM_NOT_FOUND INT64_MAX /* NSNotFound */
 
-static sm_string *as_string(id self) { return (sm_string *)self; }
+static sm_string *as_string(id self)
+{
+    return (sm_string *)self;
+}
 
 /* The object of another NSString; otherwise NULL, and a report. */
 static sm_string *argument(SEL _cmd, id other)
@@ -50,7 +53,10 @@ static id create(const void *utf8, size_t bytes)
     return string ? fill(string, sm_copy_bytes(utf8, bytes), bytes) : NULL;
 }
 
-id sm_string_create(const char *utf8) { return utf8 ? create(utf8, strlen(utf8)) : NULL; }
+id sm_string_create(const char *utf8)
+{
+    return utf8 ? create(utf8, strlen(utf8)) : NULL;
+}
 
 id sm_string_createf(const char *format, ...)
 {
@@ -68,7 +74,10 @@ id sm_string_createf(const char *format, ...)
     return NULL;
 }
 
-const char *sm_string_utf8(id string) { return string ? as_string(string)->text ? as_string(string)->text : "" : NULL; }
+const char *sm_string_utf8(id string)
+{
+    return string ? as_string(string)->text ? as_string(string)->text : "" : NULL;
+}
 
 static id refuse_null(id self, SEL _cmd)
 {
@@ -136,7 +145,10 @@ static id with_string(id self, SEL _cmd, id other)
     return string ? sm_autorelease(init_string(string, _cmd, other)) : NULL;
 }
 
-static void string_dealloc(id self) { free(as_string(self)->text); }
+static void string_dealloc(id self)
+{
+    free(as_string(self)->text);
+}
 
 /* ---- What it holds */
 
@@ -156,8 +168,8 @@ static uint16_t character_at(id self, SEL _cmd, NSUInteger index)
 {
     const sm_string *string = as_string(self);
     if (index >= string->length) {
-        sm_reportf(SOFTMETAL_VALIDATION, "-[NSString %s]: index %" PRIu64 " of a string of length %zu", sel_getName(_cmd), index,
-                   string->length);
+        sm_reportf(SOFTMETAL_VALIDATION, "-[NSString %s]: index %" PRIu64 " of a string of length %zu", sel_getName(_cmd),
+                   index, string->length);
         return 0;
     }
     if (string->bytes == string->length) return (uint8_t)string->text[index];
@@ -177,7 +189,8 @@ static NSUInteger length_of_bytes(id self, SEL _cmd, NSUInteger encoding)
 {
     (void)_cmd;
     size_t bytes = 0;
-    char *encoded = sm_encode(sm_string_utf8(self), as_string(self)->bytes, encoding == SM_UTF16 ? SM_UTF16_LITTLE : encoding, false, &bytes);
+    char *encoded = sm_encode(sm_string_utf8(self), as_string(self)->bytes, encoding == SM_UTF16 ? SM_UTF16_LITTLE : encoding,
+                              false, &bytes);
     free(encoded);
     return bytes;
 }
@@ -187,7 +200,8 @@ static NSUInteger maximum_length_of_bytes(id self, SEL _cmd, NSUInteger encoding
     (void)_cmd;
     NSUInteger units = as_string(self)->length;
     switch (encoding) {
-    case SM_ASCII: case SM_LATIN1: return units;
+    case SM_ASCII:
+    case SM_LATIN1: return units;
     case SM_UTF8: return 3 * units;
     case SM_UTF32_LITTLE: return 4 * units;
     default: return 2 * units;
@@ -203,7 +217,8 @@ static BOOL get_c_string(id self, SEL _cmd, char *buffer, NSUInteger capacity, N
 {
     (void)_cmd;
     size_t bytes = 0;
-    char *encoded = sm_encode(sm_string_utf8(self), as_string(self)->bytes, encoding == SM_UTF16 ? SM_UTF16_LITTLE : encoding, false, &bytes);
+    char *encoded = sm_encode(sm_string_utf8(self), as_string(self)->bytes, encoding == SM_UTF16 ? SM_UTF16_LITTLE : encoding,
+                              false, &bytes);
     bool fits = encoded && buffer && bytes + terminator(encoding) <= capacity;
     if (fits) {
         memcpy(buffer, encoded, bytes);
@@ -219,7 +234,8 @@ static const char *c_string(id self, SEL _cmd, NSUInteger encoding)
     (void)_cmd;
     size_t bytes = 0;
     if (encoding == SM_UTF8) return sm_string_utf8(self);
-    char *encoded = sm_encode(sm_string_utf8(self), as_string(self)->bytes, encoding == SM_UTF16 ? SM_UTF16_LITTLE : encoding, false, &bytes);
+    char *encoded = sm_encode(sm_string_utf8(self), as_string(self)->bytes, encoding == SM_UTF16 ? SM_UTF16_LITTLE : encoding,
+                              false, &bytes);
     id data = encoded ? sm_data_create(encoded, bytes + terminator(encoding)) : NULL; /* sm_encode leaves zeros behind */
     free(encoded);
     return data ? sm_data_bytes(sm_autorelease(data)) : NULL;
@@ -235,7 +251,10 @@ static id data_using_encoding_lossy(id self, SEL _cmd, NSUInteger encoding, BOOL
     return sm_autorelease(data);
 }
 
-static id data_using_encoding(id self, SEL _cmd, NSUInteger encoding) { return data_using_encoding_lossy(self, _cmd, encoding, false); }
+static id data_using_encoding(id self, SEL _cmd, NSUInteger encoding)
+{
+    return data_using_encoding_lossy(self, _cmd, encoding, false);
+}
 
 /* ---- Comparison */
 
@@ -259,7 +278,10 @@ static NSUInteger hash(id self, SEL _cmd)
     return value;
 }
 
-static NSInteger sign(int64_t difference) { return (difference > 0) - (difference < 0); }
+static NSInteger sign(int64_t difference)
+{
+    return (difference > 0) - (difference < 0);
+}
 
 /* By UTF-8 bytes, which is by code point; a Mac compares UTF-16 units: other only beyond U+FFFF. */
 static NSInteger compare(id self, SEL _cmd, id other)
@@ -277,7 +299,8 @@ static NSInteger compare_no_case(id self, SEL _cmd, id other)
 static BOOL has_prefix(id self, SEL _cmd, id other)
 {
     const sm_string *prefix = argument(_cmd, other), *string = as_string(self);
-    return prefix && prefix->bytes > 0 && prefix->bytes <= string->bytes && memcmp(string->text, prefix->text, prefix->bytes) == 0;
+    return prefix && prefix->bytes > 0 && prefix->bytes <= string->bytes &&
+           memcmp(string->text, prefix->text, prefix->bytes) == 0;
 }
 
 static BOOL has_suffix(id self, SEL _cmd, id other)
@@ -299,7 +322,10 @@ static const char *find(id self, id other, NSUInteger options)
     return NULL;
 }
 
-static BOOL contains_string(id self, SEL _cmd, id other) { return argument(_cmd, other) && find(self, other, 0); }
+static BOOL contains_string(id self, SEL _cmd, id other)
+{
+    return argument(_cmd, other) && find(self, other, 0);
+}
 
 static sm_range range_of_string(id self, SEL _cmd, id other, NSUInteger options)
 {
@@ -365,7 +391,10 @@ static double double_value(id self, SEL _cmd)
     return strtod(sm_string_utf8(self), NULL);
 }
 
-static float float_value(id self, SEL _cmd) { return (float)double_value(self, _cmd); }
+static float float_value(id self, SEL _cmd)
+{
+    return (float)double_value(self, _cmd);
+}
 
 static const sm_method methods[] = {
     SM_METHOD("initWithUTF8String:", "@@:*", init_utf8),

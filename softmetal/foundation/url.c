@@ -15,7 +15,10 @@ typedef struct sm_url {
     bool is_file;
 } sm_url;
 
-static sm_url *as_url(id self) { return (sm_url *)self; }
+static sm_url *as_url(id self)
+{
+    return (sm_url *)self;
+}
 
 /* ---- Percent encoding (RFC 3986) */
 
@@ -212,7 +215,7 @@ static NSUInteger hash(id self, SEL _cmd)
 {
     id text = as_url(self)->absolute;
     IMP of_text = sm_implementation(text, "hash");
-    return of_text ? ((NSUInteger (*)(id, SEL))of_text)(text, _cmd) : 0;
+    return of_text ? ((NSUInteger(*)(id, SEL))of_text)(text, _cmd) : 0;
 }
 
 static id copy(id self, SEL _cmd)
@@ -258,4 +261,7 @@ id sm_url_create_path(const char *path)
     return url ? fill_path(url, path) : NULL;
 }
 
-const char *sm_url_path(id url) { return url ? sm_string_utf8(as_url(url)->path) : NULL; }
+const char *sm_url_path(id url)
+{
+    return url ? sm_string_utf8(as_url(url)->path) : NULL;
+}

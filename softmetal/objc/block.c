@@ -1,5 +1,5 @@
-/* Blocks, by the ABI that clang's documentation gives (Block-ABI-Apple). A heap block has its references in the flags, as compiled code
- * expects, and the object's magic in the reserved word: so it is quarantined and reported on as objects are. */
+/* Blocks, by the ABI that clang's documentation gives (Block-ABI-Apple). A heap block has its references in the flags, as
+ * compiled code expects, and the object's magic in the reserved word: so it is quarantined and reported on as objects are. */
 #include "executor/executor.h"
 #include "objc/memory.h"
 #include "objc/runtime.h"
@@ -15,7 +15,8 @@ enum {
     SM_BLOCK_IS_GLOBAL = 1 << 28,
 };
 
-enum { /* of a captured variable */
+/* Of a captured variable. */
+enum {
     SM_FIELD_OBJECT = 3,
     SM_FIELD_BLOCK = 7,
     SM_FIELD_BYREF = 8,
@@ -70,7 +71,10 @@ static sm_block *to_heap(const sm_block *block)
     return copy;
 }
 
-static bool has_ended(const sm_block *block) { return block->isa == &_NSConcreteMallocBlock && block->magic == SM_ENDED; }
+static bool has_ended(const sm_block *block)
+{
+    return block->isa == &_NSConcreteMallocBlock && block->magic == SM_ENDED;
+}
 
 void *_Block_copy(const void *source)
 {
@@ -111,9 +115,20 @@ void _Block_release(const void *released)
     if ((before & SM_BLOCK_REFERENCES) == SM_BLOCK_REFERENCE) end(block);
 }
 
-void *sm_block_copy(const void *block) { return _Block_copy(block); }
-void sm_block_release(void *block) { _Block_release(block); }
-id objc_retainBlock(id block) { return _Block_copy(block); }
+void *sm_block_copy(const void *block)
+{
+    return _Block_copy(block);
+}
+
+void sm_block_release(void *block)
+{
+    _Block_release(block);
+}
+
+id objc_retainBlock(id block)
+{
+    return _Block_copy(block);
+}
 
 /* ---- Calls */
 

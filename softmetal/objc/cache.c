@@ -1,4 +1,5 @@
-/* Method caches: what objc_msgSend looks into before it asks. A class has one for plain results and one for results through a pointer.
+/* Method caches: what objc_msgSend looks into before it asks. A class has one for plain results and one for results through a
+ * pointer.
  *
  * Readers take no lock: a table is filled only where it was empty, implementation first, and is never freed (a grown one keeps
  * its predecessor), so that a reader always walks over whole buckets. At least one bucket at the end stays empty. */
@@ -17,8 +18,8 @@ typedef struct sm_bucket {
 } sm_bucket;
 
 struct sm_cache {
-    uint64_t mask;             /* of a selector's address: (buckets - 1) * sizeof(sm_bucket) */
-    struct sm_cache *smaller;  /* or NULL */
+    uint64_t mask;            /* of a selector's address: (buckets - 1) * sizeof(sm_bucket) */
+    struct sm_cache *smaller; /* or NULL */
     sm_bucket buckets[];
 };
 
@@ -54,7 +55,10 @@ static bool insert(struct sm_cache *cache, SEL selector, IMP implementation)
     return false;
 }
 
-static size_t bucket_count(const struct sm_cache *cache) { return cache->mask / sizeof(sm_bucket) + 1; }
+static size_t bucket_count(const struct sm_cache *cache)
+{
+    return cache->mask / sizeof(sm_bucket) + 1;
+}
 
 static bool copy(struct sm_cache *to, const struct sm_cache *from)
 {

@@ -17,8 +17,15 @@ static Class *classes;
 static size_t class_count;
 static struct sm_protocol *protocols;
 
-void sm_lock_classes(void) { pthread_mutex_lock(&lock); }
-void sm_unlock_classes(void) { pthread_mutex_unlock(&lock); }
+void sm_lock_classes(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void sm_unlock_classes(void)
+{
+    pthread_mutex_unlock(&lock);
+}
 
 /* ---- Registration */
 
@@ -71,9 +78,15 @@ bool sm_register(Class class)
     return done;
 }
 
-size_t sm_class_count_locked(void) { return class_count; }
+size_t sm_class_count_locked(void)
+{
+    return class_count;
+}
 
-Class sm_class_at_locked(size_t index) { return classes[index]; }
+Class sm_class_at_locked(size_t index)
+{
+    return classes[index];
+}
 
 size_t sm_class_count(void)
 {
@@ -147,7 +160,10 @@ Class objc_lookUpClass(const char *name)
     return found;
 }
 
-Class objc_getClass(const char *name) { return objc_lookUpClass(name); }
+Class objc_getClass(const char *name)
+{
+    return objc_lookUpClass(name);
+}
 
 Class objc_getMetaClass(const char *name)
 {
@@ -155,19 +171,40 @@ Class objc_getMetaClass(const char *name)
     return class ? class->object.isa : NULL;
 }
 
-Class object_getClass(id object) { return object ? object->isa : NULL; }
+Class object_getClass(id object)
+{
+    return object ? object->isa : NULL;
+}
 
-const char *object_getClassName(id object) { return class_getName(object_getClass(object)); }
+const char *object_getClassName(id object)
+{
+    return class_getName(object_getClass(object));
+}
 
-BOOL object_isClass(id object) { return object && object->isa->meta; }
+BOOL object_isClass(id object)
+{
+    return object && object->isa->meta;
+}
 
-const char *class_getName(Class class) { return class ? class->name : "nil"; }
+const char *class_getName(Class class)
+{
+    return class ? class->name : "nil";
+}
 
-Class class_getSuperclass(Class class) { return class ? class->super : NULL; }
+Class class_getSuperclass(Class class)
+{
+    return class ? class->super : NULL;
+}
 
-BOOL class_isMetaClass(Class class) { return class && class->meta; }
+BOOL class_isMetaClass(Class class)
+{
+    return class && class->meta;
+}
 
-size_t class_getInstanceSize(Class class) { return class ? class->size : 0; }
+size_t class_getInstanceSize(Class class)
+{
+    return class ? class->size : 0;
+}
 
 Method class_getInstanceMethod(Class class, SEL selector)
 {
@@ -179,7 +216,10 @@ Method class_getClassMethod(Class class, SEL selector)
     return class ? class_getInstanceMethod(class->meta ? class : class->object.isa, selector) : NULL;
 }
 
-BOOL class_respondsToSelector(Class class, SEL selector) { return class_getInstanceMethod(class, selector) != NULL; }
+BOOL class_respondsToSelector(Class class, SEL selector)
+{
+    return class_getInstanceMethod(class, selector) != NULL;
+}
 
 /* As on a Mac never NULL: what forwards there returns 0 here. */
 IMP class_getMethodImplementation(Class class, SEL selector)
@@ -200,11 +240,20 @@ Method *class_copyMethodList(Class class, unsigned *count)
     return list;
 }
 
-SEL method_getName(Method method) { return method ? sel_registerName(method->selector) : NULL; }
+SEL method_getName(Method method)
+{
+    return method ? sel_registerName(method->selector) : NULL;
+}
 
-const char *method_getTypeEncoding(Method method) { return method ? method->types : NULL; }
+const char *method_getTypeEncoding(Method method)
+{
+    return method ? method->types : NULL;
+}
 
-IMP method_getImplementation(Method method) { return method ? method->imp : NULL; }
+IMP method_getImplementation(Method method)
+{
+    return method ? method->imp : NULL;
+}
 
 /* ---- Protocols: a name that some class has */
 
@@ -255,7 +304,10 @@ Protocol objc_getProtocol(const char *name)
     return protocol;
 }
 
-const char *protocol_getName(Protocol protocol) { return protocol ? protocol->name : "nil"; }
+const char *protocol_getName(Protocol protocol)
+{
+    return protocol ? protocol->name : "nil";
+}
 
 BOOL class_conformsToProtocol(Class class, Protocol protocol)
 {

@@ -1,4 +1,4 @@
-/* What the assembly of message sending knows of the C structs; asserted in cache.c. Preprocessed by the assembler too: numbers only. */
+/* What the assembly of message sending knows of the C structs; asserted in cache.c. The assembler reads it too. */
 #ifndef SOFTMETAL_OBJC_LAYOUT_H
 #define SOFTMETAL_OBJC_LAYOUT_H
 

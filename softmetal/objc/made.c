@@ -25,7 +25,10 @@ typedef struct sm_made {
     size_t ivar_count;
 } sm_made;
 
-static char *copy(const char *text) { return sm_copy_bytes(text, strlen(text)); }
+static char *copy(const char *text)
+{
+    return sm_copy_bytes(text, strlen(text));
+}
 
 Class objc_allocateClassPair(Class super, const char *name, size_t extra_bytes)
 {
@@ -153,7 +156,8 @@ BOOL class_addProtocol(Class class, Protocol protocol)
 
 BOOL class_addIvar(Class class, const char *name, size_t size, uint8_t alignment, const char *types)
 {
-    if (!class || !class->made || class->meta || class->known || !name || !types || alignment > 12 || size > (size_t)1 << 30) return false;
+    if (!class || !class->made || class->meta || class->known || !name || !types || alignment > 12 || size > (size_t)1 << 30)
+        return false;
     sm_made *made = class->made;
     sm_ivar *more = sm_reallocate(made->ivars, (made->ivar_count + 1) * sizeof *more);
     if (!more) return false;
@@ -197,4 +201,7 @@ id class_createInstance(Class class, size_t extra_bytes)
     return sm_new_sized(class, class->size + extra_bytes);
 }
 
-void *object_getIndexedIvars(id object) { return object ? (char *)object + object->isa->size : NULL; }
+void *object_getIndexedIvars(id object)
+{
+    return object ? (char *)object + object->isa->size : NULL;
+}

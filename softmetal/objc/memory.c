@@ -22,14 +22,19 @@ uint64_t sm_fail_allocations(uint64_t nth, uint64_t count)
     return so_far;
 }
 
-void *sm_allocate(size_t size) { return fails() ? NULL : calloc(1, size > 0 ? size : 1); }
+void *sm_allocate(size_t size)
+{
+    return fails() ? NULL : calloc(1, size > 0 ? size : 1);
+}
 
-void *sm_reallocate(void *memory, size_t size) { return fails() ? NULL : realloc(memory, size > 0 ? size : 1); }
+void *sm_reallocate(void *memory, size_t size)
+{
+    return fails() ? NULL : realloc(memory, size > 0 ? size : 1);
+}
 
 char *sm_copy_bytes(const void *bytes, size_t length)
 {
     char *copy = length < SIZE_MAX ? sm_allocate(length + 1) : NULL;
-    if (copy && length > 0)
-        memcpy(copy, bytes, length);
+    if (copy && length > 0) memcpy(copy, bytes, length);
     return copy;
 }

@@ -10,7 +10,8 @@ void *sm_reallocate(void *memory, size_t size);
 /* A copy with a 0 behind it. */
 char *sm_copy_bytes(const void *bytes, size_t length);
 
-/* The nth allocation from now on fails, and `count` - 1 that follow; nth 0: none does. Returns how many were made since the last call. */
+/* The nth allocation from now on fails, and `count` - 1 that follow; nth 0: none does. Returns how many were made since the
+ * last call. */
 uint64_t sm_fail_allocations(uint64_t nth, uint64_t count);
 
 #endif

@@ -1,5 +1,5 @@
-/* What becomes of a message that is not in the receiver's method cache: the method is found and cached, or the mistake reported and a
- * method that returns 0 is called instead. */
+/* What becomes of a message that is not in the receiver's method cache: the method is found and cached, or the mistake reported
+ * and a method that returns 0 is called instead. */
 #include "executor/executor.h"
 #include "objc/runtime.h"
 
@@ -20,7 +20,10 @@ static IMP zero(int send)
     }
 }
 
-static const char *text(SEL selector) { return !selector || sm_is_selector(selector) ? sel_getName(selector) : "<not a selector>"; }
+static const char *text(SEL selector)
+{
+    return !selector || sm_is_selector(selector) ? sel_getName(selector) : "<not a selector>";
+}
 
 static bool ends_a_reference(const char *name)
 {
@@ -33,10 +36,11 @@ static bool receiver_is_alive(id self, SEL selector)
     if (self->magic == SM_ALIVE || sm_is_block(self)) return true;
     const char *name = text(selector);
     if (self->magic != SM_ENDED)
-        sm_reportf(SOFTMETAL_USE_AFTER_END, "'%s' sent to %p, which is no object, or one that ended long ago", name, (void *)self);
+        sm_reportf(SOFTMETAL_USE_AFTER_END, "'%s' sent to %p, which is no object, or one that ended long ago", name,
+                   (void *)self);
     else
-        sm_reportf(ends_a_reference(name) ? SOFTMETAL_OVER_RELEASE : SOFTMETAL_USE_AFTER_END, "'%s' sent to a %s that has ended", name,
-                   self->isa->name);
+        sm_reportf(ends_a_reference(name) ? SOFTMETAL_OVER_RELEASE : SOFTMETAL_USE_AFTER_END,
+                   "'%s' sent to a %s that has ended", name, self->isa->name);
     return false;
 }
 
@@ -53,10 +57,11 @@ static bool sent_as_it_returns(Method method, int send)
 static IMP refuse(Class class, SEL selector, int send)
 {
     if (selector && !sm_is_selector(selector))
-        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "a %s got a message whose selector, %p, is none that sel_registerName gave", class->name,
-                   (const void *)selector);
+        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "a %s got a message whose selector, %p, is none that sel_registerName gave",
+                   class->name, (const void *)selector);
     else
-        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "%c[%s %s]: no such method", class->meta ? '+' : '-', class->name, sel_getName(selector));
+        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "%c[%s %s]: no such method", class->meta ? '+' : '-', class->name,
+                   sel_getName(selector));
     return zero(send);
 }
 
@@ -70,8 +75,8 @@ static IMP find(Class class, SEL selector, int send, bool cached)
     sm_unlock_classes();
     if (right) return method->imp;
     if (!method) return refuse(class, selector, send);
-    sm_reportf(SOFTMETAL_BAD_SIGNATURE, "%c[%s %s], '%s', was sent with %s: on x86-64 it takes %s", class->meta ? '+' : '-', class->name,
-               method->selector, method->types, send == SM_SEND_STRUCT ? "objc_msgSend_stret" : "objc_msgSend",
+    sm_reportf(SOFTMETAL_BAD_SIGNATURE, "%c[%s %s], '%s', was sent with %s: on x86-64 it takes %s", class->meta ? '+' : '-',
+               class->name, method->selector, method->types, send == SM_SEND_STRUCT ? "objc_msgSend_stret" : "objc_msgSend",
                send == SM_SEND_STRUCT ? "objc_msgSend" : "objc_msgSend_stret");
     return zero(send);
 }
@@ -114,13 +119,17 @@ static bool zero_struct(void *result, SEL selector)
     return search.method != NULL;
 }
 
-void sm_message_zero_struct(void *result, SEL selector) { zero_struct(result, selector); }
+void sm_message_zero_struct(void *result, SEL selector)
+{
+    zero_struct(result, selector);
+}
 
-/* A Mac's runtime leaves the struct as it is: only the Objective-C compiler clears it. A host that comes here is not made by that
- * compiler, or it would not have sent the message. */
+/* A Mac's runtime leaves the struct as it is: only the Objective-C compiler clears it. A host that comes here is not made by
+ * that compiler, or it would not have sent the message. */
 void sm_message_nil_struct(void *result, SEL selector)
 {
     if (zero_struct(result, selector))
-        sm_reportf(SOFTMETAL_VALIDATION, "'%s', which returns a struct in memory, was sent to nil: on a Mac the struct is left unwritten",
+        sm_reportf(SOFTMETAL_VALIDATION,
+                   "'%s', which returns a struct in memory, was sent to nil: on a Mac the struct is left unwritten",
                    sel_getName(selector));
 }

@@ -95,7 +95,7 @@
     .cfi_restore %rbp
 .endm
 
-/* Asks `lookup` and jumps to what it says. The receiver and selector are in rdi and rsi, or one further if the result goes to rdi. */
+/* Asks `lookup` and jumps to what it says. Receiver and selector are in rdi and rsi, or one further behind a result's place. */
 .macro ASK lookup, send
     SAVE
 .if \send == SM_SEND_STRUCT

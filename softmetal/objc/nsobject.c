@@ -53,7 +53,10 @@ static Class object_class(id self, SEL _cmd)
     return self->isa->meta ? (Class)self : self->isa;
 }
 
-static Class object_superclass(id self, SEL _cmd) { return object_class(self, _cmd)->super; }
+static Class object_superclass(id self, SEL _cmd)
+{
+    return object_class(self, _cmd)->super;
+}
 
 static BOOL is_kind_of_class(id self, SEL _cmd, Class class)
 {
@@ -120,7 +123,7 @@ static id object_description(id self, SEL _cmd)
 static id object_debug_description(id self, SEL _cmd)
 {
     (void)_cmd;
-    return ((id (*)(id, SEL))sm_implementation(self, "description"))(self, sel_registerName("description"));
+    return ((id(*)(id, SEL))sm_implementation(self, "description"))(self, sel_registerName("description"));
 }
 
 /* ---- Messages by name */
@@ -128,25 +131,25 @@ static id object_debug_description(id self, SEL _cmd)
 static id perform(id self, SEL _cmd, SEL selector)
 {
     (void)_cmd;
-    return ((id (*)(id, SEL))sm_sender())(self, selector);
+    return ((id(*)(id, SEL))sm_sender())(self, selector);
 }
 
 static id perform_with(id self, SEL _cmd, SEL selector, id object)
 {
     (void)_cmd;
-    return ((id (*)(id, SEL, id))sm_sender())(self, selector, object);
+    return ((id(*)(id, SEL, id))sm_sender())(self, selector, object);
 }
 
 static id perform_with_two(id self, SEL _cmd, SEL selector, id first, id second)
 {
     (void)_cmd;
-    return ((id (*)(id, SEL, id, id))sm_sender())(self, selector, first, second);
+    return ((id(*)(id, SEL, id, id))sm_sender())(self, selector, first, second);
 }
 
 static id object_copy(id self, SEL _cmd)
 {
     (void)_cmd;
-    return ((id (*)(id, SEL, void *))sm_sender())(self, sel_registerName("copyWithZone:"), NULL);
+    return ((id(*)(id, SEL, void *))sm_sender())(self, sel_registerName("copyWithZone:"), NULL);
 }
 
 /* ---- Classes */
@@ -160,9 +163,9 @@ static id class_alloc(id self, SEL _cmd)
 static id class_new(id self, SEL _cmd)
 {
     (void)_cmd;
-    id object = ((id (*)(id, SEL))sm_implementation(self, "alloc"))(self, sel_registerName("alloc"));
+    id object = ((id(*)(id, SEL))sm_implementation(self, "alloc"))(self, sel_registerName("alloc"));
     IMP init = sm_implementation(object, "init");
-    return init ? ((id (*)(id, SEL))init)(object, sel_registerName("init")) : object;
+    return init ? ((id(*)(id, SEL))init)(object, sel_registerName("init")) : object;
 }
 
 static const sm_method object_methods[] = {

@@ -17,7 +17,10 @@ void sm_count_live(Class class, int change)
     atomic_fetch_add_explicit(&live, (uint64_t)(int64_t)change, memory_order_relaxed);
 }
 
-uint64_t sm_live_objects(void) { return atomic_load_explicit(&live, memory_order_relaxed); }
+uint64_t sm_live_objects(void)
+{
+    return atomic_load_explicit(&live, memory_order_relaxed);
+}
 
 id sm_new_sized(Class class, size_t size)
 {
@@ -39,7 +42,8 @@ id sm_new(Class class)
 
 bool sm_is_block(id object)
 {
-    return object->isa == &_NSConcreteGlobalBlock || object->isa == &_NSConcreteStackBlock || object->isa == &_NSConcreteMallocBlock;
+    return object->isa == &_NSConcreteGlobalBlock || object->isa == &_NSConcreteStackBlock ||
+           object->isa == &_NSConcreteMallocBlock;
 }
 
 id sm_make_immortal(id object)
@@ -82,9 +86,13 @@ void sm_finish(id object)
     sm_bury(object, object->isa->size);
 }
 
-bool sm_is_ending(id object) { return atomic_load_explicit(&object->references, memory_order_relaxed) <= SM_ENDING / 2; }
+bool sm_is_ending(id object)
+{
+    return atomic_load_explicit(&object->references, memory_order_relaxed) <= SM_ENDING / 2;
+}
 
-/* A host's class may have a method dealloc; [super dealloc], NSObject's, does the rest, as it does here if that is never sent. */
+/* A host's class may have a method dealloc; [super dealloc], NSObject's, does the rest, as it does here if that is never sent.
+ */
 static void end(id object)
 {
     static SEL dealloc;
@@ -120,14 +128,45 @@ void sm_release(id object)
 
 /* ---- Apple's names */
 
-id objc_retain(id object) { return sm_retain(object); }
-void objc_release(id object) { sm_release(object); }
-id objc_autorelease(id object) { return sm_autorelease(object); }
-id objc_retainAutorelease(id object) { return sm_autorelease(sm_retain(object)); }
-id objc_retainAutoreleasedReturnValue(id object) { return sm_retain(object); }
-id objc_unsafeClaimAutoreleasedReturnValue(id object) { return object; }
-id objc_autoreleaseReturnValue(id object) { return sm_autorelease(object); }
-id objc_retainAutoreleaseReturnValue(id object) { return sm_autorelease(sm_retain(object)); }
+id objc_retain(id object)
+{
+    return sm_retain(object);
+}
+
+void objc_release(id object)
+{
+    sm_release(object);
+}
+
+id objc_autorelease(id object)
+{
+    return sm_autorelease(object);
+}
+
+id objc_retainAutorelease(id object)
+{
+    return sm_autorelease(sm_retain(object));
+}
+
+id objc_retainAutoreleasedReturnValue(id object)
+{
+    return sm_retain(object);
+}
+
+id objc_unsafeClaimAutoreleasedReturnValue(id object)
+{
+    return object;
+}
+
+id objc_autoreleaseReturnValue(id object)
+{
+    return sm_autorelease(object);
+}
+
+id objc_retainAutoreleaseReturnValue(id object)
+{
+    return sm_autorelease(sm_retain(object));
+}
 
 void objc_storeStrong(id *location, id object)
 {
@@ -139,24 +178,47 @@ void objc_storeStrong(id *location, id object)
 /* A host's own alloc, init or new is called; the messages are counted, as the compiler would have sent them. */
 static id send(id receiver, const char *selector)
 {
-    return ((id (*)(id, SEL))sm_sender())(receiver, sel_registerName(selector));
+    return ((id(*)(id, SEL))sm_sender())(receiver, sel_registerName(selector));
 }
 
-id objc_alloc(Class class) { return send((id)class, "alloc"); }
-id objc_allocWithZone(Class class) { return send((id)class, "alloc"); }
-id objc_alloc_init(Class class) { return send(send((id)class, "alloc"), "init"); }
-id objc_opt_new(Class class) { return send((id)class, "new"); }
-Class objc_opt_class(id object) { return (Class)send(object, "class"); }
-id objc_opt_self(id object) { return object; }
+id objc_alloc(Class class)
+{
+    return send((id) class, "alloc");
+}
+
+id objc_allocWithZone(Class class)
+{
+    return send((id) class, "alloc");
+}
+
+id objc_alloc_init(Class class)
+{
+    return send(send((id) class, "alloc"), "init");
+}
+
+id objc_opt_new(Class class)
+{
+    return send((id) class, "new");
+}
+
+Class objc_opt_class(id object)
+{
+    return (Class)send(object, "class");
+}
+
+id objc_opt_self(id object)
+{
+    return object;
+}
 
 BOOL objc_opt_isKindOfClass(id object, Class class)
 {
-    return ((BOOL (*)(id, SEL, Class))sm_sender())(object, sel_registerName("isKindOfClass:"), class);
+    return ((BOOL(*)(id, SEL, Class))sm_sender())(object, sel_registerName("isKindOfClass:"), class);
 }
 
 BOOL objc_opt_respondsToSelector(id object, SEL selector)
 {
-    return ((BOOL (*)(id, SEL, SEL))sm_sender())(object, sel_registerName("respondsToSelector:"), selector);
+    return ((BOOL(*)(id, SEL, SEL))sm_sender())(object, sel_registerName("respondsToSelector:"), selector);
 }
 
 bool sm_is_kind(id object, Class class)
@@ -170,5 +232,5 @@ bool sm_equal(id one, id other)
 {
     if (one == other || !one || !other) return one == other;
     IMP equal = sm_implementation(one, "isEqual:");
-    return equal && ((BOOL (*)(id, SEL, id))equal)(one, sel_registerName("isEqual:"), other);
+    return equal && ((BOOL(*)(id, SEL, id))equal)(one, sel_registerName("isEqual:"), other);
 }

@@ -1,8 +1,9 @@
 /* Classes, methods and objects, as the Foundation and Metal parts define them.
  *
- * A class is a table of methods with their type encodings; an object is a struct that begins with sm_object. Methods are plain C
- * functions (id self, SEL _cmd, …) whose arguments are those of the encoding; objc_msgSend finds them by selector. The encodings are
- * checked against the table derived from metal-cpp (tests), and against what the host says it sends (softmetal_expect_signature).
+ * A class is a table of methods with their type encodings; an object is a struct that begins with sm_object. Methods are
+ * plain C functions (id self, SEL _cmd, …) whose arguments are those of the encoding; objc_msgSend finds them by selector.
+ * The encodings are checked against the table derived from metal-cpp (tests), and against what the host says it sends
+ * (softmetal_expect_signature).
  */
 #ifndef SOFTMETAL_OBJC_OBJECT_H
 #define SOFTMETAL_OBJC_OBJECT_H
@@ -35,7 +36,7 @@ typedef struct sm_object {
 
 typedef struct sm_method {
     const char *selector; /* "newBufferWithLength:options:" */
-    const char *types;    /* Objective-C encoding without offsets: "@@:QQ"; structs by name: "{MTLSize=QQQ}"; BOOL is "B" on both platforms */
+    const char *types;    /* Objective-C encoding without offsets: "@@:QQ"; structs by name: "{MTLSize=QQQ}"; BOOL is "B" */
     IMP imp;
 } sm_method;
 #define SM_METHOD(selector, types, function) {selector, types, (IMP)(function)}
@@ -50,7 +51,7 @@ struct sm_class {
     const sm_method *methods, *class_methods;
     size_t method_count, class_method_count;
     size_t size;             /* of an instance; 0: as the superclass */
-    void (*dealloc)(id self); /* releases what the instance holds; that of the superclass follows, then the memory is freed. May be NULL */
+    void (*dealloc)(id self); /* releases what the instance holds; that of the superclass follows. May be NULL */
     const char *protocol;    /* "MTLDevice", or NULL: what conformsToProtocol: and softmetal_expect_signature know it by */
     /* The runtime's. */
     _Atomic(struct sm_cache *) cache, struct_cache;
@@ -85,8 +86,8 @@ IMP sm_implementation(id object, const char *selector);
 size_t sm_class_count(void);
 Class sm_class_at(size_t index);
 
-/* Whether two encodings pass the same types. Offsets, qualifiers, class names of objects and what a pointer points to do not count; a
- * struct is the same as an anonymous or undeclared one of its name. */
+/* Whether two encodings pass the same types. Offsets, qualifiers, class names of objects and what a pointer points to do not
+ * count; a struct is the same as an anonymous or undeclared one of its name. */
 bool sm_encodings_agree(const char *one, const char *other);
 
 /* Blocks: copies a stack block to the heap (retains a heap or global one); calls with arguments that fit a register. */

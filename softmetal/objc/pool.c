@@ -39,7 +39,10 @@ static void thread_ends(void *value)
     free(pools);
 }
 
-static void make_key(void) { key_made = pthread_key_create(&key, thread_ends) == 0; }
+static void make_key(void)
+{
+    key_made = pthread_key_create(&key, thread_ends) == 0;
+}
 
 static sm_pools *pools_of_thread(void)
 {
@@ -66,7 +69,8 @@ static bool push(sm_pools *pools, id object)
     return true;
 }
 
-/* A pool is its place on the stack, from 1. NULL if there is no memory: then what was to be drained by it is drained by the one below. */
+/* A pool is its place on the stack, from 1. NULL if there is no memory: then what was to be drained by it is drained by the one
+ * below. */
 void *sm_pool_push(void)
 {
     sm_pools *pools = pools_of_thread();
@@ -99,8 +103,15 @@ id sm_autorelease(id object)
     return object;
 }
 
-void *objc_autoreleasePoolPush(void) { return sm_pool_push(); }
-void objc_autoreleasePoolPop(void *pool) { sm_pool_pop(pool); }
+void *objc_autoreleasePoolPush(void)
+{
+    return sm_pool_push();
+}
+
+void objc_autoreleasePoolPop(void *pool)
+{
+    sm_pool_pop(pool);
+}
 
 /* ---- NSAutoreleasePool */
 
@@ -128,7 +139,10 @@ static id pool_cannot(id self, SEL _cmd)
     return self;
 }
 
-static void pool_dealloc(id self) { sm_pool_pop(((sm_pool_object *)self)->pool); }
+static void pool_dealloc(id self)
+{
+    sm_pool_pop(((sm_pool_object *)self)->pool);
+}
 
 static void pool_add(id self, SEL _cmd, id object)
 {
@@ -137,10 +151,8 @@ static void pool_add(id self, SEL _cmd, id object)
 }
 
 static const sm_method pool_methods[] = {
-    SM_METHOD("init", "@@:", pool_init),
-    SM_METHOD("drain", "v@:", pool_drain),
-    SM_METHOD("retain", "@@:", pool_cannot),
-    SM_METHOD("autorelease", "@@:", pool_cannot),
+    SM_METHOD("init", "@@:", pool_init),       SM_METHOD("drain", "v@:", pool_drain),
+    SM_METHOD("retain", "@@:", pool_cannot),   SM_METHOD("autorelease", "@@:", pool_cannot),
     SM_METHOD("addObject:", "v@:@", pool_add),
 };
 

@@ -8,7 +8,10 @@
 #define SM_QUARANTINE_BYTES ((size_t)64 << 20)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct { id object; size_t size; } buried[SM_QUARANTINE_OBJECTS]; /* a ring */
+static struct {
+    id object;
+    size_t size;
+} buried[SM_QUARANTINE_OBJECTS]; /* a ring */
 static size_t first, count, bytes;
 
 /* Takes the oldest out. */

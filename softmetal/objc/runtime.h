@@ -136,7 +136,7 @@ void sm_return_zero_struct(void);
 void sm_return_zero_float(void);
 
 /* signature.c */
-bool sm_returns_struct(const char *types); /* through a pointer on this platform: more than 16 bytes, on arm64 not four floats */
+bool sm_returns_struct(const char *types); /* in memory: more than 16 bytes, and on arm64 not up to four floats */
 size_t sm_result_size(const char *types);  /* of a struct, 0 for others */
 void sm_check_expectations(Class class);   /* newly registered */
 

@@ -57,11 +57,20 @@ SEL sel_registerName(const char *name)
     return selector;
 }
 
-SEL sel_getUid(const char *name) { return sel_registerName(name); }
+SEL sel_getUid(const char *name)
+{
+    return sel_registerName(name);
+}
 
-const char *sel_getName(SEL selector) { return selector ? (const char *)selector : "<null selector>"; }
+const char *sel_getName(SEL selector)
+{
+    return selector ? (const char *)selector : "<null selector>";
+}
 
-BOOL sel_isEqual(SEL one, SEL other) { return one == other; }
+BOOL sel_isEqual(SEL one, SEL other)
+{
+    return one == other;
+}
 
 bool sm_is_selector(SEL selector)
 {

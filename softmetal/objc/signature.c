@@ -107,7 +107,10 @@ static bool types_agree(const char *one, const char *other, int depth)
     return true;
 }
 
-bool sm_encodings_agree(const char *one, const char *other) { return lists_agree(one, other, 0); }
+bool sm_encodings_agree(const char *one, const char *other)
+{
+    return lists_agree(one, other, 0);
+}
 
 /* ---- Results */
 
@@ -119,9 +122,12 @@ typedef struct sm_extent {
 static sm_extent leaf(const char *at)
 {
     switch (kind(at)) {
-    case 'B': case 'C': return (sm_extent){1, 1, 0, 0, 1};
-    case 's': case 'S': return (sm_extent){2, 2, 0, 0, 1};
-    case 'i': case 'I': return (sm_extent){4, 4, 0, 0, 1};
+    case 'B':
+    case 'C': return (sm_extent){1, 1, 0, 0, 1};
+    case 's':
+    case 'S': return (sm_extent){2, 2, 0, 0, 1};
+    case 'i':
+    case 'I': return (sm_extent){4, 4, 0, 0, 1};
     case 'f': return (sm_extent){4, 4, 1, 0, 0};
     case 'd': return (sm_extent){8, 8, 0, 1, 0};
     case 'D': return (sm_extent){16, 16, 0, 0, 1};
@@ -228,7 +234,8 @@ static sm_meets meets(const sm_expectation *expected, Class class)
     Method method = method_meant(expected, class);
     if (!method && !expected->class_name) return SM_NOT_MEANT;
     if (!method) {
-        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "[%s %s]: the host sends it, and there is no such method", class->name, expected->selector);
+        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "[%s %s]: the host sends it, and there is no such method", class->name,
+                   expected->selector);
         return SM_MISSING;
     }
     if (sm_encodings_agree(method->types, expected->encoding)) return SM_AGREES;

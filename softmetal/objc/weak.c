@@ -5,8 +5,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+typedef struct sm_weak {
+    id *location;
+    id object;
+} sm_weak;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct { id *location; id object; } *places;
+static sm_weak *places;
 static size_t capacity;
 static _Atomic size_t count; /* looked at without the lock by objects that end: most programs have no weak references */
 
@@ -75,9 +80,15 @@ id objc_loadWeakRetained(id *location)
     return object;
 }
 
-id objc_loadWeak(id *location) { return sm_autorelease(objc_loadWeakRetained(location)); }
+id objc_loadWeak(id *location)
+{
+    return sm_autorelease(objc_loadWeakRetained(location));
+}
 
-void objc_destroyWeak(id *location) { objc_storeWeak(location, NULL); }
+void objc_destroyWeak(id *location)
+{
+    objc_storeWeak(location, NULL);
+}
 
 void objc_copyWeak(id *to, id *from)
 {

@@ -1,5 +1,5 @@
-/* Blocks as a compiler makes them, not by hand: built by clang -fblocks against the library, which is its blocks runtime here. Writes
- * nothing and returns 0 if all is as it should be; otherwise it names what is not. */
+/* Blocks as a compiler makes them, not by hand: built by clang -fblocks against the library, which is its blocks runtime here.
+ * Writes nothing and returns 0 if all is as it should be; otherwise it names what is not. */
 #include <stdint.h>
 #include <stdio.h>
 

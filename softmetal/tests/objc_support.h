@@ -17,7 +17,10 @@
 #include "objc/runtime.h"
 #include "softmetal.h"
 
-static inline id send(id receiver, const char *selector) { return ((id (*)(id, SEL))sm_sender())(receiver, sel_registerName(selector)); }
+static inline id send(id receiver, const char *selector)
+{
+    return ((id (*)(id, SEL))sm_sender())(receiver, sel_registerName(selector));
+}
 static inline uint64_t send_uint(id receiver, const char *selector)
 {
     return ((uint64_t (*)(id, SEL))sm_sender())(receiver, sel_registerName(selector));
@@ -33,7 +36,8 @@ static inline bool send_test(id receiver, const char *selector, id argument)
 static inline id class_named(const char *name) { return (id)objc_getClass(name); }
 static inline id text(const char *utf8)
 {
-    return ((id (*)(id, SEL, const char *))sm_sender())(class_named("NSString"), sel_registerName("stringWithUTF8String:"), utf8);
+    SEL selector = sel_registerName("stringWithUTF8String:");
+    return ((id (*)(id, SEL, const char *))sm_sender())(class_named("NSString"), selector, utf8);
 }
 
 /* How often something of this kind was reported whose message has this in it. */

@@ -27,21 +27,35 @@ static int teardown(void **state)
 }
 
 /* objc_msgSend for a result and the types of the arguments behind the selector. */
-#define CALL(result, ...) (result (*)(id, SEL, ##__VA_ARGS__))sm_sender()
-static SEL sel(const char *name) { return sel_registerName(name); }
-static const char *utf8(id string) { return ((const char *(*)(id, SEL))sm_sender())(string, sel("UTF8String")); }
-static id alloc(const char *name) { return send(class_named(name), "alloc"); }
+#define CALL(result, ...) (result(*)(id, SEL, ##__VA_ARGS__)) sm_sender()
+static SEL sel(const char *name)
+{
+    return sel_registerName(name);
+}
+
+static const char *utf8(id string)
+{
+    return ((const char *(*)(id, SEL))sm_sender())(string, sel("UTF8String"));
+}
+
+static id alloc(const char *name)
+{
+    return send(class_named(name), "alloc");
+}
 
 /* ---- NSString */
 
 static void strings_hold_utf8(void **state)
 {
     (void)state;
-    id string = text("Gr\xc3\xbc\xc3\x9f" "e, \xf0\x9f\x8d\x8e!");
-    assert_string_equal(utf8(string), "Gr\xc3\xbc\xc3\x9f" "e, \xf0\x9f\x8d\x8e!");
+    id string = text("Gr\xc3\xbc\xc3\x9f"
+                     "e, \xf0\x9f\x8d\x8e!");
+    assert_string_equal(utf8(string), "Gr\xc3\xbc\xc3\x9f"
+                                      "e, \xf0\x9f\x8d\x8e!");
     static const uint16_t units[] = {'G', 'r', 0xfc, 0xdf, 'e', ',', ' ', 0xd83c, 0xdf4e, '!'};
     assert_int_equal(send_uint(string, "length"), 10);
-    for (uint64_t i = 0; i < 10; i++) assert_int_equal((CALL(uint16_t, uint64_t))(string, sel("characterAtIndex:"), i), units[i]);
+    for (uint64_t i = 0; i < 10; i++)
+        assert_int_equal((CALL(uint16_t, uint64_t))(string, sel("characterAtIndex:"), i), units[i]);
     assert_reports(SOFTMETAL_VALIDATION, "index 10 of a string of length 10",
                    assert_int_equal((CALL(uint16_t, uint64_t))(string, sel("characterAtIndex:"), 10), 0));
     id plain = text("plain");
@@ -57,7 +71,8 @@ static void strings_hold_utf8(void **state)
 static void strings_that_are_none(void **state)
 {
     (void)state;
-    static const char *const broken[] = {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "a\xe2\x82"};
+    static const char *const broken[] = {"\x80", "\xc3",     "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                         "\xff", "a\xe2\x82"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         assert_null(text(broken[i]));
         assert_null((CALL(id, const char *))(alloc("NSString"), sel("initWithUTF8String:"), broken[i]));
@@ -67,8 +82,8 @@ static void strings_that_are_none(void **state)
 
 static id from_bytes(const void *bytes, uint64_t length, uint64_t encoding)
 {
-    return sm_autorelease((CALL(id, const void *, uint64_t, uint64_t))(alloc("NSString"), sel("initWithBytes:length:encoding:"), bytes,
-                                                                       length, encoding));
+    return sm_autorelease((CALL(id, const void *, uint64_t, uint64_t))(alloc("NSString"), sel("initWithBytes:length:encoding:"),
+                                                                       bytes, length, encoding));
 }
 
 static void encodings(void **state)
@@ -90,10 +105,12 @@ static void encodings(void **state)
     assert_int_equal(send_uint(from_bytes("a\0b", 3, SM_UTF8), "length"), 3);
 
     id string = text("\xc3\xa9t\xc3\xa9 \xf0\x9f\x8d\x8e");
-    static const struct { uint64_t encoding, bytes; } lengths[] = {
-        {SM_UTF8, 10}, {SM_UTF16, 12}, {SM_UTF16_LITTLE, 12}, {SM_UTF32_LITTLE, 20}, {SM_ASCII, 0}, {SM_LATIN1, 0}};
+    static const struct {
+        uint64_t encoding, bytes;
+    } lengths[] = {{SM_UTF8, 10}, {SM_UTF16, 12}, {SM_UTF16_LITTLE, 12}, {SM_UTF32_LITTLE, 20}, {SM_ASCII, 0}, {SM_LATIN1, 0}};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
-        assert_int_equal((CALL(uint64_t, uint64_t))(string, sel("lengthOfBytesUsingEncoding:"), lengths[i].encoding), lengths[i].bytes);
+        assert_int_equal((CALL(uint64_t, uint64_t))(string, sel("lengthOfBytesUsingEncoding:"), lengths[i].encoding),
+                         lengths[i].bytes);
     assert_int_equal((CALL(uint64_t, uint64_t))(text("\xc3\xa9t\xc3\xa9"), sel("lengthOfBytesUsingEncoding:"), SM_LATIN1), 3);
     assert_true((CALL(uint64_t, uint64_t))(string, sel("maximumLengthOfBytesUsingEncoding:"), SM_UTF8) >= 10);
     assert_string_equal((CALL(const char *, uint64_t))(string, sel("cStringUsingEncoding:"), SM_UTF8), utf8(string));
@@ -149,7 +166,8 @@ static void strings_are_compared(void **state)
     assert_false(send_test(one, "hasSuffix:", text("f32")));
     assert_true(send_test(one, "containsString:", text("mul_f")));
     assert_false(send_test(one, "containsString:", text("mulf")));
-    assert_reports(SOFTMETAL_VALIDATION, "containsString:]: the argument is nil", assert_false(send_test(one, "containsString:", NULL)));
+    assert_reports(SOFTMETAL_VALIDATION, "containsString:]: the argument is nil",
+                   assert_false(send_test(one, "containsString:", NULL)));
     sm_range range = (CALL(sm_range, id, uint64_t))(text("\xc3\xa9ta l"), sel("rangeOfString:options:"), text("TA"), 1);
     assert_int_equal(range.location, 1);
     assert_int_equal(range.length, 2);
@@ -186,9 +204,10 @@ static void errors(void **state)
 {
     (void)state;
     id key = text("NSLocalizedDescription"), value = text("Compute function exceeds limits");
-    id info = (CALL(id, const id *, const id *, uint64_t))(class_named("NSDictionary"), sel("dictionaryWithObjects:forKeys:count:"), &value,
-                                                           &key, 1);
-    id error = (CALL(id, id, int64_t, id))(class_named("NSError"), sel("errorWithDomain:code:userInfo:"), text("AGXMetal"), -3, info);
+    id info = (CALL(id, const id *, const id *, uint64_t))(class_named("NSDictionary"),
+                                                           sel("dictionaryWithObjects:forKeys:count:"), &value, &key, 1);
+    id error =
+        (CALL(id, id, int64_t, id))(class_named("NSError"), sel("errorWithDomain:code:userInfo:"), text("AGXMetal"), -3, info);
     assert_string_equal(utf8(send(error, "domain")), "AGXMetal");
     assert_int_equal((CALL(int64_t))(error, sel("code")), -3);
     assert_string_equal(utf8(send(error, "localizedDescription")), "Compute function exceeds limits");
@@ -199,7 +218,8 @@ static void errors(void **state)
     assert_string_equal(sm_error_domain(error), "AGXMetal");
 
     id bare = (CALL(id, id, int64_t, id))(class_named("NSError"), sel("errorWithDomain:code:userInfo:"), text("Bare"), 8, NULL);
-    assert_string_equal(utf8(send(bare, "localizedDescription")), "The operation couldn\xe2\x80\x99t be completed. (Bare error 8.)");
+    assert_string_equal(utf8(send(bare, "localizedDescription")),
+                        "The operation couldn\xe2\x80\x99t be completed. (Bare error 8.)");
     assert_int_equal(send_uint(send(bare, "userInfo"), "count"), 0);
     assert_false(send_test(bare, "isEqual:", error));
     id same = (CALL(id, id, int64_t, id))(class_named("NSError"), sel("errorWithDomain:code:userInfo:"), text("Bare"), 8, NULL);
@@ -223,7 +243,10 @@ static id array_of(const char *class, size_t count, id *objects)
     return (CALL(id, const id *, uint64_t))(class_named(class), sel("arrayWithObjects:count:"), objects, count);
 }
 
-static id at(id array, uint64_t index) { return (CALL(id, uint64_t))(array, sel("objectAtIndex:"), index); }
+static id at(id array, uint64_t index)
+{
+    return (CALL(id, uint64_t))(array, sel("objectAtIndex:"), index);
+}
 
 static void arrays(void **state)
 {
@@ -233,7 +256,8 @@ static void arrays(void **state)
     assert_int_equal(send_uint(array, "count"), 3);
     for (uint64_t i = 0; i < 3; i++) assert_ptr_equal(at(array, i), objects[i]);
     assert_int_equal(send_uint(objects[0], "retainCount"), 2);
-    assert_reports(SOFTMETAL_VALIDATION, "-[NSArray objectAtIndex:]: index 3 is beyond its 3 objects", assert_null(at(array, 3)));
+    assert_reports(SOFTMETAL_VALIDATION, "-[NSArray objectAtIndex:]: index 3 is beyond its 3 objects",
+                   assert_null(at(array, 3)));
     assert_ptr_equal(send(array, "firstObject"), objects[0]);
     assert_ptr_equal(send(array, "lastObject"), objects[2]);
     assert_int_equal((CALL(uint64_t, id))(array, sel("indexOfObject:"), text("b")), 1);
@@ -254,7 +278,8 @@ static void mutable_arrays(void **state)
 {
     (void)state;
     id array = send(class_named("NSMutableArray"), "array");
-    for (int i = 0; i < 100; i++) (CALL(void, id))(array, sel("addObject:"), sm_autorelease(sm_number_create_uint((uint64_t)i)));
+    for (int i = 0; i < 100; i++)
+        (CALL(void, id))(array, sel("addObject:"), sm_autorelease(sm_number_create_uint((uint64_t)i)));
     assert_int_equal(send_uint(array, "count"), 100);
     for (uint64_t i = 0; i < 100; i++) assert_int_equal(sm_number_uint(at(array, i)), i);
     (CALL(void, id, uint64_t))(array, sel("insertObject:atIndex:"), text("first"), 0);
@@ -290,8 +315,8 @@ typedef struct enumeration {
 
 static uint64_t next_items(id collection, enumeration *state, id *room, uint64_t capacity)
 {
-    return (CALL(uint64_t, enumeration *, id *, uint64_t))(collection, sel("countByEnumeratingWithState:objects:count:"), state, room,
-                                                           capacity);
+    return (CALL(uint64_t, enumeration *, id *, uint64_t))(collection, sel("countByEnumeratingWithState:objects:count:"), state,
+                                                           room, capacity);
 }
 
 static void enumerations(void **state)
@@ -321,8 +346,8 @@ static void dictionaries(void **state)
 {
     (void)state;
     id keys[] = {text("GROUPS"), text("HEADS"), text("GROUPS")}, values[] = {text("1"), text("2"), text("3")};
-    id dictionary = (CALL(id, const id *, const id *, uint64_t))(class_named("NSDictionary"), sel("dictionaryWithObjects:forKeys:count:"),
-                                                                 values, keys, 3);
+    id dictionary = (CALL(id, const id *, const id *, uint64_t))(class_named("NSDictionary"),
+                                                                 sel("dictionaryWithObjects:forKeys:count:"), values, keys, 3);
     assert_int_equal(send_uint(dictionary, "count"), 2);
     assert_ptr_equal(send_id(dictionary, "objectForKey:", text("GROUPS")), values[2]); /* the later one */
     assert_null(send_id(dictionary, "objectForKey:", text("NONE")));
@@ -367,11 +392,14 @@ static void numbers(void **state)
     assert_int_equal((CALL(int16_t))(NUMBER(int16_t, "numberWithShort:", -300), sel("shortValue")), -300);
     assert_int_equal((CALL(uint16_t))(NUMBER(uint16_t, "numberWithUnsignedShort:", 65000), sel("unsignedShortValue")), 65000);
     assert_int_equal((CALL(int))(NUMBER(int, "numberWithInt:", -70000), sel("intValue")), -70000);
-    assert_int_equal((CALL(uint32_t))(NUMBER(uint32_t, "numberWithUnsignedInt:", 4000000000u), sel("unsignedIntValue")), 4000000000u);
+    assert_int_equal((CALL(uint32_t))(NUMBER(uint32_t, "numberWithUnsignedInt:", 4000000000u), sel("unsignedIntValue")),
+                     4000000000u);
     assert_int_equal((CALL(int64_t))(NUMBER(int64_t, "numberWithLong:", INT64_MIN), sel("longValue")), INT64_MIN);
-    assert_true((CALL(uint64_t))(NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX), sel("unsignedLongValue")) == UINT64_MAX);
+    assert_true((CALL(uint64_t))(NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX), sel("unsignedLongValue")) ==
+                UINT64_MAX);
     assert_int_equal((CALL(int64_t))(NUMBER(int64_t, "numberWithLongLong:", -1), sel("longLongValue")), -1);
-    assert_true((CALL(uint64_t))(NUMBER(uint64_t, "numberWithUnsignedLongLong:", UINT64_MAX), sel("unsignedLongLongValue")) == UINT64_MAX);
+    assert_true((CALL(uint64_t))(NUMBER(uint64_t, "numberWithUnsignedLongLong:", UINT64_MAX), sel("unsignedLongLongValue")) ==
+                UINT64_MAX);
     assert_int_equal((CALL(int64_t))(NUMBER(int64_t, "numberWithInteger:", -9), sel("integerValue")), -9);
     assert_int_equal((CALL(uint64_t))(NUMBER(uint64_t, "numberWithUnsignedInteger:", 9), sel("unsignedIntegerValue")), 9);
     assert_true((CALL(float))(NUMBER(float, "numberWithFloat:", 0.1f), sel("floatValue")) == 0.1f);
@@ -389,11 +417,13 @@ static void numbers_are_converted(void **state)
 {
     (void)state;
     assert_int_equal((CALL(int))(NUMBER(double, "numberWithDouble:", -2.9), sel("intValue")), -2);
-    assert_true((CALL(uint64_t))(NUMBER(double, "numberWithDouble:", 1e19), sel("unsignedLongLongValue")) == 10000000000000000000u);
+    assert_true((CALL(uint64_t))(NUMBER(double, "numberWithDouble:", 1e19), sel("unsignedLongLongValue")) ==
+                10000000000000000000u);
     assert_true((CALL(int64_t))(NUMBER(double, "numberWithDouble:", 1e300), sel("longLongValue")) == INT64_MAX);
     assert_true((CALL(int64_t))(NUMBER(double, "numberWithDouble:", -1e300), sel("longLongValue")) == INT64_MIN);
     assert_true((CALL(int64_t))(NUMBER(double, "numberWithDouble:", (double)NAN), sel("longLongValue")) == 0);
-    assert_true((CALL(double))(NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX), sel("doubleValue")) == 18446744073709551616.0);
+    assert_true((CALL(double))(NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX), sel("doubleValue")) ==
+                18446744073709551616.0);
     id five = NUMBER(int, "numberWithInt:", 5), real = NUMBER(double, "numberWithDouble:", 5.0);
     assert_true(send_test(five, "isEqual:", real));
     assert_true(send_uint(five, "hash") == send_uint(real, "hash"));
@@ -402,7 +432,8 @@ static void numbers_are_converted(void **state)
                                          NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX)),
                      -1);
     assert_string_equal(utf8(send(NUMBER(int, "numberWithInt:", -12), "stringValue")), "-12");
-    assert_string_equal(utf8(send(NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX), "description")), "18446744073709551615");
+    assert_string_equal(utf8(send(NUMBER(uint64_t, "numberWithUnsignedLong:", UINT64_MAX), "description")),
+                        "18446744073709551615");
     assert_string_equal((CALL(const char *))(NUMBER(float, "numberWithFloat:", 1.0f), sel("objCType")), "f");
     id library = sm_number_create_double(2.0);
     assert_int_equal(sm_number_uint(library), 2);
@@ -450,16 +481,20 @@ static void data(void **state)
     assert_memory_equal((CALL(const void *))(one, sel("bytes")), "metallib", 8);
     id other = sm_autorelease(sm_data_create("metallib", 8));
     assert_true(send_test(one, "isEqual:", other));
-    id borrowed = (CALL(id, void *, uint64_t, BOOL))(class_named("NSData"), sel("dataWithBytesNoCopy:length:freeWhenDone:"), bytes, 8, false);
+    id borrowed = (CALL(id, void *, uint64_t, BOOL))(class_named("NSData"), sel("dataWithBytesNoCopy:length:freeWhenDone:"),
+                                                     bytes, 8, false);
     assert_ptr_equal((CALL(const void *))(borrowed, sel("bytes")), bytes);
     assert_int_equal(send_uint(send(class_named("NSData"), "data"), "length"), 0);
-    assert_reports(SOFTMETAL_VALIDATION, "dataWithBytes:length:]: the bytes are NULL",
-                   assert_null((CALL(id, const void *, uint64_t))(class_named("NSData"), sel("dataWithBytes:length:"), NULL, 8)));
+    assert_reports(
+        SOFTMETAL_VALIDATION, "dataWithBytes:length:]: the bytes are NULL",
+        assert_null((CALL(id, const void *, uint64_t))(class_named("NSData"), sel("dataWithBytes:length:"), NULL, 8)));
 }
 
 /* ---- NSProcessInfo, NSBundle, NSDate */
 
-typedef struct version { int64_t major, minor, patch; } version;
+typedef struct version {
+    int64_t major, minor, patch;
+} version;
 
 #if defined(__x86_64__)
 static IMP struct_sender = objc_msgSend_stret;
@@ -472,12 +507,12 @@ static void the_process(void **state)
     (void)state;
     id info = send(class_named("NSProcessInfo"), "processInfo");
     assert_ptr_equal(send(class_named("NSProcessInfo"), "processInfo"), info);
-    version here = ((version (*)(id, SEL))struct_sender)(info, sel("operatingSystemVersion"));
+    version here = ((version(*)(id, SEL))struct_sender)(info, sel("operatingSystemVersion"));
     assert_int_equal(here.major, 15);
     assert_int_equal(here.minor, 0);
     assert_int_equal(here.patch, 0);
     sm_process_set_macos(13);
-    here = ((version (*)(id, SEL))struct_sender)(info, sel("operatingSystemVersion"));
+    here = ((version(*)(id, SEL))struct_sender)(info, sel("operatingSystemVersion"));
     assert_int_equal(here.major, 13);
     SEL at_least = sel("isOperatingSystemAtLeastVersion:");
     assert_true((CALL(BOOL, version))(info, at_least, ((version){13, 0, 0})));
@@ -501,7 +536,8 @@ static void the_process(void **state)
 static void dates(void **state)
 {
     (void)state;
-    id start = send(class_named("NSDate"), "date"), later = (CALL(id, double))(class_named("NSDate"), sel("dateWithTimeIntervalSinceNow:"), 100);
+    id start = send(class_named("NSDate"), "date"),
+       later = (CALL(id, double))(class_named("NSDate"), sel("dateWithTimeIntervalSinceNow:"), 100);
     double between = (CALL(double, id))(later, sel("timeIntervalSinceDate:"), start);
     assert_true(between >= 100 && between < 200);
     id epoch = (CALL(id, double))(class_named("NSDate"), sel("dateWithTimeIntervalSince1970:"), 978307200.0);
@@ -515,7 +551,9 @@ typedef struct block {
     void *isa;
     int flags, reserved;
     void (*invoke)(struct block *self);
-    const struct descriptor { unsigned long reserved, size; } *descriptor;
+    const struct descriptor {
+        unsigned long reserved, size;
+    } * descriptor;
     int *count;
     id semaphore;
 } block;
@@ -557,7 +595,8 @@ static void dispatch_data(void **state)
     assert_int_equal(destroyed, 0);
     dispatch_release(borrowed);
     assert_int_equal(destroyed, 1);
-    id freed = dispatch_data_create(strdup("given"), 5, NULL, (void *)_dispatch_data_destructor_free); /* a leak checker sees if not */
+    id freed =
+        dispatch_data_create(strdup("given"), 5, NULL, (void *)_dispatch_data_destructor_free); /* a leak checker sees if not */
     dispatch_release(freed);
 }
 
@@ -579,7 +618,10 @@ static void dispatch_semaphores(void **state)
 }
 
 static int order[1000], order_count;
-static void note(void *context) { order[order_count++] = (int)(intptr_t)context; } /* no lock: the queue is serial */
+static void note(void *context)
+{
+    order[order_count++] = (int)(intptr_t)context;
+} /* no lock: the queue is serial */
 
 static void dispatch_queues(void **state)
 {
@@ -601,7 +643,8 @@ static void dispatch_queues(void **state)
     assert_int_equal(count, 51);
     dispatch_release(queue);
     dispatch_release(semaphore);
-    for (int i = 0; i < 10000 && sm_live_objects() > live; i++) usleep(1000); /* threads that leave let go of their queue and block */
+    for (int i = 0; i < 10000 && sm_live_objects() > live; i++)
+        usleep(1000); /* threads that leave let go of their queue and block */
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -609,10 +652,27 @@ static void dispatch_queues(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(strings_hold_utf8), TEST(strings_that_are_none), TEST(encodings), TEST(c_strings_fit_or_not), TEST(strings_are_compared),
-        TEST(strings_from_strings), TEST(errors), TEST(errors_of_the_library), TEST(arrays), TEST(mutable_arrays), TEST(enumerations),
-        TEST(dictionaries), TEST(numbers), TEST(numbers_are_converted), TEST(urls), TEST(data), TEST(the_process), TEST(dates),
-        TEST(dispatch_data), TEST(dispatch_semaphores), TEST(dispatch_queues),
+        TEST(strings_hold_utf8),
+        TEST(strings_that_are_none),
+        TEST(encodings),
+        TEST(c_strings_fit_or_not),
+        TEST(strings_are_compared),
+        TEST(strings_from_strings),
+        TEST(errors),
+        TEST(errors_of_the_library),
+        TEST(arrays),
+        TEST(mutable_arrays),
+        TEST(enumerations),
+        TEST(dictionaries),
+        TEST(numbers),
+        TEST(numbers_are_converted),
+        TEST(urls),
+        TEST(data),
+        TEST(the_process),
+        TEST(dates),
+        TEST(dispatch_data),
+        TEST(dispatch_semaphores),
+        TEST(dispatch_queues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,13 +20,35 @@ typedef struct block {
     id object;
 } block;
 
-static void invoke0(block *self) { *self->sum += self->add; }
-static void invoke1(block *self, id argument) { *self->sum += self->add * (argument ? 10 : 1); }
-static void invoke2(block *self, id first, id second) { *self->sum += self->add * ((first ? 10 : 1) + (second ? 100 : 0)); }
-static void invoke_pointer(block *self, void *pointer, uint64_t length) { *self->sum += *(int *)pointer + (int)length; }
+static void invoke0(block *self)
+{
+    *self->sum += self->add;
+}
 
-static void copy_captures(void *to, const void *from) { _Block_object_assign(&((block *)to)->object, ((const block *)from)->object, 3); }
-static void dispose_captures(const void *self) { _Block_object_dispose(((const block *)self)->object, 3); }
+static void invoke1(block *self, id argument)
+{
+    *self->sum += self->add * (argument ? 10 : 1);
+}
+
+static void invoke2(block *self, id first, id second)
+{
+    *self->sum += self->add * ((first ? 10 : 1) + (second ? 100 : 0));
+}
+
+static void invoke_pointer(block *self, void *pointer, uint64_t length)
+{
+    *self->sum += *(int *)pointer + (int)length;
+}
+
+static void copy_captures(void *to, const void *from)
+{
+    _Block_object_assign(&((block *)to)->object, ((const block *)from)->object, 3);
+}
+
+static void dispose_captures(const void *self)
+{
+    _Block_object_dispose(((const block *)self)->object, 3);
+}
 
 static const descriptor plain = {0, sizeof(block), NULL, NULL};
 static const descriptor with_helpers = {0, sizeof(block), copy_captures, dispose_captures};
@@ -40,7 +62,8 @@ static void global_blocks_stay_as_they_are(void **state)
 {
     (void)state;
     static int sum;
-    static block global = {&_NSConcreteGlobalBlock, IS_GLOBAL | HAS_SIGNATURE, 0, (void (*)(void))invoke0, &plain, &sum, 3, NULL};
+    static block global = {
+        &_NSConcreteGlobalBlock, IS_GLOBAL | HAS_SIGNATURE, 0, (void (*)(void))invoke0, &plain, &sum, 3, NULL};
     uint64_t live = sm_live_objects();
     assert_reports_nothing({
         void *copy = sm_block_copy(&global);
@@ -179,12 +202,20 @@ typedef struct byref_block {
     byref *variable;
 } byref_block;
 
-static void increase(byref_block *self) { self->variable->forwarding->value++; }
+static void increase(byref_block *self)
+{
+    self->variable->forwarding->value++;
+}
+
 static void copy_byref(void *to, const void *from)
 {
     _Block_object_assign(&((byref_block *)to)->variable, ((const byref_block *)from)->variable, 8);
 }
-static void dispose_byref(const void *self) { _Block_object_dispose(((const byref_block *)self)->variable, 8); }
+
+static void dispose_byref(const void *self)
+{
+    _Block_object_dispose(((const byref_block *)self)->variable, 8);
+}
 
 static void block_variables_are_shared(void **state)
 {
@@ -208,14 +239,10 @@ static void block_variables_are_shared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(global_blocks_stay_as_they_are),
-        cmocka_unit_test(stack_blocks_move_to_the_heap),
-        cmocka_unit_test(calls_pass_arguments),
-        cmocka_unit_test(captured_objects_are_held),
-        cmocka_unit_test(blocks_answer_messages),
-        cmocka_unit_test(ended_blocks_are_named),
-        cmocka_unit_test(leaked_blocks_are_listed),
-        cmocka_unit_test(block_variables_are_shared),
+        cmocka_unit_test(global_blocks_stay_as_they_are), cmocka_unit_test(stack_blocks_move_to_the_heap),
+        cmocka_unit_test(calls_pass_arguments),           cmocka_unit_test(captured_objects_are_held),
+        cmocka_unit_test(blocks_answer_messages),         cmocka_unit_test(ended_blocks_are_named),
+        cmocka_unit_test(leaked_blocks_are_listed),       cmocka_unit_test(block_variables_are_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

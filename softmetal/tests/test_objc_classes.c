@@ -45,16 +45,17 @@ static void classes_are_found_by_name(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "NSObject", "NSString", "NSError", "NSArray", "NSMutableArray", "NSDictionary", "NSMutableDictionary", "NSNumber", "NSValue", "NSURL",
-        "NSData", "NSDate", "NSAutoreleasePool", "NSProcessInfo", "NSBundle", "NSEnumerator"};
+        "NSObject", "NSString",    "NSError", "NSArray", "NSMutableArray", "NSDictionary",      "NSMutableDictionary",
+        "NSNumber", "NSValue",     "NSURL",   "NSData",  "NSDate",         "NSAutoreleasePool", "NSProcessInfo",
+        "NSBundle", "NSEnumerator"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         Class class = objc_getClass(names[i]);
         assert_non_null(class);
         assert_string_equal(class_getName(class), names[i]);
         assert_ptr_equal(objc_lookUpClass(names[i]), class);
-        assert_ptr_equal(objc_getMetaClass(names[i]), object_getClass((id)class));
+        assert_ptr_equal(objc_getMetaClass(names[i]), object_getClass((id) class));
         assert_true(class_isMetaClass(objc_getMetaClass(names[i])));
-        assert_true(object_isClass((id)class));
+        assert_true(object_isClass((id) class));
     }
     assert_null(objc_getClass("NSNothing"));
     assert_null(objc_getClass(NULL));
@@ -100,7 +101,8 @@ static void kinds(void **state)
 static void methods_can_be_asked_for(void **state)
 {
     (void)state;
-    SEL length = sel_registerName("newBufferWithLength:options:"), the = sel_registerName("theDevice"), none = sel_registerName("none");
+    SEL length = sel_registerName("newBufferWithLength:options:"), the = sel_registerName("theDevice"),
+        none = sel_registerName("none");
     id object = send((id)&better_class, "new");
     assert_true(send_test(object, "respondsToSelector:", (id)length));
     assert_true(send_test(object, "respondsToSelector:", (id)sel_registerName("retain")));
@@ -119,7 +121,7 @@ static void methods_can_be_asked_for(void **state)
     assert_null(class_getInstanceMethod(&better_class, the));
     assert_non_null(class_getClassMethod(&better_class, the));
     assert_null(class_getClassMethod(&better_class, none));
-    assert_null(((id (*)(id, SEL))class_getMethodImplementation(&better_class, none))(object, none)); /* callable, answers 0 */
+    assert_null(((id(*)(id, SEL))class_getMethodImplementation(&better_class, none))(object, none)); /* callable, answers 0 */
     unsigned count = 0;
     Method *list = class_copyMethodList(&device_class, &count);
     assert_int_equal(count, 4);
@@ -160,16 +162,18 @@ static void messages_by_name(void **state)
     Class class = objc_allocateClassPair(NULL, "Performer", 0);
     class_addMethod(class, sel_registerName("first:second:"), (IMP)two, "@@:@@");
     objc_registerClassPair(class);
-    id performer = send((id)class, "new");
+    id performer = send((id) class, "new");
     SEL pair = sel_registerName("first:second:");
-    assert_ptr_equal(((id (*)(id, SEL, SEL))sm_sender())(object, sel_registerName("performSelector:"), sel_registerName("self")), object);
-    assert_ptr_equal(((id (*)(id, SEL, SEL, id, id))sm_sender())(
+    assert_ptr_equal(((id(*)(id, SEL, SEL))sm_sender())(object, sel_registerName("performSelector:"), sel_registerName("self")),
+                     object);
+    assert_ptr_equal(((id(*)(id, SEL, SEL, id, id))sm_sender())(
                          performer, sel_registerName("performSelector:withObject:withObject:"), pair, NULL, object),
                      object);
-    assert_ptr_equal(((id (*)(id, SEL, SEL, id))sm_sender())(performer, sel_registerName("performSelector:withObject:"), pair, object),
-                     object);
+    assert_ptr_equal(
+        ((id(*)(id, SEL, SEL, id))sm_sender())(performer, sel_registerName("performSelector:withObject:"), pair, object),
+        object);
     assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "-[BetterDevice none]",
-                   ((id (*)(id, SEL, SEL))sm_sender())(object, sel_registerName("performSelector:"), sel_registerName("none")));
+                   ((id(*)(id, SEL, SEL))sm_sender())(object, sel_registerName("performSelector:"), sel_registerName("none")));
     sm_release(object);
     sm_release(performer);
 }
@@ -218,9 +222,20 @@ static void encodings_that_differ(void **state)
 {
     (void)state;
     static const char *const pairs[][2] = {
-        {"@@:QQ", "@@:QI"}, {"@@:QQ", "@@:Q"}, {"@@:QQ", "@@:QQQ"}, {"v@:Q", "v@:q"}, {"v@:f", "v@:d"}, {"v@:", "@@:"},
-        {"v@:{MTLSize=QQQ}", "v@:{MTLOrigin=QQQ}"}, {"v@:{MTLSize=QQQ}", "v@:{MTLSize=III}"}, {"v@:{MTLSize=QQQ}", "v@:{MTLSize=QQ}"},
-        {"v@:{MTLSize=QQQ}", "v@:QQQ"}, {"v@:@", "v@:^v"}, {"v@:{a=[4f]}", "v@:{a=[3f]}"}, {"v@:B", "v@:i"}, {"v@::", "v@:@"},
+        {"@@:QQ", "@@:QI"},
+        {"@@:QQ", "@@:Q"},
+        {"@@:QQ", "@@:QQQ"},
+        {"v@:Q", "v@:q"},
+        {"v@:f", "v@:d"},
+        {"v@:", "@@:"},
+        {"v@:{MTLSize=QQQ}", "v@:{MTLOrigin=QQQ}"},
+        {"v@:{MTLSize=QQQ}", "v@:{MTLSize=III}"},
+        {"v@:{MTLSize=QQQ}", "v@:{MTLSize=QQ}"},
+        {"v@:{MTLSize=QQQ}", "v@:QQQ"},
+        {"v@:@", "v@:^v"},
+        {"v@:{a=[4f]}", "v@:{a=[3f]}"},
+        {"v@:B", "v@:i"},
+        {"v@::", "v@:@"},
         {"v@:{?={?=QQ}Q}", "v@:{?={?=QI}Q}"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
@@ -233,7 +248,8 @@ static void encodings_that_differ(void **state)
 static void encodings_that_are_broken(void **state)
 {
     (void)state;
-    static const char *const broken[] = {"{", "{a", "{a=", "[", "[4", "[99999999999999999999", "@\"", "@?<", "^", "^^^", "(", "}", "{{{{{{{{{{{{{{{{{{{{=Q"};
+    static const char *const broken[] = {"{",   "{a", "{a=", "[", "[4", "[99999999999999999999", "@\"",
+                                         "@?<", "^",  "^^^", "(", "}",  "{{{{{{{{{{{{{{{{{{{{=Q"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         sm_encodings_agree(broken[i], "v@:");
         sm_encodings_agree(broken[i], broken[i]);
@@ -281,11 +297,14 @@ static void announced_messages_are_checked(void **state)
         assert_false(softmetal_expect_signature("MTLUnheardOf", "isHeadless", "c@:"));
         assert_false(softmetal_expect_signature("MTLTestDevice", NULL, "c@:"));
     });
-    uint64_t before = reported(SOFTMETAL_BAD_SIGNATURE, "newBufferWithLength:options:]: the host sends '@@:QI', the method takes '@@:QQ'");
+    uint64_t before =
+        reported(SOFTMETAL_BAD_SIGNATURE, "newBufferWithLength:options:]: the host sends '@@:QI', the method takes '@@:QQ'");
     assert_false(softmetal_expect_signature("MTLTestDevice", "newBufferWithLength:options:", "@@:QI"));
-    assert_int_equal(reported(SOFTMETAL_BAD_SIGNATURE, "newBufferWithLength:options:]: the host sends '@@:QI', the method takes '@@:QQ'"),
-                     before + 2); /* the class and the one below it */
-    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "[NSString nothing]", assert_false(softmetal_expect_signature("NSString", "nothing", "@@:")));
+    assert_int_equal(
+        reported(SOFTMETAL_BAD_SIGNATURE, "newBufferWithLength:options:]: the host sends '@@:QI', the method takes '@@:QQ'"),
+        before + 2); /* the class and the one below it */
+    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "[NSString nothing]",
+                   assert_false(softmetal_expect_signature("NSString", "nothing", "@@:")));
     assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "[NSString -stringWithUTF8String:]",
                    assert_false(softmetal_expect_signature("NSString", "-stringWithUTF8String:", "@@:*")));
 }

@@ -107,7 +107,8 @@ static void use_after_end_is_named(void **state)
     id object = sm_new(&tracked_class);
     send(object, "retainCount"); /* cached */
     objc_release(object);
-    assert_reports(SOFTMETAL_USE_AFTER_END, "'retainCount' sent to a Tracked", assert_int_equal(send_uint(object, "retainCount"), 0));
+    assert_reports(SOFTMETAL_USE_AFTER_END, "'retainCount' sent to a Tracked",
+                   assert_int_equal(send_uint(object, "retainCount"), 0));
     assert_reports(SOFTMETAL_USE_AFTER_END, "'description' sent to a Tracked", assert_null(send(object, "description")));
     assert_reports(SOFTMETAL_USE_AFTER_END, "'retain' sent to a Tracked", assert_null(send(object, "retain")));
     assert_reports(SOFTMETAL_USE_AFTER_END, "Tracked that has ended was retained", assert_null(objc_retain(object)));
@@ -317,18 +318,18 @@ static void hosts_make_classes(void **state)
     assert_true(class_addMethod(class, sel_registerName("answer:"), (IMP)host_answer, "i@:i"));
     assert_false(class_addMethod(class, sel_registerName("answer:"), (IMP)host_answer, "i@:i"));
     assert_true(class_addMethod(class, sel_registerName("dealloc"), (IMP)host_dealloc, "v@:"));
-    assert_true(class_addMethod(object_getClass((id)class), sel_registerName("classAnswer"), (IMP)host_class_answer, "i@:"));
+    assert_true(class_addMethod(object_getClass((id) class), sel_registerName("classAnswer"), (IMP)host_class_answer, "i@:"));
     objc_registerClassPair(class);
     assert_ptr_equal(objc_getClass("HostDelegate"), class);
     assert_null(objc_allocateClassPair(NULL, "HostDelegate", 0));
     assert_false(class_addIvar(class, "late", 8, 3, "q"));
 
     int number = 40;
-    id object = send((id)class, "new");
+    id object = send((id) class, "new");
     assert_non_null(object_setInstanceVariable(object, "context", &number));
     assert_null(object_setInstanceVariable(object, "nothing", &number));
     assert_int_equal(((int (*)(id, SEL, int))sm_sender())(object, sel_registerName("answer:"), 2), 42);
-    assert_int_equal(((int (*)(id, SEL))sm_sender())((id)class, sel_registerName("classAnswer")), 77);
+    assert_int_equal(((int (*)(id, SEL))sm_sender())((id) class, sel_registerName("classAnswer")), 77);
     objc_release(object);
     assert_int_equal(host_deallocs, 1);
     assert_int_equal(sm_live_objects(), live);
@@ -349,7 +350,7 @@ static void late_methods_are_found(void **state)
     objc_registerClassPair(class);
     below = objc_allocateClassPair(class, "BelowLate", 0);
     objc_registerClassPair(below);
-    id object = send((id)class, "new"), lower = send((id)below, "new");
+    id object = send((id) class, "new"), lower = send((id)below, "new");
     assert_true(send_uint(object, "hash") == (uintptr_t)object);
     assert_true(send_uint(lower, "hash") == (uintptr_t)lower);
     const sm_method *held = class_getInstanceMethod(&tracked_class, sel_registerName("hash"));

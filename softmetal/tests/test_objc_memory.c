@@ -1,5 +1,5 @@
-/* Every allocation of the runtime and of Foundation fails once in turn, alone and with all that follow: what cannot be made is nil,
- * nothing crashes, and nothing is left behind. */
+/* Every allocation of the runtime and of Foundation fails once in turn, alone and with all that follow: what cannot be made is
+ * nil, nothing crashes, and nothing is left behind. */
 #include "objc_support.h"
 
 #include "foundation/dispatch.h"
@@ -7,8 +7,11 @@
 
 #include <unistd.h>
 
-#define CALL(result, ...) (result (*)(id, SEL, ##__VA_ARGS__))sm_sender()
-static SEL sel(const char *name) { return sel_registerName(name); }
+#define CALL(result, ...) (result(*)(id, SEL, ##__VA_ARGS__)) sm_sender()
+static SEL sel(const char *name)
+{
+    return sel_registerName(name);
+}
 
 /* ---- What is tried: true if all of it could be made. Messages to nil are part of it. */
 
@@ -26,7 +29,8 @@ static bool make_strings(void)
 static bool make_collections(void)
 {
     id a = text("a"), b = text("b");
-    id array = (CALL(id, const id *, uint64_t))(class_named("NSArray"), sel("arrayWithObjects:count:"), (id[]){a, b}, a && b ? 2 : 0);
+    id array =
+        (CALL(id, const id *, uint64_t))(class_named("NSArray"), sel("arrayWithObjects:count:"), (id[]){a, b}, a && b ? 2 : 0);
     id changing = send(class_named("NSMutableArray"), "array");
     for (int i = 0; i < 20 && a; i++) send_id(changing, "addObject:", a);
     id dictionary = send(class_named("NSMutableDictionary"), "dictionary");
@@ -37,7 +41,8 @@ static bool make_collections(void)
     }
     id copy = send(dictionary, "copy"), keys = send(dictionary, "allKeys"), enumerator = send(dictionary, "keyEnumerator");
     assert_true(sm_dictionary_count(dictionary) <= 2);
-    bool made = sm_array_count(array) == 2 && sm_array_count(changing) == 20 && sm_dictionary_count(copy) == 2 && sm_array_count(keys) == 2;
+    bool made = sm_array_count(array) == 2 && sm_array_count(changing) == 20 && sm_dictionary_count(copy) == 2 &&
+                sm_array_count(keys) == 2;
     made = made && send(enumerator, "nextObject") && send(enumerator, "allObjects");
     sm_release(copy);
     return made;
@@ -67,7 +72,10 @@ static bool make_others(void)
     return made;
 }
 
-static void nothing(void *context) { (void)context; }
+static void nothing(void *context)
+{
+    (void)context;
+}
 
 static bool make_dispatch(void)
 {
@@ -85,10 +93,15 @@ typedef struct block {
     void *isa;
     int flags, reserved;
     void (*invoke)(struct block *self);
-    const struct descriptor { unsigned long reserved, size; } *descriptor;
+    const struct descriptor {
+        unsigned long reserved, size;
+    } * descriptor;
 } block;
 
-static void called(block *self) { (void)self; }
+static void called(block *self)
+{
+    (void)self;
+}
 
 static bool make_blocks_and_weak_references(void)
 {
@@ -118,13 +131,14 @@ static bool make_classes(void)
     snprintf(name, sizeof name, "Made%d", number++);
     Class class = objc_allocateClassPair(NULL, name, 0);
     SEL selector = sel_registerName(name); /* a new one each time */
-    bool made = class && selector && class_addMethod(class, selector, (IMP)answer, "Q@:") && class_addIvar(class, "context", 8, 3, "^v");
+    bool made = class && selector && class_addMethod(class, selector, (IMP)answer, "Q@:") &&
+                class_addIvar(class, "context", 8, 3, "^v");
     if (!made) {
         objc_disposeClassPair(class);
         return false;
     }
     objc_registerClassPair(class);
-    id object = send((id)class, "new"); /* tries again to register the class, if need be */
+    id object = send((id) class, "new"); /* tries again to register the class, if need be */
     if (!objc_getClass(name)) {
         assert_null(object);
         objc_disposeClassPair(class);
@@ -185,7 +199,8 @@ static void every_failure(bool (*make)(void))
         uint64_t live = sm_live_objects(), nth = 1;
         while (!attempt(make, nth, counts[k])) {
             settle(live);
-            if (sm_live_objects() != live) fail_msg("allocation %d: %d objects are left", (int)nth, (int)(sm_live_objects() - live));
+            if (sm_live_objects() != live)
+                fail_msg("allocation %d: %d objects are left", (int)nth, (int)(sm_live_objects() - live));
             nth++;
             assert_true(nth < 1000);
         }
@@ -195,20 +210,60 @@ static void every_failure(bool (*make)(void))
     }
 }
 
-static void strings(void **state) { (void)state; every_failure(make_strings); }
-static void collections(void **state) { (void)state; every_failure(make_collections); }
-static void errors(void **state) { (void)state; every_failure(make_errors); }
-static void others(void **state) { (void)state; every_failure(make_others); }
-static void dispatch(void **state) { (void)state; every_failure(make_dispatch); }
-static void blocks_and_weak_references(void **state) { (void)state; every_failure(make_blocks_and_weak_references); }
-static void classes(void **state) { (void)state; every_failure(make_classes); }
-static void pools(void **state) { (void)state; every_failure(make_pools); }
+static void strings(void **state)
+{
+    (void)state;
+    every_failure(make_strings);
+}
+
+static void collections(void **state)
+{
+    (void)state;
+    every_failure(make_collections);
+}
+
+static void errors(void **state)
+{
+    (void)state;
+    every_failure(make_errors);
+}
+
+static void others(void **state)
+{
+    (void)state;
+    every_failure(make_others);
+}
+
+static void dispatch(void **state)
+{
+    (void)state;
+    every_failure(make_dispatch);
+}
+
+static void blocks_and_weak_references(void **state)
+{
+    (void)state;
+    every_failure(make_blocks_and_weak_references);
+}
+
+static void classes(void **state)
+{
+    (void)state;
+    every_failure(make_classes);
+}
+
+static void pools(void **state)
+{
+    (void)state;
+    every_failure(make_pools);
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings), cmocka_unit_test(collections), cmocka_unit_test(errors), cmocka_unit_test(others),
-        cmocka_unit_test(dispatch), cmocka_unit_test(blocks_and_weak_references), cmocka_unit_test(classes), cmocka_unit_test(pools),
+        cmocka_unit_test(strings), cmocka_unit_test(collections), cmocka_unit_test(errors),
+        cmocka_unit_test(others),  cmocka_unit_test(dispatch),    cmocka_unit_test(blocks_and_weak_references),
+        cmocka_unit_test(classes), cmocka_unit_test(pools),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,9 +3,15 @@
 
 #include <math.h>
 
-typedef struct size3 { uint64_t width, height, depth; } size3; /* MTLSize */
-typedef struct pair { uint64_t first, second; } pair;
-typedef struct four { double x, y, z, w; } four;
+typedef struct size3 {
+    uint64_t width, height, depth;
+} size3; /* MTLSize */
+typedef struct pair {
+    uint64_t first, second;
+} pair;
+typedef struct four {
+    double x, y, z, w;
+} four;
 
 static IMP plain_super = objc_msgSendSuper;
 #if defined(__x86_64__)
@@ -30,7 +36,8 @@ static void take_integers(id self, SEL _cmd, int64_t a, int64_t b, int64_t c, in
     memcpy(((probe *)self)->integers, (int64_t[]){a, b, c, d, e, f}, sizeof(int64_t[6]));
 }
 
-static double take_doubles(id self, SEL _cmd, double a, float b, double c, double d, double e, double f, double g, double h, double i, float j)
+static double take_doubles(id self, SEL _cmd, double a, float b, double c, double d, double e, double f, double g, double h,
+                           double i, float j)
 {
     (void)_cmd;
     memcpy(((probe *)self)->doubles, (double[]){a, (double)b, c, d, e, f, g, h, i, (double)j}, sizeof(double[10]));
@@ -108,13 +115,14 @@ static const sm_method probe_methods[] = {
 static int64_t derived_integer(id self, SEL _cmd)
 {
     struct objc_super above = {self, object_getClass(self)->super};
-    return ((int64_t (*)(struct objc_super *, SEL))plain_super)(&above, _cmd) * 100;
+    return ((int64_t(*)(struct objc_super *, SEL))plain_super)(&above, _cmd) * 100;
 }
 
 static const sm_method derived_methods[] = {SM_METHOD("integer", "q@:", derived_integer)};
 
 static sm_class probe_class = {.name = "Probe", SM_METHODS(probe_methods), .size = sizeof(probe)};
-static sm_class derived_class = {.name = "DerivedProbe", .super = &probe_class, SM_METHODS(derived_methods), .size = sizeof(probe)};
+static sm_class derived_class = {
+    .name = "DerivedProbe", .super = &probe_class, SM_METHODS(derived_methods), .size = sizeof(probe)};
 SM_REGISTER_AT_LOAD(derived_class)
 
 /* ---- */
@@ -128,12 +136,13 @@ static void arguments_arrive(void **state)
         ((void (*)(id, SEL, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t))sm_sender())(
             &p->object, sel_registerName("a:b:c:d:e:f:"), 1, -2, 3, INT64_MIN, 5, INT64_MAX);
         assert_memory_equal(p->integers, ((int64_t[]){1, -2, 3, INT64_MIN, 5, INT64_MAX}), sizeof p->integers);
-        double result = ((double (*)(id, SEL, double, float, double, double, double, double, double, double, double, float))sm_sender())(
-            &p->object, sel_registerName("doubles:::::::::"), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10.5f);
+        double result =
+            ((double (*)(id, SEL, double, float, double, double, double, double, double, double, double, float))sm_sender())(
+                &p->object, sel_registerName("doubles:::::::::"), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10.5f);
         assert_memory_equal(p->doubles, ((double[]){1, 2, 3, 4, 5, 6, 7, 8, 9, 10.5}), sizeof p->doubles);
         assert_true(result == 11.5);
-        ((void (*)(id, SEL, size3, size3, uint8_t))sm_sender())(&p->object, sel_registerName("grid:group:byte:"), (size3){100, 20, 3},
-                                                                (size3){32, 4, 1}, 0xab);
+        ((void (*)(id, SEL, size3, size3, uint8_t))sm_sender())(&p->object, sel_registerName("grid:group:byte:"),
+                                                                (size3){100, 20, 3}, (size3){32, 4, 1}, 0xab);
         assert_memory_equal(&p->grid, (&(size3){100, 20, 3}), sizeof(size3));
         assert_memory_equal(&p->group, (&(size3){32, 4, 1}), sizeof(size3));
         assert_int_equal(p->byte, 0xab);
@@ -156,16 +165,16 @@ static void results_return(void **state)
     (void)state;
     id p = sm_new(&probe_class);
     for (int round = 0; round < 2; round++) {
-        assert_int_equal(((int64_t (*)(id, SEL))sm_sender())(p, sel_registerName("integer")), -7);
+        assert_int_equal(((int64_t(*)(id, SEL))sm_sender())(p, sel_registerName("integer")), -7);
         assert_true(((float (*)(id, SEL))sm_sender())(p, sel_registerName("real")) == 1.5f);
-        pair two = ((pair (*)(id, SEL))sm_sender())(p, sel_registerName("both"));
+        pair two = ((pair(*)(id, SEL))sm_sender())(p, sel_registerName("both"));
         assert_int_equal(two.first, 11);
         assert_int_equal(two.second, 12);
-        size3 three = ((size3 (*)(id, SEL, uint64_t))struct_sender)(p, sel_registerName("size:"), 1ull << 40);
+        size3 three = ((size3(*)(id, SEL, uint64_t))struct_sender)(p, sel_registerName("size:"), 1ull << 40);
         assert_int_equal(three.width, 1ull << 40);
         assert_int_equal(three.height, 2);
         assert_int_equal(three.depth, 1);
-        four doubles = ((four (*)(id, SEL))struct_sender)(p, sel_registerName("corners"));
+        four doubles = ((four(*)(id, SEL))struct_sender)(p, sel_registerName("corners"));
         assert_memory_equal(&doubles, (&(four){1, 2, 3, 4}), sizeof doubles);
     }
 #if defined(__x86_64__)
@@ -180,10 +189,10 @@ static void nil_answers_zero(void **state)
     (void)state;
     assert_reports_nothing({
         assert_null(send(NULL, "description"));
-        assert_int_equal(((int64_t (*)(id, SEL))sm_sender())(NULL, sel_registerName("integer")), 0);
+        assert_int_equal(((int64_t(*)(id, SEL))sm_sender())(NULL, sel_registerName("integer")), 0);
         assert_true(((float (*)(id, SEL))sm_sender())(NULL, sel_registerName("real")) == 0.0f);
         assert_true(((double (*)(id, SEL, double))sm_sender())(NULL, sel_registerName("real:"), 3.0) == 0.0);
-        pair two = ((pair (*)(id, SEL))sm_sender())(NULL, sel_registerName("both"));
+        pair two = ((pair(*)(id, SEL))sm_sender())(NULL, sel_registerName("both"));
         assert_int_equal(two.first, 0);
         assert_int_equal(two.second, 0);
     });
@@ -200,7 +209,7 @@ static void nil_clears_structs(void **state)
     size3 three;
     memset(&three, 0xff, sizeof three);
     assert_reports(SOFTMETAL_VALIDATION, "'size:'",
-                   three = ((size3 (*)(id, SEL, uint64_t))struct_sender)(NULL, sel_registerName("size:"), 9));
+                   three = ((size3(*)(id, SEL, uint64_t))struct_sender)(NULL, sel_registerName("size:"), 9));
     assert_memory_equal(&three, (&(size3){0, 0, 0}), sizeof three);
 }
 
@@ -208,9 +217,9 @@ static void super_is_searched_above(void **state)
 {
     (void)state;
     id p = sm_new(&derived_class);
-    assert_int_equal(((int64_t (*)(id, SEL))sm_sender())(p, sel_registerName("integer")), -700);
+    assert_int_equal(((int64_t(*)(id, SEL))sm_sender())(p, sel_registerName("integer")), -700);
     struct objc_super above = {p, &probe_class};
-    size3 three = ((size3 (*)(struct objc_super *, SEL, uint64_t))struct_super)(&above, sel_registerName("size:"), 5);
+    size3 three = ((size3(*)(struct objc_super *, SEL, uint64_t))struct_super)(&above, sel_registerName("size:"), 5);
     assert_int_equal(three.width, 5);
     assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "-[Probe nothingSuch]",
                    ((void (*)(struct objc_super *, SEL))plain_super)(&above, sel_registerName("nothingSuch")));
@@ -224,9 +233,11 @@ static void unknown_selectors_are_named(void **state)
     (void)state;
     id p = sm_new(&probe_class);
     assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "-[Probe newBufferOfLength:]", assert_null(send(p, "newBufferOfLength:")));
-    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "+[Probe newBufferOfLength:]", assert_null(send((id)&probe_class, "newBufferOfLength:")));
+    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "+[Probe newBufferOfLength:]",
+                   assert_null(send((id)&probe_class, "newBufferOfLength:")));
     double zero = 1;
-    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "-[Probe zero]", zero = ((double (*)(id, SEL))sm_sender())(p, sel_registerName("zero")));
+    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "-[Probe zero]",
+                   zero = ((double (*)(id, SEL))sm_sender())(p, sel_registerName("zero")));
     assert_true(zero == 0.0);
     for (int i = 0; i < 3; i++) /* and again: nothing wrong was cached */
         assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "-[Probe zero]", send(p, "zero"));
@@ -239,8 +250,8 @@ static void selectors_that_are_none_are_named(void **state)
     id p = sm_new(&probe_class);
     static const char raw[] = "integer"; /* a host that passes the name itself */
     assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "none that sel_registerName gave",
-                   assert_null(((id (*)(id, SEL))sm_sender())(p, (SEL)(const void *)raw)));
-    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "<null selector>", assert_null(((id (*)(id, SEL))sm_sender())(p, NULL)));
+                   assert_null(((id(*)(id, SEL))sm_sender())(p, (SEL)(const void *)raw)));
+    assert_reports(SOFTMETAL_UNKNOWN_SELECTOR, "<null selector>", assert_null(((id(*)(id, SEL))sm_sender())(p, NULL)));
     sm_release(p);
 }
 
@@ -254,12 +265,13 @@ static void wrong_way_of_a_struct_is_named(void **state)
     (void)three;
     /* A 24-byte struct through objc_msgSend: the receiver would be where the result goes. */
     assert_reports(SOFTMETAL_BAD_SIGNATURE, "it takes objc_msgSend_stret",
-                   assert_int_equal(((uint64_t (*)(id, SEL, uint64_t))sm_sender())(p, sel_registerName("size:"), 9), 0));
-    assert_reports(SOFTMETAL_BAD_SIGNATURE, "it takes objc_msgSend_stret",
-                   assert_int_equal(((uint64_t (*)(struct objc_super *, SEL, uint64_t))plain_super)(
-                                        &above, sel_registerName("size:"), 9), 0));
+                   assert_int_equal(((uint64_t(*)(id, SEL, uint64_t))sm_sender())(p, sel_registerName("size:"), 9), 0));
+    assert_reports(
+        SOFTMETAL_BAD_SIGNATURE, "it takes objc_msgSend_stret",
+        assert_int_equal(((uint64_t(*)(struct objc_super *, SEL, uint64_t))plain_super)(&above, sel_registerName("size:"), 9),
+                         0));
     assert_reports(SOFTMETAL_BAD_SIGNATURE, "-[Probe integer]",
-                   three = ((size3 (*)(id, SEL))struct_sender)(p, sel_registerName("integer")));
+                   three = ((size3(*)(id, SEL))struct_sender)(p, sel_registerName("integer")));
     sm_release(p);
 }
 #endif
@@ -270,8 +282,8 @@ static void messages_are_counted(void **state)
     id p = sm_new(&probe_class);
     SEL selector = sel_registerName("integer");
     uint64_t before = sm_messages;
-    for (int i = 0; i < 1000; i++) ((int64_t (*)(id, SEL))sm_sender())(p, selector);
-    for (int i = 0; i < 10; i++) ((int64_t (*)(id, SEL))sm_sender())(NULL, selector);
+    for (int i = 0; i < 1000; i++) ((int64_t(*)(id, SEL))sm_sender())(p, selector);
+    for (int i = 0; i < 10; i++) ((int64_t(*)(id, SEL))sm_sender())(NULL, selector);
     assert_int_equal(sm_messages - before, 1010);
     sm_retain(p); /* what the library does itself does not count */
     sm_release(p);
@@ -297,7 +309,7 @@ static void caches_grow(void **state)
         assert_true(class_addMethod(class, sel_registerName(name), (IMP)which, "Q@:"));
     }
     objc_registerClassPair(class);
-    id object = send((id)class, "new");
+    id object = send((id) class, "new");
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < METHODS; i++) {
             char name[16];

@@ -12,9 +12,9 @@ static id shared, weak_target;
 static id weak_place;
 static _Atomic int failures;
 
-#define CHECK(condition)                                                                                              \
-    do {                                                                                                              \
-        if (!(condition)) failures++;                                                                                 \
+#define CHECK(condition)                                                                                                       \
+    do {                                                                                                                       \
+        if (!(condition)) failures++;                                                                                          \
     } while (0)
 
 static void run(void *(*work)(void *))
@@ -59,7 +59,7 @@ static void messages(void **state)
         class_addMethod(class, sel_registerName(name), (IMP)answer, "Q@:");
     }
     objc_registerClassPair(class);
-    shared = send((id)class, "new");
+    shared = send((id) class, "new");
     uint64_t before = sm_messages;
     run(send_messages);
     assert_int_equal(sm_messages - before, 3ull * ROUNDS * THREADS);
@@ -86,7 +86,7 @@ static void methods_come_while_messages_go(void **state)
     (void)state;
     Class class = objc_allocateClassPair(NULL, "Growing", 0);
     objc_registerClassPair(class);
-    shared = send((id)class, "new");
+    shared = send((id) class, "new");
     run(add_methods);
     sm_release(shared);
 }
@@ -101,7 +101,7 @@ static void *hold_and_let_go(void *number)
         objc_autorelease(objc_retain(shared));
         id string = text("of this thread");
         CHECK(send_uint(string, "length") == 14);
-        id array = (id)((id (*)(id, SEL, const id *, uint64_t))sm_sender())(
+        id array = (id)((id(*)(id, SEL, const id *, uint64_t))sm_sender())(
             class_named("NSArray"), sel_registerName("arrayWithObjects:count:"), (id[]){shared, string}, 2);
         CHECK(send_uint(array, "count") == 2);
         CHECK(send_test(array, "containsObject:", shared));
@@ -159,11 +159,16 @@ typedef struct block {
     void *isa;
     int flags, reserved;
     void (*invoke)(struct block *self);
-    const struct descriptor { unsigned long reserved, size; } *descriptor;
+    const struct descriptor {
+        unsigned long reserved, size;
+    } * descriptor;
     _Atomic int *count;
 } block;
 
-static void count_call(block *self) { atomic_fetch_add(self->count, 1); }
+static void count_call(block *self)
+{
+    atomic_fetch_add(self->count, 1);
+}
 static void *shared_block;
 
 static void *copy_blocks(void *number)
@@ -216,8 +221,15 @@ static void mistakes(void **state)
 }
 
 static _Atomic int queued;
-static void signal_semaphore(void *semaphore) { dispatch_semaphore_signal(semaphore); }
-static void count_queued(void *count) { atomic_fetch_add((_Atomic int *)count, 1); }
+static void signal_semaphore(void *semaphore)
+{
+    dispatch_semaphore_signal(semaphore);
+}
+
+static void count_queued(void *count)
+{
+    atomic_fetch_add((_Atomic int *)count, 1);
+}
 
 static void *use_queues(void *number)
 {
@@ -245,8 +257,10 @@ static void queues(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages), cmocka_unit_test(methods_come_while_messages_go), cmocka_unit_test(references),
-        cmocka_unit_test(weak_references), cmocka_unit_test(blocks), cmocka_unit_test(mistakes), cmocka_unit_test(queues),
+        cmocka_unit_test(messages),   cmocka_unit_test(methods_come_while_messages_go),
+        cmocka_unit_test(references), cmocka_unit_test(weak_references),
+        cmocka_unit_test(blocks),     cmocka_unit_test(mistakes),
+        cmocka_unit_test(queues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
