@@ -69,12 +69,14 @@ sm_executor *sm_executor_create(const softmetal_world *world)
     own->device_name = NULL;
     if (own->max_threads == 0 || own->max_threads > SM_MAX_THREADS) own->max_threads = SM_MAX_THREADS;
     if (own->threadgroup_memory == 0) own->threadgroup_memory = 32768;
+    if (own->kernel_time_limit_ms == 0) own->kernel_time_limit_ms = 60000;
     executor->worker_count = own->workers != 0 ? own->workers : processors();
     pthread_mutex_init(&executor->lock, NULL);
+    pthread_mutex_init(&executor->guard_lock, NULL);
     pthread_cond_init(&executor->wake, NULL);
     pthread_cond_init(&executor->done, NULL);
     sm_traps_use();
-    if (make_workers(executor) && make_constants(executor)) return executor;
+    if (make_workers(executor) && make_constants(executor) && sm_guard_add(executor)) return executor;
     sm_executor_destroy(executor);
     return NULL;
 }
@@ -82,6 +84,7 @@ sm_executor *sm_executor_create(const softmetal_world *world)
 void sm_executor_destroy(sm_executor *executor)
 {
     if (executor == NULL) return;
+    sm_guard_remove(executor);
     sm_pool_stop(executor);
     for (uint32_t i = 0; executor->workers != NULL && i < executor->worker_count; i++)
         sm_worker_destroy(executor->workers[i].worker);
@@ -89,6 +92,7 @@ void sm_executor_destroy(sm_executor *executor)
     if (executor->constants != NULL) munmap(executor->constants, executor->constants_size);
     pthread_cond_destroy(&executor->done);
     pthread_cond_destroy(&executor->wake);
+    pthread_mutex_destroy(&executor->guard_lock);
     pthread_mutex_destroy(&executor->lock);
     free(executor->workers);
     free(executor);
@@ -306,13 +310,16 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     for (uint32_t i = 0; i < executor->worker_count; i++) {
         executor->workers[i].worker->job = job;
         executor->workers[i].worker->crash.end = SM_END_NONE;
+        atomic_store_explicit(&executor->workers[i].worker->interrupt, SM_END_NONE, memory_order_relaxed);
     }
 
+    sm_guard_begin(executor);
     const uint64_t begin = now_ns();
     const bool share = job->total > 1 && executor->worker_count > 1 && notes->ns_per_group * job->total >= WORTH_WAKING_NS;
     const uint32_t used = share ? sm_pool_begin(executor) : 1;
     sm_worker_share(executor->workers[0].worker);
     if (used > 1) sm_pool_wait(executor);
+    sm_guard_end(executor);
     const uint64_t taken = (now_ns() - begin) * used;
     notes->ns_per_group = taken / job->total + 1;
     return finish(executor, job, used);

@@ -22,6 +22,10 @@
 #endif
 #endif
 
+#if defined(SM_ASAN) || defined(SM_TSAN)
+#define SM_SANITIZED 1
+#endif
+
 typedef struct sm_fiber {
     void *sp; /* where it was left; valid while it does not run */
 #ifdef SM_ASAN

@@ -6,7 +6,7 @@
 
 #include "executor/group.h"
 
-__thread sm_worker *sm_current;
+__thread sm_worker *sm_current __attribute__((tls_model("initial-exec")));
 
 static uint32_t bit_of(uint32_t lane) { return 1u << (lane % SM_LANES); }
 
@@ -47,7 +47,7 @@ static void learn(sm_worker *worker, sm_simdgroup *simdgroup, uint32_t active)
 }
 
 /* Runs the meeting of the lanes `active`, and lets them go on. */
-static void hold(sm_worker *worker, sm_simdgroup *simdgroup, sm_cohort *cohort, uint32_t active)
+static __attribute__((noinline)) void hold(sm_worker *worker, sm_simdgroup *simdgroup, sm_cohort *cohort, uint32_t active)
 {
     const uint32_t leader = (uint32_t)__builtin_ctz(active);
     const sm_meeting meeting = simdgroup->waits[leader].meeting;
@@ -73,11 +73,10 @@ static void hold(sm_worker *worker, sm_simdgroup *simdgroup, sm_cohort *cohort, 
     }
 }
 
-static void hold_if_complete(sm_worker *worker, sm_simdgroup *simdgroup, sm_cohort *cohort)
+/* `wanted` are those that live. */
+static inline void hold_if_complete(sm_worker *worker, sm_simdgroup *simdgroup, sm_cohort *cohort, uint32_t wanted)
 {
-    if (cohort->arrived == 0 || cohort->mixed) return;
-    const uint32_t wanted = simdgroup->live & members(simdgroup, cohort);
-    if (cohort->arrived == wanted) hold(worker, simdgroup, cohort, wanted);
+    if (cohort->arrived == wanted && wanted != 0 && !cohort->mixed) hold(worker, simdgroup, cohort, wanted);
 }
 
 static bool same_place(const sm_wait *a, const sm_wait *b)
@@ -154,7 +153,7 @@ static void report_barrier(sm_worker *worker)
     sm_finding_add(worker, &finding);
 }
 
-static void open_barrier(sm_worker *worker)
+static __attribute__((noinline)) void open_barrier(sm_worker *worker)
 {
     if (worker->other_lane != SM_NO_LANE || worker->live != worker->threads) report_barrier(worker);
     for (uint32_t i = 0; i * SM_LANES < worker->threads; i++) {
@@ -174,56 +173,56 @@ static void open_barrier(sm_worker *worker)
 
 /* ---- Who goes next ------------------------------------------------------------------------------------------------- */
 
+/* The same where it is not simply the next lane of this simdgroup. */
+static __attribute__((noinline)) uint32_t pick_slowly(sm_worker *worker)
+{
+    sm_simdgroup *simdgroup = worker->simdgroup;
+    const uint32_t current = (uint32_t)(simdgroup - worker->simdgroups);
+    if (simdgroup->ready == 0 && simdgroup->live != simdgroup->at_barrier) part(worker, simdgroup);
+    if (simdgroup->ready == 0) worker->runnable &= ~(1u << current);
+    if (worker->runnable == 0) return SM_NO_LANE;
+    if (simdgroup->ready == 0 || worker->random != 0) {
+        const uint32_t later = worker->runnable & ~((2u << current) - 1);
+        const uint32_t next = worker->random != 0 ? random_bit(worker, worker->runnable)
+                                                  : (uint32_t)__builtin_ctz(later != 0 ? later : worker->runnable);
+        simdgroup = worker->simdgroup = &worker->simdgroups[next];
+    }
+    const uint32_t lane = worker->random != 0 ? random_bit(worker, simdgroup->ready) : (uint32_t)__builtin_ctz(simdgroup->ready);
+    simdgroup->ready &= ~(1u << lane);
+    return simdgroup->first + lane;
+}
+
 /* Takes the next lane that can run out of the ready ones; SM_NO_LANE if all have left. */
 static inline uint32_t pick(sm_worker *worker)
 {
-    sm_simdgroup *simdgroup = &worker->simdgroups[worker->simdgroup];
-    if (simdgroup->ready == 0) {
-        if (simdgroup->live != simdgroup->at_barrier) part(worker, simdgroup);
-        if (simdgroup->ready == 0) worker->runnable &= ~(1u << worker->simdgroup);
-    }
-    if (__builtin_expect(worker->random != 0, 0)) {
-        if (worker->runnable == 0) return SM_NO_LANE;
-        worker->simdgroup = random_bit(worker, worker->runnable);
-        simdgroup = &worker->simdgroups[worker->simdgroup];
-        const uint32_t lane = random_bit(worker, simdgroup->ready);
-        simdgroup->ready &= ~(1u << lane);
-        return worker->simdgroup * SM_LANES + lane;
-    }
-    if (simdgroup->ready == 0) {
-        if (worker->runnable == 0) return SM_NO_LANE;
-        const uint32_t later = worker->runnable & ~((2u << worker->simdgroup) - 1);
-        worker->simdgroup = (uint32_t)__builtin_ctz(later != 0 ? later : worker->runnable);
-        simdgroup = &worker->simdgroups[worker->simdgroup];
-    }
-    const uint32_t lane = (uint32_t)__builtin_ctz(simdgroup->ready);
-    simdgroup->ready &= simdgroup->ready - 1;
-    return worker->simdgroup * SM_LANES + lane;
+    sm_simdgroup *simdgroup = worker->simdgroup;
+    const uint32_t ready = simdgroup->ready;
+    if (__builtin_expect(ready == 0 || worker->random != 0, 0)) return pick_slowly(worker);
+    simdgroup->ready = ready & (ready - 1);
+    return simdgroup->first + (uint32_t)__builtin_ctz(ready);
 }
 
-static void start_lane(sm_worker *worker, uint32_t number)
+static void start_lane(sm_worker *worker)
 {
-    worker->simdgroups[number / SM_LANES].started |= bit_of(number);
-    sm_lane *lane = &worker->lanes[number];
+    sm_lane *lane = &worker->lanes[worker->lane];
     for (int i = 0; i < 3; i++) {
         lane->threadgroup_position_in_grid[i] = worker->group_position[i];
-        lane->thread_position_in_grid[i] =
-            worker->group_position[i] * lane->dispatch_threads_per_threadgroup[i] + lane->thread_position_in_threadgroup[i];
+        lane->thread_position_in_grid[i] = worker->origin[i] + lane->thread_position_in_threadgroup[i];
     }
 }
 
-static void switch_to(sm_worker *worker, sm_fiber *to)
+/* Nothing comes after the switch, so that it is a jump, and what comes back is in the caller. */
+static inline void switch_to(sm_worker *worker, sm_fiber *to)
 {
     sm_fiber *from = worker->fiber;
-    worker->previous = from;
     worker->fiber = to;
+#ifdef SM_SANITIZED
+    worker->previous = from;
     sm_fiber_go(from, to);
     sm_fiber_arrived(from, worker->previous);
-}
-
-static bool started(const sm_worker *worker, uint32_t lane)
-{
-    return worker->simdgroups[lane / SM_LANES].started & bit_of(lane);
+#else
+    sm_fiber_switch(&from->sp, to->sp);
+#endif
 }
 
 void sm_group_end(sm_worker *worker, sm_end end)
@@ -233,30 +232,40 @@ void sm_group_end(sm_worker *worker, sm_end end)
     __builtin_unreachable();
 }
 
+/* The fiber that the lane waits on, or that it may begin on. */
+static __attribute__((noinline)) sm_fiber *new_fiber(sm_worker *worker, uint32_t next)
+{
+    if (next == SM_NO_LANE) sm_group_end(worker, SM_END_DEADLOCK); /* cannot be: some lane of each simdgroup can always go on */
+    sm_fiber *fiber = sm_fiber_idle(worker);
+    if (fiber == NULL) sm_group_end(worker, SM_END_NO_MEMORY);
+    return fiber;
+}
+
 /* The running lane waits until somebody makes it ready. */
-static void wait_here(sm_worker *worker)
+static inline void wait_here(sm_worker *worker)
 {
     const uint32_t self = worker->lane, next = pick(worker);
-    if (next == self) return;
-    if (next == SM_NO_LANE) sm_group_end(worker, SM_END_DEADLOCK); /* cannot be: some lane of each simdgroup can always go on */
-    sm_fiber *fiber = started(worker, next) ? worker->lane_fiber[next] : sm_fiber_idle(worker);
-    if (fiber == NULL) sm_group_end(worker, SM_END_NO_MEMORY);
+    if (__builtin_expect(next == self, 0)) return;
+    sm_fiber *fiber = next != SM_NO_LANE ? worker->lane_fiber[next] : NULL;
+    if (__builtin_expect(fiber == NULL, 0)) fiber = new_fiber(worker, next);
     worker->lane_fiber[self] = worker->fiber;
     worker->lane = next;
     switch_to(worker, fiber);
 }
 
-static void leave(sm_worker *worker)
+static inline void leave(sm_worker *worker)
 {
     const uint32_t lane = worker->lane;
-    sm_simdgroup *simdgroup = &worker->simdgroups[lane / SM_LANES];
+    sm_simdgroup *simdgroup = worker->simdgroup;
     simdgroup->live &= ~bit_of(lane);
     simdgroup->values[lane % SM_LANES] = NULL;
+    worker->lane_fiber[lane] = NULL;
     worker->left_lane = lane;
     worker->live--;
     if (simdgroup->live != (simdgroup->ready | simdgroup->at_barrier)) {
-        hold_if_complete(worker, simdgroup, &simdgroup->all);
-        hold_if_complete(worker, simdgroup, &simdgroup->quads[lane % SM_LANES / 4]);
+        hold_if_complete(worker, simdgroup, &simdgroup->all, simdgroup->live);
+        sm_cohort *quad = &simdgroup->quads[lane % SM_LANES / 4];
+        hold_if_complete(worker, simdgroup, quad, simdgroup->live & members(simdgroup, quad));
     }
     if (worker->arrived != 0 && worker->arrived == worker->live) open_barrier(worker);
 }
@@ -267,16 +276,18 @@ void sm_fiber_main(void)
     sm_worker *worker = sm_current;
     sm_fiber_arrived(worker->fiber, worker->previous);
     for (;;) {
-        start_lane(worker, worker->lane);
+        start_lane(worker);
         worker->job->run(&worker->lanes[worker->lane]);
         leave(worker);
         const uint32_t next = pick(worker);
+        sm_fiber *fiber = &worker->main;
         if (next != SM_NO_LANE) {
             worker->lane = next;
-            if (!started(worker, next)) continue;
+            fiber = worker->lane_fiber[next];
+            if (fiber == NULL) continue;
         }
         worker->idle[worker->idle_count++] = worker->fiber;
-        switch_to(worker, next == SM_NO_LANE ? &worker->main : worker->lane_fiber[next]);
+        switch_to(worker, fiber);
     }
 }
 
@@ -285,9 +296,14 @@ void sm_fiber_main(void)
 static void meet(sm_scope scope, sm_meeting meeting, void *value, const void *constant, uint32_t line, const void *site)
 {
     sm_worker *worker = sm_current;
-    const uint32_t lane = worker->lane, own = lane % SM_LANES;
-    sm_simdgroup *simdgroup = &worker->simdgroups[lane / SM_LANES];
-    sm_cohort *cohort = scope == SM_SCOPE_SIMD ? &simdgroup->all : &simdgroup->quads[own / 4];
+    sm_simdgroup *simdgroup = worker->simdgroup;
+    const uint32_t own = worker->lane % SM_LANES;
+    sm_cohort *cohort = &simdgroup->all;
+    uint32_t wanted = simdgroup->live;
+    if (scope != SM_SCOPE_SIMD) {
+        cohort = &simdgroup->quads[own / 4];
+        wanted &= members(simdgroup, cohort);
+    }
     simdgroup->values[own] = value;
     simdgroup->constants[own] = constant;
     sm_wait *wait = &simdgroup->waits[own];
@@ -298,12 +314,14 @@ static void meet(sm_scope scope, sm_meeting meeting, void *value, const void *co
         cohort->mixed = true;
     }
     cohort->arrived |= 1u << own;
-    hold_if_complete(worker, simdgroup, cohort);
-    if ((simdgroup->ready & 1u << own) && worker->random == 0) {
-        simdgroup->ready &= ~(1u << own);
-    } else {
-        wait_here(worker);
+    if (cohort->arrived == wanted && !cohort->mixed) {
+        hold(worker, simdgroup, cohort, wanted);
+        if (worker->random == 0) {
+            simdgroup->ready &= ~(1u << own);
+            return;
+        }
     }
+    wait_here(worker);
 }
 
 static void barrier(sm_scope scope, uint32_t fences, uint32_t line)
@@ -315,17 +333,16 @@ static void barrier(sm_scope scope, uint32_t fences, uint32_t line)
     }
     sm_worker *worker = sm_current;
     const uint32_t lane = worker->lane;
-    sm_simdgroup *simdgroup = &worker->simdgroups[lane / SM_LANES];
     if (worker->arrived++ == 0) {
         worker->barrier_line = line, worker->barrier_fences = fences, worker->barrier_lane = lane;
     } else if (worker->barrier_line != line) {
         worker->other_line = line, worker->other_lane = lane;
     }
-    simdgroup->at_barrier |= bit_of(lane);
+    worker->simdgroup->at_barrier |= bit_of(lane);
     if (worker->arrived == worker->live) {
         open_barrier(worker);
         if (worker->random == 0) {
-            simdgroup->ready &= ~bit_of(lane);
+            worker->simdgroup->ready &= ~bit_of(lane);
             return;
         }
     }
@@ -408,7 +425,7 @@ static void begin(sm_worker *worker)
         const uint32_t lanes = worker->threads - i * SM_LANES;
         simdgroup->live = lanes >= SM_LANES ? UINT32_MAX : (1u << lanes) - 1;
         simdgroup->ready = simdgroup->live;
-        simdgroup->started = simdgroup->at_barrier = 0;
+        simdgroup->at_barrier = 0;
         simdgroup->met = 0;
         simdgroup->partly = false;
         simdgroup->all.arrived = 0;
@@ -417,7 +434,7 @@ static void begin(sm_worker *worker)
     }
     worker->runnable = count == SM_SIMDGROUPS ? UINT32_MAX : (1u << count) - 1;
     worker->live = worker->threads;
-    worker->simdgroup = 0;
+    worker->simdgroup = worker->simdgroups;
     worker->arrived = 0;
     worker->other_lane = SM_NO_LANE;
     worker->clock = 1;
@@ -454,6 +471,7 @@ bool sm_group_run(sm_worker *worker, uint64_t index)
         const uint32_t left = job->dispatch->grid[i] - worker->group_position[i] * job->dispatch->group[i];
         shape[i] = left < job->dispatch->group[i] ? left : job->dispatch->group[i];
         same = same && shape[i] == worker->shape[i];
+        worker->origin[i] = worker->group_position[i] * job->dispatch->group[i];
     }
     if (!same) make_lanes(worker, shape);
     begin(worker);

@@ -12,6 +12,8 @@ typedef struct sm_object_image {
     uintptr_t code_begin, code_end;
     char *path;
     struct sm_object_image *next;
+    struct sm_known_line *lines; /* found out so far */
+    size_t line_count, line_capacity;
 } sm_image;
 
 /* The object that holds this address; NULL if none does, or there is no memory. Kept for ever: objects stay open. */
@@ -27,8 +29,8 @@ static inline bool sm_image_holds_code(const sm_image *image, uintptr_t address)
     return image != NULL && address - image->code_begin < image->code_end - image->code_begin;
 }
 
-/* The lines of the source, 0 where unknown, for `count` addresses. Where code of a header (the shim's) was inlined, it is the line
- * of the text that asked for it. */
+/* The lines of the source, 0 where unknown, for `count` addresses (0: none). Where code of a header (the shim's) was inlined, it is the
+ * line of the text that asked for it. Runs addr2line, once for all that are new. */
 void sm_image_lines(const sm_image *image, const uintptr_t *pcs, uint32_t *lines, size_t count);
 
 #endif

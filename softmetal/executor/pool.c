@@ -40,16 +40,21 @@ static void *work(void *context)
     return NULL;
 }
 
-/* Signals of the host are not for these threads; crashes are, as they cannot be put off. */
-static bool start(sm_pool_thread *self)
+bool sm_thread_start(pthread_t *thread, void *(*function)(void *), void *context)
 {
     sigset_t all, before;
     sigfillset(&all);
     sigdelset(&all, SIGSEGV), sigdelset(&all, SIGBUS), sigdelset(&all, SIGFPE), sigdelset(&all, SIGILL);
-    self->seen = self->executor->generation;
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    self->started = pthread_create(&self->thread, NULL, work, self) == 0;
+    const bool started = pthread_create(thread, NULL, function, context) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
+static bool start(sm_pool_thread *self)
+{
+    self->seen = self->executor->generation;
+    self->started = sm_thread_start(&self->thread, work, self);
     return self->started;
 }
 

@@ -20,6 +20,7 @@ typedef struct sm_pool_thread {
     sm_worker *worker;
     pthread_t thread;
     uint64_t seen; /* the generation when it was started */
+    uint64_t progress, ticks; /* the guard's */
     bool started;
 } sm_pool_thread;
 
@@ -38,7 +39,14 @@ struct sm_executor {
     uint32_t busy;         /* workers that take part in the job, beside the caller */
     bool open;             /* for more of them */
     bool waiting, stopping;
+    /* The guard's. */
+    pthread_mutex_t guard_lock;
+    bool active;
+    sm_executor *next;
 };
+
+/* A thread that is not disturbed by the host's signals. */
+bool sm_thread_start(pthread_t *thread, void *(*function)(void *), void *context);
 
 /* Wakes the workers for executor->job; the threads are made when first needed. Returns how many workers take part, the caller's included. */
 uint32_t sm_pool_begin(sm_executor *executor);

@@ -17,6 +17,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction before[SIGNALS];
 static int users;
 static const char interruption; /* its address marks our own signals */
+static atomic_uint sent, arrived;
 
 static uintptr_t *program_counter(ucontext_t *context)
 {
@@ -98,6 +99,7 @@ static void handle(int number, siginfo_t *info, void *raw)
     ucontext_t *context = raw;
     const uintptr_t address = (uintptr_t)info->si_addr;
     if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &interruption) {
+        atomic_fetch_add(&arrived, 1);
         interrupted(worker, context);
         return;
     }
@@ -114,7 +116,7 @@ void sm_traps_use(void)
 {
     pthread_mutex_lock(&lock);
     if (users++ == 0) {
-        struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
         sigemptyset(&action.sa_mask);
         for (size_t i = 0; i < SIGNALS; i++) sigaction(signals[i], &action, &before[i]);
     }
@@ -124,6 +126,8 @@ void sm_traps_use(void)
 void sm_traps_release(void)
 {
     pthread_mutex_lock(&lock);
+    /* A signal of ours that is still on its way would be the host's. */
+    for (int i = 0; users == 1 && i < 1000 && atomic_load(&sent) != atomic_load(&arrived); i++) usleep(1000);
     if (--users == 0) {
         for (size_t i = 0; i < SIGNALS; i++) {
             struct sigaction now;
@@ -172,5 +176,5 @@ bool sm_traps_thread(void)
 void sm_trap_interrupt(sm_worker *worker, pthread_t thread, sm_end end)
 {
     atomic_store(&worker->interrupt, (int)end);
-    pthread_sigqueue(thread, SIGSEGV, (union sigval){.sival_ptr = (void *)(uintptr_t)&interruption});
+    if (pthread_sigqueue(thread, SIGSEGV, (union sigval){.sival_ptr = (void *)(uintptr_t)&interruption}) == 0) atomic_fetch_add(&sent, 1);
 }

@@ -15,8 +15,10 @@ bool sm_memory_touched(uintptr_t address);
 /* Makes reports of the touches so far. */
 void sm_memory_report_touches(void);
 
-/* guard.c: looks after dispatches that are cancelled, or run too long, from `begin` to `end`. */
-bool sm_guard_begin(sm_executor *executor);
+/* guard.c: looks after the executor's dispatches from `begin` to `end`. False if its thread cannot be made. */
+bool sm_guard_add(sm_executor *executor);
+void sm_guard_remove(sm_executor *executor);
+void sm_guard_begin(sm_executor *executor);
 void sm_guard_end(sm_executor *executor);
 /* Makes the worker's thread end its kernel, by a signal; its handler does nothing if the kernel has ended meanwhile. */
 void sm_trap_interrupt(sm_worker *worker, pthread_t thread, sm_end end);

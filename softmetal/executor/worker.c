@@ -41,7 +41,7 @@ static bool map_region(sm_worker *worker)
     worker->buffers = top->buffers;
     worker->threadgroup = top->threadgroup;
     worker->simdgroups = top->simdgroups;
-    for (uint32_t i = 0; i < SM_SIMDGROUPS; i++) top->simdgroups[i].known = top->known[i];
+    for (uint32_t i = 0; i < SM_SIMDGROUPS; i++) top->simdgroups[i].known = top->known[i], top->simdgroups[i].first = i * SM_LANES;
     worker->stacks = worker->region + begin;
     return true;
 }
@@ -117,6 +117,7 @@ void sm_fibers_forget(sm_worker *worker)
         worker->fibers[i].tsan = NULL;
 #endif
     }
+    memset(worker->lane_fiber, 0, sizeof worker->lane_fiber);
     worker->fibers_made = worker->idle_count = 0;
 }
 

@@ -34,7 +34,7 @@ typedef struct sm_cohort {
 typedef struct sm_simdgroup {
     uint32_t live;       /* lanes that have not left the kernel; masks, here and below */
     uint32_t ready;      /* those that can run */
-    uint32_t started;
+    uint32_t first;      /* its first lane's number; no mask */
     uint32_t at_barrier; /* those that wait for the whole threadgroup */
     sm_cohort all, quads[SM_QUADS];
     uint32_t met;        /* the clock when all of its lanes last met */
@@ -130,16 +130,16 @@ typedef struct sm_worker {
     uint32_t threads;       /* of the threadgroup */
     uint32_t live;          /* lanes that have not left */
     uint32_t runnable;      /* simdgroups with ready lanes */
-    uint32_t simdgroup;     /* that runs */
     uint32_t arrived;       /* lanes at the threadgroup's barrier */
     uint32_t barrier_line, barrier_fences, barrier_lane; /* of the first that came */
     uint32_t other_line, other_lane; /* of one that came to another barrier; SM_NO_LANE: none */
     uint32_t left_lane;     /* one that left the kernel; SM_NO_LANE: none */
     /* The checker's clock: counts what orders lanes, from 1 in each threadgroup, and stays at its end if it gets there. */
     uint32_t clock, fenced_threadgroup, fenced_device; /* and when a barrier last ordered all lanes */
+    sm_simdgroup *simdgroup; /* of the running lane */
     uint64_t group_index;   /* in the grid */
     uint64_t group_serial;  /* no two threadgroups have the same, whatever their dispatch */
-    uint32_t group_position[3];
+    uint32_t group_position[3], origin[3]; /* of its first thread */
     uint32_t shape[3];      /* of the threadgroup that the lanes are made for */
     uint64_t shape_job;     /* its number */
     uint64_t random;        /* state of the shuffle; 0: in order */
@@ -148,7 +148,7 @@ typedef struct sm_worker {
     sm_fiber *fibers;       /* SM_MAX_THREADS */
     uint32_t fibers_made, stacks_open, idle_count;
     sm_fiber *idle[SM_MAX_THREADS];
-    sm_fiber *lane_fiber[SM_MAX_THREADS];
+    sm_fiber *lane_fiber[SM_MAX_THREADS]; /* where it waits; NULL for those that have not begun */
     /* One region of memory: lanes, then stacks with guard pages between them. */
     uint8_t *region;
     size_t region_size;

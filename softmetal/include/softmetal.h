@@ -48,6 +48,7 @@ typedef struct softmetal_world {
     bool shuffle;                       /* lanes, simdgroups, threadgroups and unordered dispatches run in random order */
     uint64_t seed;                      /* of jitter and shuffle */
     uint32_t workers;                   /* OS threads; default: the processors of this process */
+    uint32_t kernel_time_limit_ms;      /* a threadgroup that runs longer ends its command buffer; default 60000; UINT32_MAX: none */
     uint32_t completion_delay_us;       /* between the end of a command buffer's work and its completion */
 } softmetal_world;
 
