@@ -35,6 +35,7 @@ static uint64_t now_ns(void)
 
 static bool make_workers(sm_executor *executor)
 {
+    if (executor->world.build == SOFTMETAL_CHECKED && !sm_check_plan_create(executor)) return false;
     executor->workers = calloc(executor->worker_count, sizeof *executor->workers);
     if (executor->workers == NULL) return false;
     for (uint32_t i = 0; i < executor->worker_count; i++) {
@@ -94,6 +95,7 @@ void sm_executor_destroy(sm_executor *executor)
     pthread_cond_destroy(&executor->wake);
     pthread_mutex_destroy(&executor->guard_lock);
     pthread_mutex_destroy(&executor->lock);
+    free(executor->plan);
     free(executor->workers);
     free(executor);
 }
@@ -216,6 +218,7 @@ void sm_worker_share(sm_worker *worker)
         atomic_store(&worker->job->stop, true);
         return;
     }
+    if (worker->check != NULL) sm_check_share(worker);
     sm_current = worker;
     set_float_control(wanted_control(worker->job->world->flush_to_zero));
     run_groups(worker);
@@ -228,7 +231,7 @@ void sm_worker_share(sm_worker *worker)
 static const sm_result result_of_end[] = {
     [SM_END_NONE] = SM_OK,
     [SM_END_SIGNAL] = SM_TRAP,
-    [SM_END_TIME] = SM_TRAP,
+    [SM_END_TIME] = SM_DEADLOCK,
     [SM_END_CANCEL] = SM_CANCELLED,
     [SM_END_BOUNDS] = SM_OUT_OF_BOUNDS,
     [SM_END_INVALID] = SM_INVALID,
@@ -267,6 +270,7 @@ static void gather(sm_worker *worker, softmetal_kernel_counts *run, sm_result *r
     run->threads += worker->threads_run;
     run->barriers += worker->barriers;
     run->simd_operations += worker->meetings;
+    sm_check_counts(worker, run);
     worker->groups_run = worker->threads_run = worker->barriers = worker->meetings = 0;
 }
 
@@ -278,6 +282,7 @@ static sm_result finish(sm_executor *executor, sm_job *job, uint32_t used)
     for (int i = 0; i < SM_BUFFERS; i++) behind |= stored_behind(executor->workers[0].worker, i);
     for (uint32_t i = 0; i < used; i++) gather(executor->workers[i].worker, &run, &result);
     sm_counts_add(&run);
+    if (executor->plan != NULL) sm_check_end(executor);
     return behind && result == SM_OK ? SM_OUT_OF_BOUNDS : result;
 }
 
@@ -296,6 +301,7 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     sm_kernel_notes *notes = notes_of(executor, dispatch->kernel);
     sm_job *job = &executor->job;
     *job = (sm_job){.dispatch = dispatch, .run = dispatch->kernel->run, .world = &executor->world, .image = notes->image};
+    job->image_begin = notes->image != NULL ? notes->image->begin : 0;
     job->number = ++executor->dispatches;
     job->total = 1;
     for (int i = 0; i < 3; i++) {
@@ -306,6 +312,7 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     const uint64_t shares = job->total / (executor->worker_count * 16u);
     job->chunk = shares < 1 ? 1 : shares > 64 ? 64 : shares;
     bind(executor, job);
+    if (executor->plan != NULL && !sm_check_begin(executor)) return SM_NO_MEMORY;
     if (dispatch->services != NULL) *dispatch->services = &sm_executor_services;
     for (uint32_t i = 0; i < executor->worker_count; i++) {
         executor->workers[i].worker->job = job;
@@ -325,4 +332,6 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     return finish(executor, job, used);
 }
 
-void sm_executor_order(sm_executor *executor) { (void)executor; }
+uint64_t sm_executor_next_serial(void) { return atomic_load(&next_serial); }
+
+void sm_executor_order(sm_executor *executor) { sm_check_order(executor); }

@@ -10,9 +10,9 @@
 
 typedef enum sm_result {
     SM_OK,
-    SM_TRAP,          /* a crash, or a kernel that did not end in time */
+    SM_TRAP,          /* a crash */
     SM_OUT_OF_BOUNDS,
-    SM_DEADLOCK,
+    SM_DEADLOCK,      /* it did not end in time */
     SM_NO_MEMORY,
     SM_CANCELLED,
     SM_INVALID,       /* more threads or threadgroup memory than the world has; reported */
@@ -64,6 +64,7 @@ typedef struct sm_dispatch {
     uint32_t grid[3];             /* threads in all */
     uint32_t group[3];            /* threads of a threadgroup; the last ones of a row may be smaller */
     const volatile bool *cancel;  /* looked at between threadgroups; may be NULL */
+    bool alone;                   /* sm_executor_order comes before and after: for the checker, which then has less to remember */
 } sm_dispatch;
 
 typedef struct sm_executor sm_executor;

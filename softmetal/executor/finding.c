@@ -193,12 +193,17 @@ void sm_findings_report(sm_worker *worker)
     uintptr_t pcs[2 * SM_FINDINGS];
     uint32_t lines[2 * SM_FINDINGS];
     const uint32_t count = worker->finding_count;
-    for (uint32_t i = 0; i < count; i++) pcs[2 * i] = worker->findings[i].pc, pcs[2 * i + 1] = worker->findings[i].other_pc;
+    for (uint32_t i = 0; i < count; i++) {
+        const sm_finding *f = &worker->findings[i];
+        pcs[2 * i] = f->pc;
+        pcs[2 * i + 1] = f->other_image == worker->job->image ? f->other_pc : 0;
+    }
     if (count > 0) sm_image_lines(worker->job->image, pcs, lines, 2 * (size_t)count);
     for (uint32_t i = 0; i < count; i++) {
         sm_finding *f = &worker->findings[i];
         if (f->pc != 0) f->line = lines[2 * i];
-        if (f->other_pc != 0) f->other_line = lines[2 * i + 1];
+        if (f->other_pc != 0 && f->other_image == worker->job->image) f->other_line = lines[2 * i + 1];
+        else if (f->other_pc != 0) sm_image_lines(f->other_image, &f->other_pc, &f->other_line, 1);
         report_finding(worker, f);
     }
     worker->finding_count = 0;

@@ -46,11 +46,25 @@ static void learn(sm_worker *worker, sm_simdgroup *simdgroup, uint32_t active)
         memcpy(simdgroup->known[__builtin_ctz(rest)], known, sizeof known);
 }
 
+/* All that `active` did so far is before what they do from now on. */
+static inline void order(sm_worker *worker, sm_simdgroup *simdgroup, uint32_t active)
+{
+    tick(worker);
+    if (active == simdgroup->live) {
+        simdgroup->met = worker->clock;
+        simdgroup->partly = false;
+    } else if (worker->check != NULL) {
+        learn(worker, simdgroup, active);
+    }
+}
+
 /* Runs the meeting of the lanes `active`, and lets them go on. */
 static __attribute__((noinline)) void hold(sm_worker *worker, sm_simdgroup *simdgroup, sm_cohort *cohort, uint32_t active)
 {
     const uint32_t leader = (uint32_t)__builtin_ctz(active);
     const sm_meeting meeting = simdgroup->waits[leader].meeting;
+    order(worker, simdgroup, active); /* what the lanes did is before what the meeting does */
+    worker->meeting_line = simdgroup->waits[leader].line;
     if (meeting != NULL && active == simdgroup->live) {
         meeting(simdgroup->values, active, simdgroup->constants[leader]);
     } else if (meeting != NULL) {
@@ -64,13 +78,8 @@ static __attribute__((noinline)) void hold(sm_worker *worker, sm_simdgroup *simd
     worker->runnable |= 1u << (simdgroup - worker->simdgroups);
     worker->meetings += meeting != NULL;
     worker->barriers += meeting == NULL;
-    tick(worker);
-    if (active == simdgroup->live) {
-        simdgroup->met = worker->clock;
-        simdgroup->partly = false;
-    } else if (worker->check != NULL) {
-        learn(worker, simdgroup, active);
-    }
+    worker->meeting_line = 0;
+    if (meeting != NULL) order(worker, simdgroup, active);
 }
 
 /* `wanted` are those that live. */
@@ -477,9 +486,13 @@ bool sm_group_run(sm_worker *worker, uint64_t index)
     begin(worker);
     worker->random = job->world->shuffle ? sm_mix(job->world->seed ^ sm_mix(job->number ^ sm_mix(index))) | 1 : 0;
     sm_threadgroup_begin(worker);
+    worker->meeting_line = 0;
     worker->lane = pick(worker);
     sm_fiber *fiber = sm_fiber_idle(worker);
-    if (fiber == NULL) return false;
+    if (fiber == NULL) {
+        worker->crash.end = SM_END_NO_MEMORY;
+        return false;
+    }
     enter(worker, fiber);
     if (worker->crash.end != SM_END_NONE) {
         sm_fibers_forget(worker);

@@ -16,6 +16,9 @@ static inline uint64_t sm_mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+/* executor.c: of the next threadgroup. */
+uint64_t sm_executor_next_serial(void);
+
 /* group.c: runs the threadgroup of that number. False if it was cut short: worker->crash says how. */
 bool sm_group_run(sm_worker *worker, uint64_t index);
 /* Called by a lane: ends the dispatch. */
@@ -53,8 +56,15 @@ void sm_findings_report(sm_worker *worker);
 void sm_crash_report(sm_worker *worker);
 
 /* checker/ */
+bool sm_check_plan_create(sm_executor *executor);
 bool sm_check_create(sm_worker *worker);
 void sm_check_destroy(sm_worker *worker);
+bool sm_check_begin(sm_executor *executor); /* before a dispatch; false if there is no memory */
+void sm_check_share(sm_worker *worker);     /* before a worker's share of it */
+void sm_check_variable(sm_worker *worker, uint32_t slot, uint32_t align);
+void sm_check_counts(sm_worker *worker, softmetal_kernel_counts *counts);
+void sm_check_end(sm_executor *executor);
+void sm_check_order(sm_executor *executor);
 void sm_check_forget(sm_memory *memory);
 void sm_check_access(const void *address, size_t size, uint32_t kind, const void *pc);
 

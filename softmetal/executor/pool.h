@@ -31,6 +31,7 @@ struct sm_executor {
     sm_job job;
     uint64_t dispatches;
     sm_kernel_notes notes[SM_NOTES];
+    struct sm_check_plan *plan; /* the checker's; NULL in plain worlds */
     uint8_t *constants;
     size_t constants_size;
     pthread_mutex_t lock;

@@ -15,7 +15,9 @@ bool sm_threadgroup_create(sm_worker *worker, uint32_t limit)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     worker->memory_limit = limit;
-    worker->slot_stride = round_up(limit, page) + page;
+    worker->slot_shift = 1;
+    while (((size_t)1 << worker->slot_shift) < round_up(limit, page) + page) worker->slot_shift++;
+    worker->slot_stride = (size_t)1 << worker->slot_shift;
     worker->memory_size = SM_SLOTS * worker->slot_stride;
     worker->memory = mmap(NULL, worker->memory_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (worker->memory == MAP_FAILED) worker->memory = NULL;
@@ -130,6 +132,7 @@ static sm_slot *new_variable(sm_worker *worker, uint32_t id, size_t size, size_t
     if (worker->threadgroup_bytes > worker->memory_limit) refuse(worker, SM_TOO_MANY_BYTES, line, worker->threadgroup_bytes);
     const uint32_t number = SM_BUFFERS + worker->variables_used;
     if (!place(worker, &worker->slots[number], (uint32_t)size, (uint32_t)align, line)) sm_group_end(worker, SM_END_NO_MEMORY);
+    sm_check_variable(worker, number, (uint32_t)align);
     worker->variables_used++;
     worker->slot_of_variable[id] = number;
     return &worker->slots[number];

@@ -92,6 +92,7 @@ typedef struct sm_finding {
     uint64_t size;
     uint32_t access, other_access; /* sm_access_kind */
     const char *other_kernel;      /* NULL: the same */
+    const struct sm_object_image *other_image; /* of other_pc */
     uint64_t count;
 } sm_finding;
 #define SM_FINDINGS 128 /* different ones of a worker and dispatch; what is beyond is left out */
@@ -116,6 +117,7 @@ typedef struct sm_job {
     uint64_t first_serial;
     void *buffers[SM_BUFFERS];
     const struct sm_object_image *image;
+    uintptr_t image_begin;
     atomic_uint_fast64_t next;
     uint64_t chunk;         /* threadgroups that a worker takes at once */
     atomic_bool stop;
@@ -133,6 +135,7 @@ typedef struct sm_worker {
     uint32_t arrived;       /* lanes at the threadgroup's barrier */
     uint32_t barrier_line, barrier_fences, barrier_lane; /* of the first that came */
     uint32_t other_line, other_lane; /* of one that came to another barrier; SM_NO_LANE: none */
+    uint32_t meeting_line;  /* of the meeting that runs now; 0: none does */
     uint32_t left_lane;     /* one that left the kernel; SM_NO_LANE: none */
     /* The checker's clock: counts what orders lanes, from 1 in each threadgroup, and stays at its end if it gets there. */
     uint32_t clock, fenced_threadgroup, fenced_device; /* and when a barrier last ordered all lanes */
@@ -160,6 +163,7 @@ typedef struct sm_worker {
     /* Threadgroup memory. */
     uint8_t *memory;
     size_t memory_size, memory_limit, slot_stride;
+    uint32_t slot_shift;
     sm_slot slots[SM_SLOTS]; /* arguments first */
     uint32_t *slot_of_variable; /* by id; 0: none yet */
     uint32_t variable_capacity, variables_used;
