@@ -106,7 +106,7 @@ static inline bool stale(const access *a, uint64_t other)
     const uint64_t serial = sm_word_serial(other);
     if (serial == sm_word_serial(a->word)) return false;
     if (!a->shared) return true;
-    const uint64_t epoch = a->worker->check->plan->epoch_serial, end = a->worker->job->first_serial + a->worker->job->total;
+    const uint64_t epoch = a->range->epoch_serial, end = a->worker->job->first_serial + a->worker->job->total;
     return ((serial - epoch) & SM_SERIAL_MASK) >= end - epoch;
 }
 
@@ -232,7 +232,7 @@ static __attribute__((noinline)) void wipe(sm_marks *marks, uint64_t epoch)
 
 static inline void mark(const access *a, struct sm_shadow *shadow, uint64_t at)
 {
-    const uint64_t epoch = a->worker->check->plan->epoch;
+    const uint64_t epoch = a->range->epoch;
     FOR_BITS(at, a->size, word, bits)
     {
         sm_marks *marks = &shadow->marks[word / (SM_BLOCK / 64)];
@@ -250,7 +250,7 @@ static __attribute__((noinline)) void look_at_marks(const access *a, const struc
     FOR_BITS(at, a->size, word, bits)
     {
         const sm_marks *marks = &shadow->marks[word / (SM_BLOCK / 64)];
-        if (get(&marks->epoch) != a->worker->check->plan->epoch || (get(&marks->bits[word % (SM_BLOCK / 64)]) & bits) == 0) continue;
+        if (get(&marks->epoch) != a->range->epoch || (get(&marks->bits[word % (SM_BLOCK / 64)]) & bits) == 0) continue;
         collide(a, get(&marks->word), atomic_load_explicit(&marks->place, memory_order_relaxed), SM_LOAD);
         return;
     }
@@ -300,6 +300,7 @@ static inline void device_access(access *a, const sm_range *range)
     if (a->kind != SM_STORE) check->loaded[a->buffer] += a->size;
     if (!is_load(a->kind)) check->stored[a->buffer] += a->size;
     if (shadow == NULL) return;
+    a->range = range;
     a->shared = true;
     a->fence = worker->fenced_device;
     if (shadow->written != NULL && a->kind != SM_STORE) look_at_written(a, shadow, at);

@@ -14,6 +14,7 @@ typedef struct sm_range {
     uint64_t size;         /* up to the end of what is bound */
     uint64_t own_size;     /* up to where another binding of the same memory begins */
     uint64_t memory_offset; /* of its begin */
+    uint64_t epoch, epoch_serial; /* since when its accesses are unordered */
     const struct sm_shadow *shadow; /* NULL: nothing is remembered (setBytes) */
     uint8_t load_index, store_index; /* buffer indices */
     bool writable;         /* some kernel argument may write to this memory: the cells are used */

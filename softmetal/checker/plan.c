@@ -125,6 +125,11 @@ static void set_indices(sm_check_plan *plan, const sm_job *job)
     }
 }
 
+static uint64_t epoch_of(const sm_check_plan *plan, const struct sm_shadow *shadow)
+{
+    return plan->epoch > shadow->epoch ? plan->epoch : shadow->epoch;
+}
+
 static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_job *job, uint32_t index, const use *u)
 {
     const sm_binding *binding = &job->dispatch->buffers[index];
@@ -134,8 +139,10 @@ static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_job 
     range->shadow = shadow;
     range->memory_offset = binding->offset;
     range->writable = u->writable;
-    range->stored_before = shadow->cells != NULL && shadow->store_epoch == plan->epoch;
-    range->loaded_before = shadow->marks != NULL && shadow->load_epoch == plan->epoch;
+    range->epoch = epoch_of(plan, shadow);
+    range->epoch_serial = plan->epoch > shadow->epoch ? plan->epoch_serial : shadow->epoch_serial;
+    range->stored_before = shadow->cells != NULL && shadow->store_epoch == range->epoch;
+    range->loaded_before = shadow->marks != NULL && shadow->load_epoch == range->epoch;
 }
 
 bool sm_check_begin(sm_executor *executor)
@@ -164,8 +171,8 @@ bool sm_check_begin(sm_executor *executor)
     set_indices(plan, job);
     for (uint32_t i = 0; i < count; i++) {
         struct sm_shadow *shadow = uses[i].memory->shadow;
-        if (uses[i].writable) shadow->store_epoch = plan->epoch;
-        else shadow->load_epoch = plan->epoch;
+        if (uses[i].writable) shadow->store_epoch = epoch_of(plan, shadow);
+        else shadow->load_epoch = epoch_of(plan, shadow);
     }
     return true;
 }
@@ -185,6 +192,13 @@ void sm_check_order(sm_executor *executor)
     plan->epoch = atomic_fetch_add(&next_epoch, 1);
     plan->epoch_serial = sm_executor_next_serial();
     plan->past_count = 0;
+}
+
+void sm_executor_order_memory(sm_executor *executor, sm_memory *memory)
+{
+    if (executor->plan == NULL || memory->shadow == NULL) return;
+    memory->shadow->epoch = atomic_fetch_add(&next_epoch, 1);
+    memory->shadow->epoch_serial = sm_executor_next_serial();
 }
 
 /* A worker's own copy. */

@@ -52,6 +52,7 @@ struct sm_shadow {
     _Atomic uint64_t *written; /* a bit a byte; NULL where all is initialised */
     size_t written_size;
     uint64_t store_epoch, load_epoch; /* when cells and marks were last used */
+    uint64_t epoch, epoch_serial;     /* of the last order of this memory alone */
 };
 
 /* Makes what is missing; false if there is no memory. Only between dispatches. */

@@ -243,8 +243,8 @@ static const sm_result result_of_end[] = {
 static bool stored_behind(sm_worker *worker, int index)
 {
     const sm_memory *memory = worker->job->dispatch->buffers[index].memory;
-    if (memory == NULL || memory->mapping[0] == NULL) return false;
-    const uint8_t *end = memory->device + memory->bytes, *guard = (const uint8_t *)memory->mapping[0] + memory->mapped;
+    if (memory == NULL || memory->views[0].pages == NULL) return false;
+    const uint8_t *end = memory->device + memory->bytes, *guard = memory->views[0].pages + memory->mapped;
     for (const uint8_t *byte = end; byte < guard; byte++) {
         if (*byte == 0) continue;
         sm_finding finding = sm_finding_new(worker, SOFTMETAL_OUT_OF_BOUNDS);

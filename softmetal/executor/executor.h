@@ -26,7 +26,10 @@ typedef struct sm_memory {
     uint8_t *device;    /* kernels use this */
     uint8_t *cpu;       /* what `contents` returns; the same as device for memory that was imported */
     uint64_t bytes;
-    void *mapping[2];   /* the executor's own */
+    struct sm_view {    /* the executor's own: pages between guards, of the device and of the CPU */
+        uint8_t *pages, *all;
+        size_t size;
+    } views[2];
     uint64_t mapped;
     struct sm_shadow *shadow; /* the checker's, or NULL */
     int open;           /* how often in flight */

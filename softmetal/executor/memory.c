@@ -9,7 +9,12 @@
 #include "executor/trap.h"
 
 #define ALIGNMENT 16u        /* of a buffer's begin; bytes between its end and the guard page are 0 and stay so */
-#define GUARD (64u << 10)    /* in front and behind */
+/* The device's view lies far from all other memory, if addresses are not scarce: indices that are wrong are often wrong by a lot. */
+#define FAR_FRONT ((size_t)256 << 20)
+#define FAR_BEHIND ((size_t)1 << 30)
+#define NEAR ((size_t)64 << 10)
+
+typedef struct sm_view sm_view;
 
 /* Those that may be closed. A handler takes the lock too: no memory of a buffer is touched while it is held. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -19,37 +24,41 @@ static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / un
 
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static size_t guard_size(void) { return round_up(GUARD, page_size()); }
-
 /* Between two guards. `file` is -1 for memory of this view alone. */
-static uint8_t *map_view(size_t size, int file)
+static bool map_view(sm_view *view, size_t size, int file, size_t front, size_t behind)
 {
-    const size_t guard = guard_size();
-    uint8_t *all = mmap(NULL, size + 2 * guard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (all == MAP_FAILED) return NULL;
+    uint8_t *all = mmap(NULL, front + size + behind, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) return false;
     const int flags = MAP_FIXED | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-    if (mmap(all + guard, size, PROT_READ | PROT_WRITE, flags, file, 0) != MAP_FAILED) return all + guard;
-    munmap(all, size + 2 * guard);
-    return NULL;
+    *view = (sm_view){all + front, all, front + size + behind};
+    if (mmap(view->pages, size, PROT_READ | PROT_WRITE, flags, file, 0) != MAP_FAILED) return true;
+    munmap(all, view->size);
+    *view = (sm_view){NULL, NULL, 0};
+    return false;
 }
 
-static void unmap_view(uint8_t *view, size_t size)
+static bool map_device(sm_memory *memory, int file)
 {
-    if (view != NULL) munmap(view - guard_size(), size + 2 * guard_size());
+    const size_t near = round_up(NEAR, page_size());
+    return map_view(&memory->views[0], memory->mapped, file, FAR_FRONT, FAR_BEHIND) ||
+           map_view(&memory->views[0], memory->mapped, file, near, near);
+}
+
+static void unmap_view(sm_view *view)
+{
+    if (view->all != NULL) munmap(view->all, view->size);
 }
 
 static bool map_twice(sm_memory *memory)
 {
+    const size_t near = round_up(NEAR, page_size());
     const int file = memfd_create("softmetal buffer", MFD_CLOEXEC);
     if (file < 0) return false;
-    if (ftruncate(file, (off_t)memory->mapped) == 0) {
-        memory->mapping[0] = map_view(memory->mapped, file);
-        memory->mapping[1] = memory->mapping[0] != NULL ? map_view(memory->mapped, file) : NULL;
-    }
+    const bool mapped = ftruncate(file, (off_t)memory->mapped) == 0 && map_device(memory, file) &&
+                        map_view(&memory->views[1], memory->mapped, file, near, near);
     close(file); /* the views keep it */
-    if (memory->mapping[1] != NULL) return true;
-    unmap_view(memory->mapping[0], memory->mapped);
-    return false;
+    if (!mapped) unmap_view(&memory->views[0]);
+    return mapped;
 }
 
 bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
@@ -59,14 +68,13 @@ bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
     const size_t room = round_up(bytes, ALIGNMENT);
     memory->mapped = round_up(room > 0 ? room : 1, page_size());
     if (poisoned) { /* private to the device: the CPU has no view to close */
-        memory->mapping[0] = map_view(memory->mapped, -1);
-        if (memory->mapping[0] == NULL) return false;
+        if (!map_device(memory, -1)) return false;
     } else if (!map_twice(memory)) {
         return false;
     }
     const size_t offset = memory->mapped - room;
-    memory->device = (uint8_t *)memory->mapping[0] + offset;
-    memory->cpu = poisoned ? memory->device : (uint8_t *)memory->mapping[1] + offset;
+    memory->device = memory->views[0].pages + offset;
+    memory->cpu = poisoned ? memory->device : memory->views[1].pages + offset;
     if (poisoned) memset(memory->device, 0xFF, bytes);
     pthread_mutex_lock(&lock);
     memory->next = memories;
@@ -84,14 +92,14 @@ void sm_memory_import(sm_memory *memory, void *host, uint64_t bytes)
 void sm_memory_destroy(sm_memory *memory)
 {
     sm_check_forget(memory);
-    if (memory->mapping[0] == NULL) return;
+    if (memory->views[0].all == NULL) return;
     pthread_mutex_lock(&lock);
     if (memory->previous != NULL) memory->previous->next = memory->next;
     if (memory->next != NULL) memory->next->previous = memory->previous;
     if (memories == memory) memories = memory->next;
     pthread_mutex_unlock(&lock);
-    unmap_view(memory->mapping[0], memory->mapped);
-    unmap_view(memory->mapping[1], memory->mapped);
+    unmap_view(&memory->views[0]);
+    unmap_view(&memory->views[1]);
     *memory = (sm_memory){.device = NULL};
 }
 
@@ -99,7 +107,7 @@ void sm_memory_destroy(sm_memory *memory)
 
 static void protect(sm_memory *memory, int protection)
 {
-    if (memory->mapping[1] != NULL) mprotect(memory->mapping[1], memory->mapped, protection);
+    if (memory->views[1].pages != NULL) mprotect(memory->views[1].pages, memory->mapped, protection);
 }
 
 void sm_memory_begin_flight(sm_memory *memory)
@@ -107,7 +115,7 @@ void sm_memory_begin_flight(sm_memory *memory)
     pthread_mutex_lock(&lock);
     if (memory->open++ == 0) {
         protect(memory, PROT_NONE);
-        memory->closed = memory->mapping[1] != NULL;
+        memory->closed = memory->views[1].pages != NULL;
     }
     pthread_mutex_unlock(&lock);
 }
@@ -136,7 +144,7 @@ bool sm_memory_touched(uintptr_t address)
     bool found = false;
     pthread_mutex_lock(&lock);
     for (sm_memory *memory = memories; memory != NULL && !found; memory = memory->next) {
-        if (memory->mapping[1] == NULL || address - (uintptr_t)memory->mapping[1] >= memory->mapped) continue;
+        if (memory->views[1].pages == NULL || address - (uintptr_t)memory->views[1].pages >= memory->mapped) continue;
         found = true;
         if (!memory->closed) break; /* somebody has opened it meanwhile: the access succeeds when it is tried again */
         protect(memory, PROT_READ | PROT_WRITE);
@@ -171,7 +179,6 @@ void sm_memory_report_touches(void)
 
 bool sm_memory_guards(const sm_memory *memory, uintptr_t address)
 {
-    if (memory->mapping[0] == NULL) return address - (uintptr_t)memory->device < memory->bytes;
-    const size_t guard = guard_size();
-    return address - ((uintptr_t)memory->mapping[0] - guard) < memory->mapped + 2 * guard;
+    if (memory->views[0].all == NULL) return address - (uintptr_t)memory->device < memory->bytes;
+    return address - (uintptr_t)memory->views[0].all < memory->views[0].size;
 }

@@ -7,6 +7,7 @@
 
 #include "executor/group.h"
 
+#define FAR ((size_t)64 << 20) /* from other memory */
 #define ALIGNMENT 16u /* at least: kernels see arrays of floats as vectors */
 
 static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
@@ -19,14 +20,14 @@ bool sm_threadgroup_create(sm_worker *worker, uint32_t limit)
     while (((size_t)1 << worker->slot_shift) < round_up(limit, page) + page) worker->slot_shift++;
     worker->slot_stride = (size_t)1 << worker->slot_shift;
     worker->memory_size = SM_SLOTS * worker->slot_stride;
-    worker->memory = mmap(NULL, worker->memory_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (worker->memory == MAP_FAILED) worker->memory = NULL;
+    uint8_t *all = mmap(NULL, worker->memory_size + 2 * FAR, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    worker->memory = all != MAP_FAILED ? all + FAR : NULL;
     return worker->memory != NULL;
 }
 
 void sm_threadgroup_destroy(sm_worker *worker)
 {
-    if (worker->memory != NULL) munmap(worker->memory, worker->memory_size);
+    if (worker->memory != NULL) munmap(worker->memory - FAR, worker->memory_size + 2 * FAR);
     free(worker->slot_of_variable);
 }
 

@@ -104,6 +104,7 @@ static bool dispatch(sm_execution *run, sm_dispatch_command *command)
     const uint32_t *grid = command->dispatch.grid;
     if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0) return true; /* an indirect one may be empty */
     pthread_mutex_lock(&run->device->executing);
+    command->dispatch.alone = run->type == SM_SERIAL;
     if (run->type == SM_SERIAL) sm_executor_order(run->device->executor);
     sm_result result = sm_executor_run(run->device->executor, &command->dispatch);
     pthread_mutex_unlock(&run->device->executing);
