@@ -59,10 +59,12 @@ static void *listen(void *argument)
         listener->first = notice->next;
         if (!listener->first) listener->end = &listener->first;
         pthread_mutex_unlock(&lock);
+        sm_unsettle();
         void *pool = sm_pool_push();
         sm_block_call_pointer(notice->block, notice->event, notice->value);
         sm_pool_pop(pool);
         free_notice(notice);
+        sm_settle();
         if (!own) return NULL; /* that was the listener's last reference */
         pthread_mutex_lock(&lock);
     }

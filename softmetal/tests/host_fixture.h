@@ -26,7 +26,7 @@ static const char fixture_source[] =
     "[[max_total_threads_per_threadgroup(64)]] kernel void narrow(device uint *out [[buffer(0)]], uint i [[thread_position_in_grid]])\n"
     "{ out[i] = i; }\n"
     "kernel void wild(device uint *out [[buffer(0)]], uint i [[thread_position_in_grid]])\n"
-    "{ out[i + 1000000u] = i; }\n"
+    "{ out[i + 64u] = i; }\n"
     "kernel void halves(device half *out [[buffer(0)]], uint i [[thread_position_in_grid]])\n"
     "{ out[i] = half(i); }\n"
     "kernel void grid_size(device uint *out [[buffer(0)]], uint3 p [[thread_position_in_grid]], uint3 n [[threads_per_grid]],\n"
