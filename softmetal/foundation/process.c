@@ -134,6 +134,8 @@ static const sm_method process_methods[] = {
     SM_METHOD("systemUptime", "d@:", system_uptime),
     SM_METHOD("thermalState", "q@:", thermal_state),
     SM_METHOD("isLowPowerModeEnabled", "B@:", no),
+    SM_METHOD("isMacCatalystApp", "B@:", no),
+    SM_METHOD("isiOSAppOnMac", "B@:", no),
 };
 
 static const sm_method process_class_methods[] = {

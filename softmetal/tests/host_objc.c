@@ -1,6 +1,8 @@
 /* The runtime and Foundation as a host finds them: a library opened by its path, every name by dlsym, messages through casts.
  */
 #include <dlfcn.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -314,12 +316,35 @@ static void counts_and_leaks(void **state)
     assert_int_equal(check_leaks(), 0);
 }
 
+/* A thread that used a pool may end after the library was closed. */
+static void *use_a_pool(void *closed)
+{
+    (void)pool_push();
+    sem_wait(closed);
+    return NULL;
+}
+
+static void closing_leaves_it_loaded(void **state)
+{
+    (void)state;
+    sem_t closed;
+    pthread_t thread;
+    sem_init(&closed, 0, 0);
+    assert_int_equal(pthread_create(&thread, NULL, use_a_pool, &closed), 0);
+    assert_int_equal(dlclose(library), 0);
+    assert_non_null(dlopen(SOFTMETAL_LIBRARY, RTLD_NOW | RTLD_NOLOAD));
+    sem_post(&closed);
+    pthread_join(thread, NULL);
+    sem_destroy(&closed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_names_are_there), cmocka_unit_test(constants_are_strings),
-        cmocka_unit_test(a_host_at_work),      cmocka_unit_test(blocks_travel_through_dispatch),
-        cmocka_unit_test(mistakes_are_told),   cmocka_unit_test(counts_and_leaks),
+        cmocka_unit_test(all_names_are_there),      cmocka_unit_test(constants_are_strings),
+        cmocka_unit_test(a_host_at_work),           cmocka_unit_test(blocks_travel_through_dispatch),
+        cmocka_unit_test(mistakes_are_told),        cmocka_unit_test(counts_and_leaks),
+        cmocka_unit_test(closing_leaves_it_loaded),
     };
     return cmocka_run_group_tests(tests, open_library, NULL);
 }
