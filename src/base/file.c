@@ -46,6 +46,17 @@ static pv_status fail_system(pv_error *error, int code, const char *path, const 
     return status;
 }
 
+/* Wraps in the year 2554: it is only compared. */
+static uint64_t time_changed(const struct stat *info)
+{
+#ifdef __APPLE__
+    const struct timespec *at = &info->st_mtimespec;
+#else
+    const struct timespec *at = &info->st_mtim;
+#endif
+    return (uint64_t)at->tv_sec * 1000000000u + (uint64_t)at->tv_nsec;
+}
+
 pv_status pv_mapping_open(const char *path, bool map, pv_mapping *mapping, pv_error *error)
 {
     pv_status status = PV_OK;
@@ -74,8 +85,17 @@ pv_status pv_mapping_open(const char *path, bool map, pv_mapping *mapping, pv_er
         close(descriptor);
         return status;
     }
-    *mapping = (pv_mapping){.descriptor = descriptor, .size = (uint64_t)info.st_size, .bytes = bytes};
+    *mapping = (pv_mapping){.descriptor = descriptor, .size = (uint64_t)info.st_size, .changed = time_changed(&info), .bytes = bytes};
     return PV_OK;
+}
+
+pv_status pv_mapping_check(const pv_mapping *mapping, const char *name, pv_error *error)
+{
+    struct stat info;
+    if (fstat(mapping->descriptor, &info) != 0) return fail_system(error, errno, name, "look at");
+    if ((uint64_t)info.st_size == mapping->size && time_changed(&info) == mapping->changed) return PV_OK;
+    return pv_fail_at(error, PV_IO, name, PV_NO_OFFSET, "%s was changed after it was opened: it had %llu bytes and has %llu", name,
+                      (unsigned long long)mapping->size, (unsigned long long)info.st_size);
 }
 
 void pv_mapping_close(pv_mapping *mapping)

@@ -7,6 +7,7 @@
 typedef struct pv_mapping {
     int descriptor;
     uint64_t size;         /* bytes, as it was when opened */
+    uint64_t changed;      /* when it was last written to, nanoseconds since 1970, as it was when opened */
     const uint8_t *bytes;  /* NULL unless mapped */
 } pv_mapping;
 
@@ -16,6 +17,8 @@ pv_status pv_mapping_open(const char *path, bool map, pv_mapping *mapping, pv_er
 void pv_mapping_close(pv_mapping *mapping);
 /* Copies [offset, offset + length) to `out` by reading, mapped or not. Errors: PV_IO (short read names offset and size). */
 pv_status pv_mapping_read(const pv_mapping *mapping, uint64_t offset, void *out, size_t length, pv_error *error);
+/* Errors: PV_IO (`name` was written to, cut or has grown since it was opened: touching the mapping may raise SIGBUS). */
+pv_status pv_mapping_check(const pv_mapping *mapping, const char *name, pv_error *error);
 /* Lets go of the resident pages of a mapped range; they come back from the file when touched. */
 void pv_mapping_drop(const pv_mapping *mapping, uint64_t offset, uint64_t length);
 

@@ -344,6 +344,15 @@ pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *t
     return status;
 }
 
+pv_status pv_source_check_unchanged(const pv_source *source, pv_error *error)
+{
+    for (size_t i = 0; i < source->file_count; i++) {
+        pv_status status = pv_mapping_check(&source->files[i].mapping, source->files[i].name, error);
+        if (status != PV_OK) return status;
+    }
+    return PV_OK;
+}
+
 const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_tensor *tensor)
 {
     const uint8_t *bytes = source->files[tensor->file].mapping.bytes;

@@ -57,6 +57,9 @@ pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *t
 /* The tensor's bytes in the mapping, or NULL when files are read instead. */
 const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_tensor *tensor);
 
+/* Errors: PV_IO (a file was written to since it was opened). */
+pv_status pv_source_check_unchanged(const pv_source *source, pv_error *error);
+
 /* GGUF metadata; a SafeTensors source has none. */
 size_t pv_source_meta_count(const pv_source *source);
 const pv_meta *pv_source_meta_at(const pv_source *source, size_t index);

@@ -45,12 +45,18 @@ static pv_status choose_pages(const pv_decoder *d, const pv_model_options *optio
     return PV_OK;
 }
 
+static uint64_t add_up(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return pv_add_u64(a, b, &sum) ? sum : UINT64_MAX;
+}
+
 static void fill_budget(const pv_needs *needs, const pv_capacity *c, uint64_t usable, pv_budget *b)
 {
     *b = (pv_budget){.weights = needs->weights, .kv = needs->kv, .scratch = needs->scratch, .other = needs->other,
                      .context = c->context, .max_sequences = c->max_sequences, .available = usable};
-    b->total = b->weights + b->kv + b->scratch + b->other;
-    uint64_t fixed = b->weights + b->scratch + b->other;
+    uint64_t fixed = add_up(add_up(b->weights, b->scratch), b->other);
+    b->total = add_up(fixed, b->kv);
     uint64_t room = usable > fixed && needs->kv_page > 0 ? (usable - fixed) / needs->kv_page * PV_PAGE_TOKENS : 0;
     b->context_that_fits = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     if (b->context_that_fits > c->context) b->context_that_fits = c->context;
@@ -64,8 +70,8 @@ static pv_status refuse_if_too_large(const pv_model *model, pv_error *error)
     if (b->context_that_fits > 0) snprintf(way_out, sizeof way_out, "a context of %u tokens would fit", b->context_that_fits);
     double mib = 1024.0 * 1024.0;
     return pv_fail(error, PV_DOES_NOT_FIT,
-                   "the model needs %.1f MiB (weights %.1f, KV cache %.1f for %u tokens, scratch %.1f, other %.1f), %s has %.1f MiB; %s",
-                   b->total / mib, b->weights / mib, b->kv / mib, (model->capacity.pages - 1) * PV_PAGE_TOKENS, b->scratch / mib,
+                   "the model needs %.1f MiB (weights %.1f, KV cache %.1f for %llu tokens, scratch %.1f, other %.1f), %s has %.1f MiB; %s",
+                   b->total / mib, b->weights / mib, b->kv / mib, (unsigned long long)(model->capacity.pages - 1) * PV_PAGE_TOKENS, b->scratch / mib,
                    b->other / mib, model->device_id, b->available / mib, way_out);
 }
 
@@ -144,6 +150,7 @@ pv_status pv_model_budget(pv_runtime *runtime, const char *path, const pv_model_
     pv_model *model;
     pv_backend_device *device;
     pv_weight_list list;
+    if (budget == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "budget is NULL");
     pv_status status = open_model(runtime, path, options != NULL ? options : &default_options, &model, error);
     if (status != PV_OK) return status;
     status = open_device(model, model->device, model->plain_programs, &device, error);
@@ -186,7 +193,8 @@ pv_status pv_model_replace(pv_model *model, const pv_runtime_device *device, boo
 {
     pv_placement_destroy(model->placement);
     model->placement = NULL;
-    pv_status status = place_model(model, device, plain, false, (pv_load_progress){0}, error);
+    pv_status status = pv_source_check_unchanged(model->source, error);
+    if (status == PV_OK) status = place_model(model, device, plain, false, (pv_load_progress){0}, error);
     if (status != PV_OK) return status;
     model->device = device;
     snprintf(model->device_id, sizeof model->device_id, "%s", device->description.id);
@@ -272,7 +280,7 @@ pv_status pv_model_get_info(const pv_model *model, pv_model_info *info, pv_error
 
 PV_BOOL pv_token_ends(const pv_model *model, int32_t token)
 {
-    for (size_t i = 0; i < model->end_count; i++)
+    for (size_t i = 0; model != NULL && i < model->end_count; i++)
         if (model->ends[i] == token) return true;
     return false;
 }

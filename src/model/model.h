@@ -29,7 +29,7 @@ struct pv_model {
 };
 
 /* Places the model anew: on `device`, with the plainest programs if asked. The old placement is destroyed first.
- * On failure the model has no placement. Errors: those of pv_placement_create. */
+ * On failure the model has no placement. Errors: those of pv_placement_create, PV_IO (the files are not what was loaded). */
 pv_status pv_model_replace(pv_model *model, const pv_runtime_device *device, bool plain, pv_error *error);
 
 /* Finds and compiles the model's chat template. A model without a usable one loads all the same and is refused when it is asked to

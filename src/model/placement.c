@@ -81,7 +81,7 @@ pv_status pv_placement_needs(const pv_allocator *allocator, const pv_decoder *d,
     pv_step_layout step = pv_step_layout_for(&limits);
     needs->weights = list->bytes;
     needs->kv_page = page_bytes_of(d) * d->layers;
-    needs->kv = needs->kv_page * c->pages;
+    if (!pv_mul_u64(needs->kv_page, c->pages, &needs->kv)) needs->kv = UINT64_MAX; /* does not fit anywhere */
     needs->other = PV_STEP_RING * (step.bytes + (uint64_t)limits.logits * sizeof(pv_step_output)) +
                    4ull * limits.slots * (limits.context + limits.context / PV_PAGE_TOKENS);
     return measure_scratch(allocator, d, c, list, device, &needs->scratch, error);
