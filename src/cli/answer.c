@@ -116,10 +116,6 @@ static void note_token(cli_answer *answer, const pv_event *event, double start)
 /* True once the request has ended. */
 static bool hear(cli_answer *answer, const pv_event *event, double start)
 {
-    if (event->kind == PV_EVENT_FAULT) {
-        note_fault(answer, &event->error);
-        return false;
-    }
     if (event->kind == PV_EVENT_TOKEN) note_token(answer, event, start);
     if (event->text_length > 0) cli_add(&answer->text, event->text, event->text_length);
     if (event->kind != PV_EVENT_FINISHED) return false;
@@ -145,13 +141,16 @@ pv_status cli_answer_run(pv_engine *engine, const pv_request *request, cli_on_ev
         status = pv_engine_step(engine, 1000, NULL, error);
         pv_event event;
         while (pv_engine_next_event(engine, &event)) {
+            if (event.kind == PV_EVENT_FAULT) note_fault(answer, &event.error);
+            if (event.request != id) continue; /* of the engine, or of a request that failed before its end */
             ended = hear(answer, &event, start) || ended;
-            if (on_event != NULL && event.kind != PV_EVENT_FAULT) on_event(user, &event);
+            if (on_event != NULL) on_event(user, &event);
         }
         if (!cli_flush()) pv_engine_cancel(engine, id);
         if (ended) status = PV_OK; /* its own end says more than the engine's */
     }
     cli_interrupt_listens();
+    if (status != PV_OK) pv_engine_cancel(engine, id); /* a chat goes on with this engine */
     if (status == PV_OK && answer->finish == PV_FINISH_ERROR) {
         *error = answer->error;
         status = error->status;
