@@ -6,7 +6,8 @@
  * - Functions that can fail return pv_status. `error` may be NULL; where it is not, it is filled on failure and left alone
  *   on success. Outputs are written on success only, unless a comment says otherwise.
  * - Handles are opaque, made by one function and destroyed by another; destroying NULL does nothing. What was made with a
- *   handle is destroyed before it: engines and sessions, then models, then the runtime.
+ *   handle is destroyed before it: engines and sessions, then models, then the runtime. A NULL handle is refused where a
+ *   status is returned; elsewhere it does nothing and counts nothing.
  * - Other pointers that are handed in must not be NULL unless a comment says so (`error` always may, `options` everywhere but in
  *   pv_synth), and are needed during the call only.
  * - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings that a handle returns live as long as it.
@@ -279,7 +280,7 @@ typedef struct pv_engine_options {
     uint32_t pages;          /* KV pages to use, 32 tokens each; default: all of the model's */
     PV_BOOL no_prefix_reuse; /* compute every prompt anew */
     uint32_t steps_ahead;    /* steps enqueued before the first one's tokens are read: 1 or 2; default: the device's choice */
-    uint32_t step_timeout_ms; /* a step that takes longer counts as a hung device; default 30000 */
+    uint32_t step_timeout_ms; /* a step that takes longer counts as a hung device; default 30000; UINT32_MAX: none does */
     uint64_t reserved[8];
 } pv_engine_options;
 
@@ -297,11 +298,11 @@ typedef struct pv_token_bias {
 
 /* Order: penalties, bias, temperature, top-k, top-p, min-p. All zero: greedy. */
 typedef struct pv_sampling {
-    float temperature;        /* 0: greedy */
+    float temperature;        /* 0, and all below 1e-6: greedy */
     uint32_t top_k;           /* 0: off */
     float top_p;              /* 0 or 1: off */
     float min_p;              /* 0: off; relative to the most likely token */
-    float repetition_penalty; /* 0 or 1: off; divides positive and multiplies negative logits of tokens seen */
+    float repetition_penalty; /* 0 or 1: off; at least 1e-4; divides positive and multiplies negative logits of tokens seen */
     float frequency_penalty;  /* subtracted for each time a token was generated */
     float presence_penalty;   /* subtracted once if a token was generated */
     uint32_t penalty_last;    /* tokens that the repetition penalty looks back at, prompt included; 0: 64 */
@@ -350,8 +351,9 @@ PV_API void pv_engine_wake(pv_engine *engine);
  * waiting or running. Take the events after each call: those of the last requests come with the call that sets it to 0.
  * With nothing to do it waits up to timeout_ms (0: returns at once) for a request, a cancellation or a wake.
  * The only function that touches the device. One caller at a time: PV_BUSY otherwise.
- * Failures of single requests are events, not errors. Errors: PV_DEVICE_* when the engine cannot go on: all requests have
- * ended, and further calls return it again; PV_OUT_OF_MEMORY: nothing is lost, and the next call goes on. */
+ * Failures of single requests are events, not errors. Errors: PV_DEVICE_*, or PV_IO where a lost device cannot be filled again
+ * from the model's files, when the engine cannot go on: all requests have ended, and further calls return it again;
+ * PV_OUT_OF_MEMORY: nothing is lost, and the next call goes on. */
 PV_API pv_status pv_engine_step(pv_engine *engine, uint32_t timeout_ms, size_t *active, pv_error *error);
 
 typedef enum pv_event_kind {

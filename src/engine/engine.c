@@ -110,7 +110,7 @@ static void free_parts(pv_engine *engine)
     pv_events_free(&engine->events);
     pv_free(a, engine->slots);
     pv_free(a, engine->flying);
-    pv_free(a, engine->cancels);
+    pv_free(a, engine->open);
     pv_free(a, engine->logits);
 }
 
@@ -146,20 +146,20 @@ pv_status pv_engine_create(pv_model *model, const pv_engine_options *options, pv
     return PV_OK;
 }
 
-static void drain(pv_engine *engine)
+void pv_drain(pv_engine *engine)
 {
     pv_placement *p = engine->model->placement;
-    if (engine->in_flight == 0 || p == NULL) return;
+    if (engine->newest == 0 || p == NULL) return;
     atomic_store(&engine->abort, true);
-    const pv_step *newest = &engine->steps[(engine->oldest_step + engine->in_flight - 1) % PV_STEP_RING];
-    p->device->backend->wait(p->device, newest->fence, engine->step_timeout_ms, NULL);
+    p->device->backend->wait(p->device, engine->newest, engine->step_timeout_ms, NULL);
+    engine->newest = 0;
 }
 
 void pv_engine_destroy(pv_engine *engine)
 {
     if (engine == NULL) return;
     pv_model *model = engine->model;
-    drain(engine);
+    pv_drain(engine);
     free_parts(engine);
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->lock);
@@ -178,13 +178,15 @@ pv_status pv_engine_submit(pv_engine *engine, const pv_request *request, pv_requ
     pthread_mutex_lock(&engine->lock);
     if (engine->dead)
         status = pv_fail(error, engine->death.status, "the engine has no device left: %s", engine->death.message);
-    else if (engine->open >= engine->max_waiting + engine->max_sequences)
-        status = pv_fail(error, PV_BUSY, "%u requests are waiting or running, at most %u may wait", engine->open, engine->max_waiting);
+    else if (engine->open_count >= (uint64_t)engine->max_waiting + engine->max_sequences)
+        status = pv_fail(error, PV_BUSY, "%zu requests are waiting or running, at most %u may wait", engine->open_count, engine->max_waiting);
+    else if (!pv_grow(engine->allocator, (void **)&engine->open, &engine->open_capacity, engine->open_count + 1, sizeof *engine->open))
+        status = pv_fail_memory(error, sizeof *engine->open, "the list of requests");
     if (status == PV_OK) {
         s->id = engine->next_id++;
+        engine->open[engine->open_count++] = (pv_open_request){.id = s->id};
         *engine->inbox_end = s;
         engine->inbox_end = &s->next;
-        engine->open++;
         if (id != NULL) *id = s->id;
         pthread_cond_broadcast(&engine->changed);
     }
@@ -193,29 +195,48 @@ pv_status pv_engine_submit(pv_engine *engine, const pv_request *request, pv_requ
     return status;
 }
 
-static bool contains(const pv_request_id *ids, size_t count, pv_request_id id)
+/* Under the lock. */
+static pv_open_request *find_open(const pv_engine *engine, pv_request_id id)
 {
-    for (size_t i = 0; i < count; i++)
-        if (ids[i] == id) return true;
-    return false;
+    for (size_t i = 0; i < engine->open_count; i++)
+        if (engine->open[i].id == id) return &engine->open[i];
+    return NULL;
+}
+
+/* Under the lock: nobody waits for what is in flight. */
+static bool flies_in_vain(const pv_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->flying_count; i++) {
+        const pv_open_request *open = find_open(engine, engine->flying[i]);
+        if (open != NULL && !open->cancelled) return false;
+    }
+    return engine->flying_count > 0;
 }
 
 void pv_engine_cancel(pv_engine *engine, pv_request_id id)
 {
+    if (engine == NULL) return;
     pthread_mutex_lock(&engine->lock);
-    bool known = id != 0 && id < engine->next_id && !contains(engine->cancels, engine->cancel_count, id);
-    if (known && pv_grow(engine->allocator, (void **)&engine->cancels, &engine->cancel_capacity, engine->cancel_count + 1, sizeof id)) {
-        engine->cancels[engine->cancel_count++] = id;
-        bool all = engine->flying_count > 0;
-        for (uint32_t i = 0; i < engine->flying_count; i++) all = all && contains(engine->cancels, engine->cancel_count, engine->flying[i]);
-        if (all) atomic_store(&engine->abort, true);
+    pv_open_request *open = find_open(engine, id);
+    if (open != NULL && !open->cancelled) {
+        open->cancelled = engine->cancels = true;
+        if (flies_in_vain(engine)) atomic_store(&engine->abort, true);
         pthread_cond_broadcast(&engine->changed);
     }
     pthread_mutex_unlock(&engine->lock);
 }
 
+void pv_request_ended(pv_engine *engine, pv_request_id id)
+{
+    pthread_mutex_lock(&engine->lock);
+    pv_open_request *open = find_open(engine, id);
+    if (open != NULL) *open = engine->open[--engine->open_count];
+    pthread_mutex_unlock(&engine->lock);
+}
+
 void pv_engine_wake(pv_engine *engine)
 {
+    if (engine == NULL) return;
     pthread_mutex_lock(&engine->lock);
     engine->woken = true;
     pthread_cond_broadcast(&engine->changed);
@@ -242,20 +263,12 @@ static void take_inbox(pv_engine *engine)
     engine->inbox = NULL;
     engine->inbox_end = &engine->inbox;
     engine->woken = false;
-    size_t cancels = engine->cancel_count;
-    pthread_mutex_unlock(&engine->lock);
     for (pv_sequence *s = *end; s != NULL; s = s->next) engine->waiting_count++;
-    if (cancels == 0) return;
-    for (size_t i = 0; i < cancels; i++) {
-        pthread_mutex_lock(&engine->lock);
-        pv_request_id id = engine->cancels[i];
-        pthread_mutex_unlock(&engine->lock);
-        pv_sequence *s = find_sequence(engine, id);
+    for (size_t i = 0; engine->cancels && i < engine->open_count; i++) {
+        pv_sequence *s = engine->open[i].cancelled ? find_sequence(engine, engine->open[i].id) : NULL;
         if (s != NULL) s->cancelled = true;
     }
-    pthread_mutex_lock(&engine->lock);
-    engine->cancel_count -= cancels;
-    memmove(engine->cancels, engine->cancels + cancels, engine->cancel_count * sizeof *engine->cancels);
+    engine->cancels = false;
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -283,11 +296,12 @@ static bool reserve_events(pv_engine *engine)
 }
 
 /* A slow device is no hung one: beyond the caller's time-out a step has what its work takes at a tenth of the speed measured, or, before
- * anything was measured, on a very slow processor. */
+ * anything was measured, on a very slow processor. The largest time-out there is stands for none. */
 static uint32_t timeout_of(const pv_engine *engine, const pv_step *step)
 {
     double seconds = engine->rows_per_second > 0 ? 10 * step->rows / engine->rows_per_second : step->class->slow_seconds;
-    return (uint32_t)(engine->step_timeout_ms + 1000 * (seconds < 1e6 ? seconds : 1e6));
+    double milliseconds = engine->step_timeout_ms + 1000 * seconds;
+    return milliseconds < UINT32_MAX ? (uint32_t)milliseconds : UINT32_MAX;
 }
 
 /* Waits for the oldest step and takes up what it gave. */
@@ -299,10 +313,11 @@ static pv_status finish_oldest(pv_engine *engine, pv_error *error)
     double start = pv_seconds();
     pv_status status = p->device->backend->wait(p->device, step->fence, timeout_of(engine, step), &cause);
     if (status == PV_CANCELLED) {
-        pv_forget_steps(engine);
+        pv_forget_steps(engine, false);
         return PV_OK;
     }
     if (status != PV_OK) return pv_recover(engine, step, &cause, error);
+    if (step->fence == engine->newest) engine->newest = 0;
     double seconds = pv_seconds() - start;
     double rate = step->rows / (seconds > 1e-6 ? seconds : 1e-6);
     engine->rows_per_second = engine->rows_per_second > 0 ? 0.9 * engine->rows_per_second + 0.1 * rate : rate;
@@ -354,12 +369,23 @@ static bool wait_for_work(pv_engine *engine, uint32_t timeout_ms)
     if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
     pthread_mutex_lock(&engine->lock);
     int result = 0;
-    while (result != ETIMEDOUT && engine->inbox == NULL && engine->cancel_count == 0 && !engine->woken)
+    while (result != ETIMEDOUT && engine->inbox == NULL && !engine->cancels && !engine->woken)
         result = pthread_cond_timedwait(&engine->changed, &engine->lock, &until);
-    bool work = engine->inbox != NULL || engine->cancel_count > 0;
+    bool work = engine->inbox != NULL || engine->cancels;
     engine->woken = false;
     pthread_mutex_unlock(&engine->lock);
     return work;
+}
+
+/* Nothing runs any more: what is left ends with what the engine died of. */
+static pv_status end_dead(pv_engine *engine, pv_error *error)
+{
+    take_inbox(engine);
+    if (!reserve_events(engine)) return pv_fail_memory(error, 0, "events");
+    pv_end_all(engine, &engine->death);
+    pv_sweep(engine);
+    if (error != NULL) *error = engine->death;
+    return engine->death.status;
 }
 
 pv_status pv_engine_step(pv_engine *engine, uint32_t timeout_ms, size_t *active, pv_error *error)
@@ -369,17 +395,13 @@ pv_status pv_engine_step(pv_engine *engine, uint32_t timeout_ms, size_t *active,
     pv_status status = PV_OK;
     bool idle = engine->running == NULL && engine->waiting == NULL;
     if (engine->dead) {
-        take_inbox(engine);
-        pv_end_all(engine, &engine->death);
-        pv_sweep(engine);
-        status = engine->death.status;
-        if (error != NULL) *error = engine->death;
+        status = end_dead(engine, error);
     } else if (!idle || timeout_ms == 0 || wait_for_work(engine, timeout_ms)) {
         status = run_step(engine, error);
     }
     if (active != NULL) {
         pthread_mutex_lock(&engine->lock);
-        *active = engine->open;
+        *active = engine->open_count;
         pthread_mutex_unlock(&engine->lock);
     }
     atomic_flag_clear(&engine->stepping);
@@ -388,6 +410,7 @@ pv_status pv_engine_step(pv_engine *engine, uint32_t timeout_ms, size_t *active,
 
 void pv_engine_get_stats(const pv_engine *engine, pv_engine_stats *stats)
 {
+    if (engine == NULL || stats == NULL) return;
     *stats = engine->stats;
     stats->running = engine->running_count;
     stats->waiting = engine->waiting_count;

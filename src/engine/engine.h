@@ -65,6 +65,12 @@ typedef struct pv_step {
     pv_fence fence;
 } pv_step;
 
+/* A request submitted and not ended, as other threads know it. */
+typedef struct pv_open_request {
+    pv_request_id id;
+    bool cancelled;
+} pv_open_request;
+
 typedef struct pv_queued_event {
     pv_event event;
     size_t text_at, text_length, top_at;
@@ -93,6 +99,7 @@ struct pv_engine {
     uint32_t waiting_count, running_count;
     pv_step steps[PV_STEP_RING];
     uint32_t oldest_step, in_flight, next_ring;
+    pv_fence newest;          /* the last one submitted, while it may still run; 0: the device has nothing of ours */
     float *logits;            /* one row, for callbacks */
     pv_events events;
     pv_engine_stats stats;
@@ -109,9 +116,9 @@ struct pv_engine {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pv_sequence *inbox, **inbox_end;
-    pv_request_id *cancels;
-    size_t cancel_count, cancel_capacity;
-    uint32_t open;            /* requests submitted and not ended */
+    pv_open_request *open;    /* grown when a request is submitted, so that cancelling needs no memory */
+    size_t open_count, open_capacity;
+    bool cancels;             /* since the last step */
     pv_request_id next_id;
     pv_request_id *flying;    /* ids in flight */
     uint32_t flying_count;
@@ -119,6 +126,9 @@ struct pv_engine {
     atomic_bool abort;        /* of the step in flight */
     atomic_flag stepping;
 };
+
+/* engine.c: takes an ended request from the list that other threads see. */
+void pv_request_ended(pv_engine *engine, pv_request_id id);
 
 /* events.c: the queue of events. Room is reserved before a step, so that taking up its results cannot fail. */
 void pv_events_init(pv_events *events, const pv_allocator *allocator);
@@ -156,7 +166,10 @@ void pv_step_commit(pv_engine *engine, pv_step *step);
 pv_status pv_recover(pv_engine *engine, pv_step *step, const pv_error *cause, pv_error *error);
 /* Ends every request with this error. */
 void pv_end_all(pv_engine *engine, const pv_error *cause);
-/* Forgets all steps in flight; everything goes on from what is committed. */
-void pv_forget_steps(pv_engine *engine);
+/* Forgets all steps in flight; everything goes on from what is committed. Blocks and the abort flag must outlive what was submitted:
+ * so it is ended or waited for first, unless the device is `gone` and will be closed. */
+void pv_forget_steps(pv_engine *engine, bool gone);
+/* Ends what the device still runs, and waits for that no longer than a step's time-out. */
+void pv_drain(pv_engine *engine);
 
 #endif

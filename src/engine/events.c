@@ -18,18 +18,29 @@ void pv_events_free(pv_events *events)
     pv_bytes_free(&events->text);
 }
 
-/* Once everything was taken, the room is used anew. */
-static void start_over(pv_events *events)
+/* The room of what was taken is used anew. Whoever never quite catches up with the engine has what is left moved to the front, not more
+ * of it than was taken meanwhile. */
+static void reuse_room(pv_events *events)
 {
-    if (events->count > 0) return;
+    if (events->first == 0 || events->count > events->first) return;
+    const pv_queued_event *oldest = &events->queue[events->first];
+    size_t text = events->count > 0 ? oldest->text_at : events->text.length;
+    size_t top = events->count > 0 ? oldest->top_at : events->top_count;
+    for (size_t i = 0; i < events->count; i++) {
+        events->queue[i] = events->queue[events->first + i];
+        events->queue[i].text_at -= text;
+        events->queue[i].top_at -= top;
+    }
     events->first = 0;
-    events->text.length = 0;
-    events->top_count = 0;
+    events->text.length -= text;
+    if (events->text.length > 0) memmove(events->text.data, events->text.data + text, events->text.length);
+    events->top_count -= top;
+    if (events->top_count > 0) memmove(events->top, events->top + top, events->top_count * sizeof *events->top);
 }
 
 bool pv_events_reserve(pv_events *events, size_t events_more, size_t text_more, size_t top_more)
 {
-    start_over(events);
+    reuse_room(events);
     size_t end = events->first + events->count;
     pv_bytes *text = &events->text;
     return pv_grow(events->allocator, (void **)&events->queue, &events->capacity, end + events_more, sizeof *events->queue) &&
@@ -82,8 +93,8 @@ void pv_event_fault(pv_engine *engine, const pv_error *cause, const char *format
 
 PV_BOOL pv_engine_next_event(pv_engine *engine, pv_event *event)
 {
+    if (engine == NULL || event == NULL || engine->events.count == 0) return false;
     pv_events *events = &engine->events;
-    if (events->count == 0) return false;
     close_last(events);
     const pv_queued_event *queued = &events->queue[events->first++];
     events->count--;

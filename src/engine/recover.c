@@ -14,8 +14,10 @@
 #define MAX_REBUILDS 4          /* in a row, without a good step between them */
 #define MAX_REPLAY_SECONDS 30.0 /* more than this and the CPU takes over at once */
 
-void pv_forget_steps(pv_engine *engine)
+void pv_forget_steps(pv_engine *engine, bool gone)
 {
+    if (!gone) pv_drain(engine);
+    engine->newest = 0;
     for (; engine->in_flight > 0; engine->in_flight--) {
         pv_step *step = &engine->steps[engine->oldest_step];
         for (uint32_t i = 0; i < step->item_count; i++) step->items[i].sequence->in_flight--;
@@ -101,11 +103,16 @@ static pv_status rebuild(pv_engine *engine, const pv_runtime_device *device, boo
 {
     restart_all(engine);
     engine->rebuilds++;
-    return pv_model_replace(engine->model, device, plain, error);
+    pv_status status = pv_model_replace(engine->model, device, plain, error);
+    if (status != PV_OK) pv_runtime_log(engine->model->runtime, PV_LOG_WARNING, "the model cannot be placed anew: %s", error->message);
+    return status;
 }
 
+/* What a device that does not answer still holds of ours ends with it. */
 static pv_status give_up(pv_engine *engine, const pv_error *cause, pv_error *error)
 {
+    pv_placement_destroy(engine->model->placement);
+    engine->model->placement = NULL;
     pthread_mutex_lock(&engine->lock);
     engine->dead = true;
     engine->death = *cause;
@@ -183,7 +190,7 @@ static pv_status recover_transient(pv_engine *engine, const pv_step *step, const
 pv_status pv_recover(pv_engine *engine, pv_step *step, const pv_error *cause, pv_error *error)
 {
     engine->failures++;
-    pv_forget_steps(engine);
+    pv_forget_steps(engine, cause->status == PV_DEVICE_LOST || cause->status == PV_TIMEOUT);
     switch (cause->status) {
     case PV_DEVICE_OUT_OF_MEMORY:
     case PV_OUT_OF_MEMORY: return recover_memory(engine, step, cause);

@@ -5,8 +5,13 @@
 #include "base/checked.h"
 #include "engine/engine.h"
 
+/* Logits are divided by these: smaller ones would make infinities of them, which all look alike. */
+#define LEAST_TEMPERATURE 1e-6f
+#define LEAST_REPETITION 1e-4f
+
 /* ---- Making ---- */
 
+/* Zero is the default of every setting. */
 static pv_status check_sampling(const pv_sampling *s, uint32_t vocabulary, pv_error *error)
 {
     const struct {
@@ -16,12 +21,12 @@ static pv_status check_sampling(const pv_sampling *s, uint32_t vocabulary, pv_er
         {"temperature", s->temperature, 0, 1e4f},
         {"top_p", s->top_p, 0, 1},
         {"min_p", s->min_p, 0, 1},
-        {"repetition_penalty", s->repetition_penalty, 0, 1e4f},
+        {"repetition_penalty", s->repetition_penalty, LEAST_REPETITION, 1e4f},
         {"frequency_penalty", s->frequency_penalty, -1e4f, 1e4f},
         {"presence_penalty", s->presence_penalty, -1e4f, 1e4f},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
-        if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
+        if (ranges[i].value != 0 && !(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
             return pv_fail(error, PV_INVALID_ARGUMENT, "%s is %g, a number from %g to %g is wanted", ranges[i].name, (double)ranges[i].value,
                            (double)ranges[i].low, (double)ranges[i].high);
     if (s->bias_count > PV_MAX_BIASES || (s->bias_count > 0 && s->bias == NULL))
@@ -41,11 +46,13 @@ static pv_status check_request(const pv_engine *engine, const pv_request *r, pv_
         return pv_fail(error, PV_INVALID_ARGUMENT, "%zu stop strings are given, at most %d are wanted", r->stop_count, PV_MAX_STOPS);
     if (r->top_logprobs > PV_MAX_TOP_LOGPROBS)
         return pv_fail(error, PV_INVALID_ARGUMENT, "top_logprobs is %u, at most %d is wanted", r->top_logprobs, PV_MAX_TOP_LOGPROBS);
-    uint32_t context = engine->model->capacity.context, room = pv_pages_total(engine->pages[0]) * PV_PAGE_TOKENS;
+    uint32_t context = engine->model->capacity.context;
+    uint64_t room = (uint64_t)pv_pages_total(engine->pages[0]) * PV_PAGE_TOKENS;
     if (r->prompt_length >= context)
         return pv_fail(error, PV_CONTEXT_FULL, "the prompt has %zu tokens, the context holds %u and an answer needs one more", r->prompt_length, context);
     if (r->prompt_length >= room)
-        return pv_fail(error, PV_CONTEXT_FULL, "the prompt has %zu tokens, the KV cache holds %u in all; load with more kv_bytes", r->prompt_length, room);
+        return pv_fail(error, PV_CONTEXT_FULL, "the prompt has %zu tokens, the KV cache holds %llu in all; load with more kv_bytes", r->prompt_length,
+                       (unsigned long long)room);
     for (size_t i = 0; i < r->prompt_length; i++)
         if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= vocabulary)
             return pv_fail(error, PV_INVALID_ARGUMENT, "token %zu of the prompt is %d, an id below %u is wanted", i, r->prompt[i], vocabulary);
@@ -54,9 +61,10 @@ static pv_status check_request(const pv_engine *engine, const pv_request *r, pv_
 
 static uint32_t token_limit(const pv_engine *engine, const pv_request *r)
 {
-    size_t limit = pv_min_size(engine->model->capacity.context, (size_t)pv_pages_total(engine->pages[0]) * PV_PAGE_TOKENS);
-    if (r->max_tokens > 0) limit = pv_min_size(limit, r->prompt_length + (size_t)r->max_tokens);
-    return (uint32_t)limit;
+    uint64_t limit = engine->model->capacity.context, room = (uint64_t)pv_pages_total(engine->pages[0]) * PV_PAGE_TOKENS;
+    uint64_t asked = r->max_tokens > 0 ? (uint64_t)r->prompt_length + r->max_tokens : limit;
+    if (room < limit) limit = room;
+    return (uint32_t)(asked < limit ? asked : limit);
 }
 
 static bool has_penalties(const pv_sampling *p)
@@ -92,6 +100,7 @@ pv_status pv_sequence_create(const pv_engine *engine, const pv_request *r, pv_se
     *s = (pv_sequence){.sampling = r->sampling, .ignore_end = r->ignore_end, .every_position = r->every_position && r->on_logits != NULL,
                        .penalizes = has_penalties(&r->sampling), .top_logprobs = r->top_logprobs, .on_logits = r->on_logits, .user = r->user,
                        .prompt_length = (uint32_t)r->prompt_length, .count = (uint32_t)r->prompt_length, .limit = token_limit(engine, r)};
+    if (s->sampling.temperature < LEAST_TEMPERATURE) s->sampling.temperature = 0;
     status = pv_stops_copy(engine->allocator, r->stop, r->stop_count, &s->stops, error);
     if (status == PV_OK && !copy_request(engine, r, s)) status = pv_fail_memory(error, s->limit * sizeof *s->tokens, "a request's tokens");
     if (status != PV_OK) {
@@ -152,9 +161,7 @@ void pv_sequence_end(pv_engine *engine, pv_sequence *s, pv_finish finish, const 
     uint32_t generated = s->count - s->prompt_length;
     pv_sequence_release(engine, s);
     s->state = PV_SEQUENCE_ENDED;
-    pthread_mutex_lock(&engine->lock);
-    engine->open--;
-    pthread_mutex_unlock(&engine->lock);
+    pv_request_ended(engine, s->id);
     if (!pv_events_reserve(&engine->events, 1, pv_stream_most(&s->stream, 0), 0)) return;
     pv_event *event = pv_events_add(&engine->events, PV_EVENT_FINISHED, s);
     event->finish = finish;

@@ -32,11 +32,13 @@ void pv_session_destroy(pv_session *session)
 
 void pv_session_cancel(pv_session *session)
 {
+    if (session == NULL) return;
     atomic_store(&session->cancelled, true);
     atomic_store(&session->engine->abort, true);
 }
 
 typedef struct listener {
+    pv_request_id request;
     pv_on_text on_text;
     void *user;
     pv_answer *answer;
@@ -47,7 +49,7 @@ typedef struct listener {
 
 static void hear(listener *l, const pv_event *event)
 {
-    if (event->kind == PV_EVENT_FAULT) return;
+    if (event->request != l->request) return; /* faults, and what is left of a request that failed before its end */
     if (event->kind == PV_EVENT_TOKEN && l->answer->first_token_seconds == 0) l->answer->first_token_seconds = pv_seconds() - l->start;
     bool says_something = event->kind == PV_EVENT_TOKEN || event->text_length > 0;
     if (says_something && l->on_text != NULL && !l->stopped && !l->on_text(l->user, event->text, event->text_length, event->token)) l->stopped = true;
@@ -64,19 +66,19 @@ pv_status pv_session_generate(pv_session *session, const pv_request *request, pv
                               pv_error *error)
 {
     if (session == NULL || answer == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "session or answer is NULL");
-    pv_request_id id;
     pv_engine *engine = session->engine;
     atomic_store(&session->cancelled, false);
     *answer = (pv_answer){0};
     listener l = {.on_text = on_text, .user = user, .answer = answer, .start = pv_seconds()};
-    pv_status status = pv_engine_submit(engine, request, &id, error);
+    pv_status status = pv_engine_submit(engine, request, &l.request, error);
     if (status != PV_OK) return status;
     while (!l.finished && status == PV_OK) {
-        if (l.stopped || atomic_load(&session->cancelled)) pv_engine_cancel(engine, id);
+        if (l.stopped || atomic_load(&session->cancelled)) pv_engine_cancel(engine, l.request);
         status = pv_engine_step(engine, 1000, NULL, error);
         pv_event event;
         while (pv_engine_next_event(engine, &event)) hear(&l, &event);
     }
+    if (!l.finished) pv_engine_cancel(engine, l.request); /* the next call's steps end it */
     answer->seconds = pv_seconds() - l.start;
     if (l.finished && l.failure.status != PV_OK) {
         if (error != NULL) *error = l.failure;

@@ -119,6 +119,7 @@ pv_status pv_step_submit(pv_engine *engine, pv_step *step, pv_error *error)
     status = p->device->backend->submit(p->device, &submission, &step->fence, error);
     if (status != PV_OK) return status;
     engine->next_ring = (engine->next_ring + 1) % PV_STEP_RING;
+    engine->newest = step->fence;
     engine->in_flight++;
     for (uint32_t i = 0; i < step->item_count; i++) {
         pv_step_item *item = &step->items[i];

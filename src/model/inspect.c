@@ -116,7 +116,7 @@ void pv_file_close(pv_file *file)
 
 size_t pv_file_tensor_count(const pv_file *file)
 {
-    return pv_source_tensor_count(file->source);
+    return file != NULL ? pv_source_tensor_count(file->source) : 0;
 }
 
 pv_status pv_file_tensor(const pv_file *file, size_t index, pv_tensor_info *info, pv_error *error)
@@ -132,6 +132,7 @@ pv_status pv_file_tensor(const pv_file *file, size_t index, pv_tensor_info *info
 
 size_t pv_file_meta_count(const pv_file *file)
 {
+    if (file == NULL) return 0;
     return file->lines != NULL ? file->line_count : file->flat.count;
 }
 
@@ -151,5 +152,6 @@ pv_status pv_file_meta(const pv_file *file, size_t index, const char **key, cons
 
 const char *pv_file_format(const pv_file *file)
 {
+    if (file == NULL) return "";
     return pv_source_get_kind(file->source) == PV_SOURCE_GGUF ? "gguf" : "safetensors";
 }

@@ -89,13 +89,13 @@ pv_status pv_runtime_find_device(const pv_runtime *runtime, const char *id, cons
 
 size_t pv_device_count(const pv_runtime *runtime)
 {
-    return runtime->device_count;
+    return runtime != NULL ? runtime->device_count : 0;
 }
 
 pv_status pv_device_get_info(const pv_runtime *runtime, size_t index, pv_device_info *info, pv_error *error)
 {
-    if (index >= runtime->device_count)
-        return pv_fail(error, PV_INVALID_ARGUMENT, "device %zu is asked for, there are %zu", index, runtime->device_count);
+    if (index >= pv_device_count(runtime))
+        return pv_fail(error, PV_INVALID_ARGUMENT, "device %zu is asked for, there are %zu", index, pv_device_count(runtime));
     const pv_device_description *description = &runtime->devices[index].description;
     *info = (pv_device_info){
         .id = description->id,
