@@ -63,12 +63,12 @@ static bool prepare(sm_build *build)
 {
     const sm_msl_library *library = build->library;
     build->placements = calloc(library->unit.tokens.count + 1, sizeof *build->placements);
-    build->flavour = flavour_of(library, build->generation.check);
+    build->flavour = flavour_of(library, build->generation.mode == SM_GENERATE_CHECK);
     build->generation.checked = build->flavour.checked;
     if (!build->placements || !sm_generate(&library->unit, &build->generation, &build->arena, &build->source, build->placements, &build->error)) return false;
     sm_cache_key shim = sm_shim_key();
     char version[32];
-    snprintf(version, sizeof version, "object %d %d", SM_ABI, build->generation.check);
+    snprintf(version, sizeof version, "object %d %d", SM_ABI, build->generation.mode);
     sm_command flags = {0};
     sm_command_flavour(&flags, &build->arena, &library->compiler, &build->flavour);
     sm_bytes parts[128] = {
@@ -150,7 +150,7 @@ static bool compile_object(sm_build *build, const sm_workspace *workspace)
 {
     sm_command command = {0}, link = {0};
     begin_command(build, &command);
-    if (build->generation.check) {
+    if (build->generation.mode == SM_GENERATE_CHECK) {
         sm_command_words(&command, &build->arena, "-fsyntax-only kernels.cpp");
         return run(build, &command, workspace);
     }
@@ -183,7 +183,7 @@ static bool make(sm_build *build)
     char path[PATH_MAX + 16];
     bool ok = compile(build, &workspace);
     snprintf(path, sizeof path, "%s/object.so", workspace.path);
-    if (ok && build->generation.check) ok = sm_cache_write(cache, &workspace, &build->key, ".ok", "ok", 2);
+    if (ok && build->generation.mode == SM_GENERATE_CHECK) ok = sm_cache_write(cache, &workspace, &build->key, ".ok", "ok", 2);
     else if (ok) ok = sm_cache_store(cache, &build->key, ".so", path);
     if (!ok && !build->error && !build->errors) build->error = "the compiled object cannot be stored in the cache";
     sm_workspace_destroy(&workspace);
@@ -266,7 +266,7 @@ static void *load(sm_build *build, bool *from_cache)
 
 bool sm_check_library(sm_msl_library *library, char **errors)
 {
-    sm_build build = {.library = library, .generation = {.entry = SM_NO_TOKEN, .check = true}};
+    sm_build build = {.library = library, .generation = {.entry = SM_NO_TOKEN, .mode = SM_GENERATE_CHECK}};
     sm_text cached = {0};
     bool ok = prepare(&build) && (sm_cache_read(&library->cache, &build.key, ".ok", &cached) || make(&build));
     if (!ok) *errors = take_errors(&build);

@@ -84,9 +84,10 @@ static bool write_constant(sm_writer *w, uint32_t index, const char **error)
     const sm_data_type *type = sm_data_type_of(c->info.type);
     go_to(w, &w->unit->tokens.list[d->name]);
     const char *name = c->info.name;
-    if (w->generation->check) {
+    if (w->generation->mode != SM_GENERATE_OBJECT) {
         /* As for Metal's front end: a constant whose value is not known yet. */
-        sm_text_printf(w->out, " extern const %s %s; extern const bool sm_defined_%s;", c->type, name, name);
+        const char *space = w->generation->mode == SM_GENERATE_STRICT ? "__constant " : "";
+        sm_text_printf(w->out, " extern %sconst %s %s; extern %sconst bool sm_defined_%s;", space, c->type, name, space, name);
         return true;
     }
     const sm_constant_value *value = w->needed[index] ? value_of(w->generation, c) : NULL;
@@ -139,7 +140,7 @@ static bool write_text(sm_writer *w, const char **error)
 static bool chosen(const sm_unit *unit, const sm_generation *g, uint32_t entry)
 {
     if (g->entry != SM_NO_TOKEN) return g->entry == entry;
-    return !g->check || unit->entry_count <= CHECK_LIMIT || unit->kernels[unit->entries[entry].kernel].first_entry == entry;
+    return g->mode != SM_GENERATE_CHECK || unit->entry_count <= CHECK_LIMIT || unit->kernels[unit->entries[entry].kernel].first_entry == entry;
 }
 
 static void write_entry(sm_writer *w, uint32_t index)
@@ -196,10 +197,11 @@ bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena 
     sm_writer w = {.unit = unit, .generation = generation, .arena = arena, .out = out, .placements = placements, .file = UINT32_MAX, .physical_line = 1};
     w.needed = sm_arena_alloc(arena, unit->constant_count + 1);
     if (!w.needed) return false;
-    for (uint32_t i = 0; i < unit->entry_count; i++) {
+    for (uint32_t i = 0; i < unit->entry_count && generation->mode == SM_GENERATE_OBJECT; i++) {
         if (chosen(unit, generation, i)) sm_used_constants(unit, i, w.needed);
     }
     if (!write_text(&w, error)) return false;
+    if (generation->mode == SM_GENERATE_STRICT) return !out->failed && !arena->failed;
     for (uint32_t i = 0; i < unit->entry_count; i++) {
         if (chosen(unit, generation, i)) write_entry(&w, i);
     }

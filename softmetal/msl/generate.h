@@ -7,9 +7,15 @@
 /* What the generated end calls itself. Its line numbers are those of the entries, counted from 1. */
 #define SM_THUNK_FILE "softmetal-entry"
 
+typedef enum sm_generation_mode {
+    SM_GENERATE_OBJECT,
+    SM_GENERATE_CHECK,  /* for the front end only: function constants have no values */
+    SM_GENERATE_STRICT, /* C++ for OpenCL, of a unit translated for it; no table */
+} sm_generation_mode;
+
 typedef struct sm_generation {
+    sm_generation_mode mode;
     uint32_t entry;            /* which one; SM_NO_TOKEN: all */
-    bool check;                /* for the front end only: function constants have no values */
     bool checked;              /* a CHECKED object */
     const sm_constant_value *values;
     size_t value_count;

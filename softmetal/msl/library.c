@@ -1,6 +1,7 @@
 #include "msl/build.h"
 #include "msl/errors.h"
 #include "msl/preprocess.h"
+#include "msl/strict.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ sm_msl_library *sm_msl_library_create(const char *text, const sm_msl_options *op
         ok = false;
     }
     ok = ok && sm_check_library(library, errors);
+    ok = ok && (!options->world.strict || sm_check_strict(&library->cache, library->preprocessed, library->text, text_name(library), errors));
     if (ok) return library;
     sm_msl_library_destroy(library);
     return NULL;

@@ -32,6 +32,7 @@ static const char *rewritten(sm_unit *unit, const char *text, uint32_t length)
     bool exponent = hexadecimal && (memchr(text, 'p', length) || memchr(text, 'P', length));
     /* The digits go through double: rounding twice differs from rounding once only beyond 53 bits of digits. */
     if (ends_with(text, length, "bf") && (!hexadecimal || exponent)) return sm_arena_printf(arena, "((bfloat)%.*sf)", (int)length - 2, text);
+    if (ends_with(text, length, "h") && unit->strict) return NULL; /* OpenCL has it */
     if (ends_with(text, length, "h")) return sm_arena_printf(arena, "((half)%.*s)", (int)length - 1, text);
     if (ends_with(text, length, "f") || ends_with(text, length, "l")) return NULL;
     return sm_arena_printf(arena, "%.*sf", (int)length, text);

@@ -111,7 +111,7 @@ static bool in_record(const sm_unit *unit, uint32_t at)
 static uint32_t skip_zero(const sm_unit *unit, uint32_t at)
 {
     uint32_t brace = sm_at(unit, at, "=") ? at + 1 : at;
-    if (!sm_at(unit, brace, "{")) return at;
+    if (!sm_at(unit, brace, "{") || unit->strict) return at;
     if (sm_at(unit, brace + 1, "}")) return brace + 2;
     return sm_at(unit, brace + 1, "0") && sm_at(unit, brace + 2, "}") ? brace + 3 : at;
 }
@@ -142,7 +142,8 @@ static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
         return SM_NO_TOKEN;
     }
     if (at > initialiser) sm_drop(unit, initialiser, at - 1);
-    const char *value = sm_arena_printf(&unit->arena, " = sm::threadgroup_variable<%u>([] {}, %u)", kernel, name->line);
+    const char *value = unit->strict ? " = sm_threadgroup_memory()"
+                                     : sm_arena_printf(&unit->arena, " = sm::threadgroup_variable<%u>([] {}, %u)", kernel, name->line);
     name->before = "(&";
     name->after = ")";
     sm_token *end = &unit->tokens.list[last];
@@ -153,6 +154,7 @@ static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
 static void rewrite_variables(sm_unit *unit, const sm_reading *r)
 {
     uint32_t kernel = sm_kernel_around(unit, r->name);
+    if (kernel == SM_NO_TOKEN && unit->strict) return; /* clang refuses it */
     if (kernel == SM_NO_TOKEN) kernel = unit->kernel_count; /* of a function that kernels call */
     for (uint32_t i = r->start; i < r->name; i++) {
         if (sm_at(unit, i, "static") || sm_at(unit, i, "constexpr")) unit->tokens.list[i].dropped = true;
@@ -216,7 +218,7 @@ bool sm_rewrite_threadgroup(sm_unit *unit)
             next++;
         }
         bool in_body = next < unit->declaration_count && i > unit->declarations[next].body;
-        if (visit(unit, i, in_body)) unit->tokens.list[i].dropped = true;
+        if (visit(unit, i, in_body) && !unit->strict) unit->tokens.list[i].dropped = true;
     }
     return !unit->arena.failed;
 }

@@ -146,3 +146,10 @@ bool sm_translate(sm_unit *unit, const char *text, size_t length, const char *na
            sm_rewrite_spaces(unit) && sm_drop_duplicates(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_literals(unit) &&
            sm_rewrite_initialisers(unit) && sm_find_entries(unit) && unit->error_count == 0 && sm_find_usage(unit) && finish(unit);
 }
+
+bool sm_translate_strict(sm_unit *unit, const char *text, size_t length, const char *name)
+{
+    unit->strict = true;
+    return lex(unit, text, length, name) && sm_find_declarations(unit) && sm_find_constants(unit) && sm_find_kernels(unit) &&
+           sm_lint(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_strict(unit) && sm_rewrite_literals(unit) && !unit->arena.failed;
+}

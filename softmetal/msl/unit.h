@@ -74,6 +74,7 @@ typedef struct sm_entry {
 
 typedef struct sm_unit {
     sm_tokens tokens;
+    bool strict;                  /* on its way to C++ for OpenCL, for the strict check */
     sm_arena arena;
     sm_declaration *declarations;
     uint32_t declaration_count, declaration_capacity;
@@ -135,8 +136,12 @@ bool sm_rewrite_spaces(sm_unit *unit);
 bool sm_rewrite_literals(sm_unit *unit);
 bool sm_rewrite_initialisers(sm_unit *unit);
 bool sm_drop_duplicates(sm_unit *unit);
+bool sm_rewrite_strict(sm_unit *unit);
+/* What clang does not refuse and Apple's compiler does. */
+bool sm_lint(sm_unit *unit);
 bool sm_find_entries(sm_unit *unit);
 /* All of them, on preprocessed text that outlives the unit. */
 bool sm_translate(sm_unit *unit, const char *text, size_t length, const char *name);
+bool sm_translate_strict(sm_unit *unit, const char *text, size_t length, const char *name);
 
 #endif
