@@ -95,12 +95,33 @@ static sm_place original_place(const sm_origin *origin, const sm_token *token)
     return place;
 }
 
+/* __global float *__private → device float * */
+static void put_message(const sm_origin *origin, const char *message, size_t length, sm_text *out)
+{
+    static const char *const names[][2] = {
+        {"*__private", "*"}, {"__global", "device"}, {"__local", "threadgroup"}, {"__constant", "constant"}, {"__private", "thread"}, {"__generic ", ""},
+    };
+    for (size_t i = 0; i < length;) {
+        size_t n = 0;
+        for (size_t k = 0; origin->opencl && k < sizeof names / sizeof *names && !n; k++) {
+            size_t own = strlen(names[k][0]);
+            if (length - i < own || memcmp(message + i, names[k][0], own) != 0) continue;
+            sm_text_put(out, names[k][1]);
+            n = own;
+        }
+        if (!n) sm_text_add(out, message + i, 1);
+        i += n ? n : 1;
+    }
+}
+
 static void say(const sm_origin *origin, sm_place place, const char *severity, const char *message, size_t length, sm_text *out)
 {
     const char *file = place.file && strcmp(place.file, SM_SOURCE_FILE) != 0 ? place.file : origin->name;
     sm_text line = {0};
-    if (place.line) sm_text_printf(&line, "%s:%u:%u: %s: %.*s\n", file, place.line, place.column, severity, (int)length, message);
-    else sm_text_printf(&line, "%s: %s: %.*s\n", file, severity, (int)length, message);
+    if (place.line) sm_text_printf(&line, "%s:%u:%u: %s: ", file, place.line, place.column, severity);
+    else sm_text_printf(&line, "%s: %s: ", file, severity);
+    put_message(origin, message, length, &line);
+    sm_text_put(&line, "\n");
     /* The same thing is not said twice. */
     bool known = line.bytes && out->bytes && strstr(out->bytes, line.bytes);
     if (!known && line.bytes) sm_text_add(out, line.bytes, line.length);

@@ -10,7 +10,7 @@ typedef struct sm_origin {
     const char *text;               /* as the user wrote it */
     const sm_unit *unit;            /* or NULL: messages of the preprocessor are about the text itself */
     const sm_placement *placements; /* of the unit's tokens in what was compiled */
-    const char *strip;              /* a folder whose files are not the user's: the shim's headers */
+    bool opencl;                    /* the compiler speaks of OpenCL's address spaces */
 } sm_origin;
 
 /* The unit's own notes, a line each. */

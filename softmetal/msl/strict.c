@@ -73,7 +73,7 @@ bool sm_check_strict(const sm_cache *cache, const char *preprocessed, const char
     if (ok) {
         ok = sm_translate_strict(&s.unit, preprocessed, strlen(preprocessed), SM_SOURCE_FILE);
         s.placements = calloc(s.unit.tokens.count + 1, sizeof *s.placements);
-        sm_origin origin = {.name = name, .text = text, .unit = &s.unit, .placements = s.placements};
+        sm_origin origin = {.name = name, .text = text, .unit = &s.unit, .placements = s.placements, .opencl = true};
         sm_report_notes(&origin, &s.said);
         ok = ok && s.placements && ask_clang(&s, &origin) && s.unit.error_count == 0;
     }
