@@ -114,6 +114,10 @@ build_command() {
         return
     fi
     install_packages
+    if ! mkdir -p "$build" || [[ ! -w $build ]]; then
+        say "the folder $PWD/$build cannot be written"
+        exit 3
+    fi
     say "building (a minute or two)"
     log=$(mktemp)
     if ! { configure && compile; } >"$log" 2>&1; then

@@ -229,6 +229,12 @@ def test_no_pip():
         exits(fetch.run(PATH=stub + os.pathsep + os.environ["PATH"]), 3, "python3-pip")
 
 
+def test_a_cache_that_cannot_be_written():
+    with Fetch() as fetch:
+        open(fetch.cache, "w").close()
+        exits(fetch.run(), 3, fetch.cache)
+
+
 def test_no_server():
     with Fetch() as fetch:
         pass

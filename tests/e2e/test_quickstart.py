@@ -89,6 +89,12 @@ def test_a_build_that_fails_exits_1():
     exits(Sources().run(missing="no", build=1), 1, "the compiler is unhappy", "the build failed")
 
 
+def test_a_folder_that_cannot_be_written_exits_3():
+    sources = Sources()
+    open(os.path.join(sources.folder, "build"), "w").close()
+    exits(sources.run(missing="no"), 3, os.path.join(sources.folder, "build"), "cannot be written")
+
+
 def test_the_second_time_nothing_is_installed_or_configured():
     sources = Sources()
     exits(sources.run(missing="no"), 0)
