@@ -179,11 +179,48 @@ int pv_path_kind(const char *path)
     return S_ISREG(info.st_mode) ? 1 : S_ISDIR(info.st_mode) ? 2 : 0;
 }
 
-/* Opens PATH.<process>-<n>.tmp and leaves its name in `temporary`, empty if that failed. */
+/* PATH.<process>-<n>.tmp */
+static void name_temporary(const char *path, unsigned n, char *temporary, size_t size)
+{
+    snprintf(temporary, size, "%s.%ld-%u.tmp", path, (long)getpid(), n);
+}
+
+/* A file without a name in the folder of `path`: whatever ends the process, nothing is left of it. −1 where the system has no such
+ * thing. Uses `temporary` for the folder's name. */
+static int open_nameless(const char *path, char *temporary, size_t size)
+{
+#ifdef O_TMPFILE
+    struct stat info;
+    if (stat("/proc/self/fd", &info) != 0) return -1; /* it gets its name through there */
+    snprintf(temporary, size, "%s", path);
+    char *slash = strrchr(temporary, '/');
+    if (slash) slash[slash == temporary] = '\0';
+    return open(slash ? temporary : ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+#else
+    (void)path, (void)temporary, (void)size;
+    return -1;
+#endif
+}
+
+/* Gives a nameless file a temporary name. Errors: errno. */
+static bool link_temporary(int descriptor, const char *path, char *temporary, size_t size)
+{
+    char source[32];
+    snprintf(source, sizeof source, "/proc/self/fd/%d", descriptor);
+    for (unsigned n = 0; n < TEMPORARY_NAMES; n++) {
+        name_temporary(path, n, temporary, size);
+        if (linkat(AT_FDCWD, source, AT_FDCWD, temporary, AT_SYMLINK_FOLLOW) == 0) return true;
+        if (errno != EEXIST && errno != EINTR) break;
+    }
+    temporary[0] = '\0';
+    return false;
+}
+
+/* Opens a file beside PATH and leaves its name in `temporary`, empty if that failed. */
 static int open_temporary(const char *path, char *temporary, size_t size)
 {
     for (unsigned n = 0; n < TEMPORARY_NAMES; n++) {
-        snprintf(temporary, size, "%s.%ld-%u.tmp", path, (long)getpid(), n);
+        name_temporary(path, n, temporary, size);
         int descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (descriptor >= 0) return descriptor;
         if (errno != EEXIST && errno != EINTR) break;
@@ -192,18 +229,25 @@ static int open_temporary(const char *path, char *temporary, size_t size)
     return -1;
 }
 
-pv_status pv_writer_open(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error)
+static size_t temporary_room(const char *path)
+{
+    return strlen(path) + 48;
+}
+
+static pv_status open_writer(const pv_allocator *allocator, const char *path, bool named, pv_writer *writer, pv_error *error)
 {
     pv_status status = PV_OK;
     pv_writer made = {.allocator = allocator, .descriptor = -1};
-    size_t length = strlen(path), room = length + 48;
+    size_t length = strlen(path), room = temporary_room(path);
     made.path = pv_copy_string(allocator, path, length);
     made.temporary = pv_calloc(allocator, room, 1);
     made.buffer = pv_alloc(allocator, WRITER_BUFFER, 1);
     if (!made.path || !made.temporary || !made.buffer) {
         status = pv_fail_memory(error, WRITER_BUFFER + 2 * room, "a file writer");
     } else {
-        made.descriptor = open_temporary(path, made.temporary, room);
+        if (!named) made.descriptor = open_nameless(path, made.temporary, room);
+        made.temporary[0] = '\0';
+        if (made.descriptor < 0) made.descriptor = open_temporary(path, made.temporary, room);
         if (made.descriptor < 0) status = fail_system(error, errno, path, "write");
     }
     if (status != PV_OK)
@@ -211,6 +255,16 @@ pv_status pv_writer_open(const pv_allocator *allocator, const char *path, pv_wri
     else
         *writer = made;
     return status;
+}
+
+pv_status pv_writer_open(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error)
+{
+    return open_writer(allocator, path, false, writer, error);
+}
+
+pv_status pv_writer_open_named(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error)
+{
+    return open_writer(allocator, path, true, writer, error);
 }
 
 static pv_status write_out(pv_writer *writer, const void *bytes, size_t length, uint64_t offset, pv_error *error)
@@ -267,6 +321,9 @@ pv_status pv_writer_commit(pv_writer *writer, pv_error *error)
 {
     pv_status status = flush(writer, error);
     if (status == PV_OK && fsync(writer->descriptor) != 0 && errno != EINVAL && errno != EROFS)
+        status = fail_system(error, errno, writer->path, "finish writing");
+    if (status == PV_OK && writer->temporary[0] == '\0' &&
+        !link_temporary(writer->descriptor, writer->path, writer->temporary, temporary_room(writer->path)))
         status = fail_system(error, errno, writer->path, "finish writing");
     if (status == PV_OK) {
         int descriptor = writer->descriptor;

@@ -27,7 +27,8 @@ pv_status pv_read_file(const pv_allocator *allocator, const char *path, size_t l
 /* 1 if a regular file, 2 if a folder, 0 if neither or absent. */
 int pv_path_kind(const char *path);
 
-/* Writes a file under a temporary name beside `path`; commit renames it, discard removes it. */
+/* Writes a file without a name where the system has such, else under a temporary name beside `path`; commit gives it its name,
+ * discard removes it. */
 typedef struct pv_writer {
     const pv_allocator *allocator;
     int descriptor;
@@ -37,6 +38,8 @@ typedef struct pv_writer {
     uint64_t written; /* bytes so far */
 } pv_writer;
 pv_status pv_writer_open(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error);
+/* The same where there are no files without a name. */
+pv_status pv_writer_open_named(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error);
 /* Errors: PV_IO ("no space left on device", with the file and offset). */
 pv_status pv_writer_write(pv_writer *writer, const void *bytes, size_t length, pv_error *error);
 pv_status pv_writer_commit(pv_writer *writer, pv_error *error);
