@@ -22,9 +22,11 @@ static char *model_name(const char *folder)
     return name;
 }
 
+/* NULL where there is no folder for the cache: "/models" would be somebody else's. The caller frees it. */
 static char *own_models(void)
 {
-    return cli_format("%s/models", cli_environment_cache());
+    const char *cache = cli_environment_cache();
+    return cache[0] != '\0' ? cli_format("%s/models", cache) : NULL;
 }
 
 /* ---- list ---- */
@@ -70,14 +72,14 @@ int cli_list_models(const cli_settings *settings)
     char *own = own_models();
     cli_json_name(&l.json, "models");
     cli_json_open(&l.json, '[');
-    list_folder(&l, own, false);
+    if (own != NULL) list_folder(&l, own, false);
     list_folder(&l, hub, true);
     if (strcmp(hub, other) != 0) list_folder(&l, other, true);
     cli_json_close(&l.json, ']');
     if (settings->json)
         cli_json_print(&l.json);
     else if (l.count == 0)
-        cli_say("no models in %s", cli_environment_cache());
+        cli_say("no models in %s", own != NULL ? cli_environment_cache() : "any cache: neither PENSIEVE_CACHE nor HOME is set");
     free(l.json.text.data);
     free(own);
     return CLI_DONE;
@@ -114,6 +116,7 @@ static bool remove_quant(const hub_name *name, const char *folder)
 static pv_status remove_model(const hub_name *name, pv_error *error)
 {
     const char *hub = cli_environment_hub();
+    if (hub[0] == '\0') return hub_no_folder(error);
     char *folder = hub_folder(hub, name), *locks = cli_format("%s/.locks/models--%s--%s", hub, name->organisation, name->name);
     pv_status status = PV_OK;
     if (!hub_exists(folder))
@@ -131,7 +134,9 @@ static pv_status remove_model(const hub_name *name, pv_error *error)
 
 static pv_status remove_file(const char *name, pv_error *error)
 {
-    char *own = own_models(), *path = cli_format("%s/%s", own, name);
+    char *own = own_models();
+    if (own == NULL) return hub_no_folder(error);
+    char *path = cli_format("%s/%s", own, name);
     pv_status status = PV_OK;
     if (name[0] == '.' || name[0] == '\0' || strchr(name, '/') != NULL || !hub_exists(path))
         status = cli_error(error, PV_NOT_FOUND, "'%s' is neither org/name of a fetched model nor a file in %s", name, own);

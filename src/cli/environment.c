@@ -135,8 +135,8 @@ static char *token_from_file(void)
 {
     char *home = huggingface_home();
     const char *given = get("HF_TOKEN_PATH");
-    char *path = given != NULL ? cli_format("%s", given) : cli_format("%s/token", home);
-    FILE *file = fopen(path, "re");
+    char *path = given != NULL ? cli_format("%s", given) : home[0] != '\0' ? cli_format("%s/token", home) : NULL;
+    FILE *file = path != NULL ? fopen(path, "re") : NULL;
     char line[512];
     char *token = NULL;
     if (file != NULL && fgets(line, sizeof line, file) != NULL) {

@@ -43,6 +43,11 @@ bool hub_parse(const char *text, hub_name *name)
     return *text == '\0';
 }
 
+pv_status hub_no_folder(pv_error *error)
+{
+    return cli_error(error, PV_NOT_FOUND, "there is no folder for models: set PENSIEVE_CACHE or HOME");
+}
+
 char *hub_folder(const char *hub, const hub_name *name)
 {
     return cli_format("%s/models--%s--%s", hub, name->organisation, name->name);

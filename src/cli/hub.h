@@ -31,6 +31,9 @@ char *hub_model_in(const hub_name *name, const char *snapshot);
 /* MODEL as a path; the caller frees it. Errors: those of hub_pull. */
 pv_status hub_resolve(const cli_settings *settings, const char *model, char **path, pv_error *error);
 
+/* PV_NOT_FOUND: nothing says where the cache is. */
+pv_status hub_no_folder(pv_error *error);
+
 /* files.c */
 bool hub_exists(const char *path);
 /* mkdir -p. Errors: PV_IO with errno. */

@@ -203,15 +203,31 @@ static void print_model(const view *v)
     cli_print("\n", 1);
 }
 
-/* One line each: control characters and what is too long are left out. */
+/* The file is a stranger's: what would steer a terminal (C0, DEL, and C1 as UTF-8 spells it) becomes a blank. */
+static void print_clean(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i], next = (unsigned char)text[i + 1]; /* text ends with NUL */
+        bool pair = c == 0xC2 && next >= 0x80 && next < 0xA0;
+        cli_print(pair || c < 0x20 || c == 0x7F ? " " : text + i, 1);
+        i += pair;
+    }
+}
+
+static void print_name(const char *name, size_t width)
+{
+    size_t length = strlen(name);
+    cli_print("  ", 2);
+    print_clean(name, length);
+    cli_printf("%*s", (int)(length < width ? width - length : 0) + 1, "");
+}
+
+/* One line each; what is too long is left out. */
 static void print_value(const char *value)
 {
     size_t length = strlen(value), shown = length < 100 ? length : 100;
     while (shown < length && shown > 0 && ((unsigned char)value[shown] & 0xC0) == 0x80) shown--;
-    for (size_t i = 0; i < shown; i++) {
-        bool control = (unsigned char)value[i] < 0x20 || value[i] == 0x7F;
-        cli_print(control ? " " : value + i, 1);
-    }
+    print_clean(value, shown);
     cli_printf("%s\n", shown < length ? "…" : "");
 }
 
@@ -228,7 +244,7 @@ static void print_text(const view *v)
     for (size_t i = 0; i < pv_file_meta_count(v->file); i++) {
         const char *key, *value;
         if (pv_file_meta(v->file, i, &key, &value, NULL) != PV_OK) continue;
-        cli_printf("  %-42s ", key);
+        print_name(key, 42);
         print_value(value);
     }
     if (!v->settings->tensors) return;
@@ -236,7 +252,8 @@ static void print_text(const view *v)
     for (size_t i = 0; i < pv_file_tensor_count(v->file); i++) {
         pv_tensor_info tensor;
         if (pv_file_tensor(v->file, i, &tensor, NULL) != PV_OK) continue;
-        cli_printf("  %-42s %-5s [", tensor.name, tensor.layout);
+        print_name(tensor.name, 42);
+        cli_printf("%-5s [", tensor.layout);
         for (uint32_t d = 0; d < tensor.dims; d++) cli_printf("%s%llu", d > 0 ? ", " : "", (unsigned long long)tensor.dim[d]);
         cli_printf("]  %s\n", cli_bytes_text(tensor.bytes));
     }

@@ -154,7 +154,8 @@ static int read_float(const cli_verb *verb, const option *o, const char *text, v
 {
     char *end;
     double value = strtod(text, &end);
-    bool plain = is_digit(text[0]) || text[0] == '.'; /* no sign, no "nan", no blanks */
+    /* no sign, no "nan", no blanks, no hexadecimal */
+    bool plain = (is_digit(text[0]) || text[0] == '.') && strspn(text, "0123456789.eE+-") == strlen(text);
     if (!plain || end == text || *end != '\0' || !(value >= o->low && value <= o->high))
         return refuse_range(verb, o, text, "a number");
     *(float *)out = (float)value;

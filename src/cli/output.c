@@ -13,6 +13,7 @@ static int lost; /* errno of the first write that failed */
 void cli_output_start(void)
 {
     signal(SIGPIPE, SIG_IGN); /* a reader that left is an error with a message */
+    signal(SIGXFSZ, SIG_IGN); /* as is a file that has reached its limit */
     for (int descriptor = 0; descriptor <= 2; descriptor++) {
         if (fcntl(descriptor, F_GETFD) >= 0) continue;
         /* Opened the wrong way round, so that using it fails as using a closed one does. */

@@ -328,7 +328,7 @@ static pv_status fetch_file(const pull *p, const char *file, pv_error *error)
 static pv_status make_folders(pull *p, pv_error *error)
 {
     const char *hub = cli_environment_hub();
-    if (hub[0] == '\0') return cli_error(error, PV_NOT_FOUND, "there is no folder for models: set PENSIEVE_CACHE or HOME");
+    if (hub[0] == '\0') return hub_no_folder(error);
     p->folder = hub_folder(hub, p->name);
     p->lock_folder = cli_format("%s/.locks/models--%s--%s", hub, p->name->organisation, p->name->name);
     char *snapshot = cli_format("%s/snapshots/%s", p->folder, p->commit), *blobs = cli_format("%s/blobs", p->folder);
