@@ -109,7 +109,9 @@ typedef struct pv_runtime_options {
     void *log_user;
     const char *cpu_kernels; /* generic, avx2, avx512, neon, dotprod; default: the fastest that the processor has */
     uint32_t threads;        /* of the CPU backend, counting the caller's; default: the processors of this process */
-    uint64_t reserved[8];
+    const char *metal_library; /* a library that stands in for Apple's frameworks (tests); default: those of the system */
+    const char *cache;       /* an existing folder where compiled programs are kept; default: none are */
+    uint64_t reserved[6];
 } pv_runtime_options;
 
 /* Finds devices. Errors: PV_NOT_FOUND (cpu_kernels names kernels that the processor lacks or that this build does not have),

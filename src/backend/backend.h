@@ -20,6 +20,8 @@ typedef struct pv_environment {
     void *log_user;
     const char *cpu_kernels; /* NULL: the fastest */
     uint32_t threads;        /* 0: one for each processor of the process */
+    const char *metal_library; /* stands in for Apple's frameworks; NULL: those */
+    const char *cache;       /* folder for compiled programs; NULL: none are kept */
 } pv_environment;
 
 typedef struct pv_device_description {
@@ -112,5 +114,6 @@ struct pv_backend_device {
 };
 
 extern const pv_backend pv_cpu_backend;
+extern const pv_backend pv_metal_backend; /* everywhere: where there is no Metal, its device says so */
 
 #endif

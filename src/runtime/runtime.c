@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 
-static const pv_backend *const builtin_backends[] = {&pv_cpu_backend};
+static const pv_backend *const builtin_backends[] = {&pv_metal_backend, &pv_cpu_backend};
 
 const char *pv_version(void)
 {
@@ -29,6 +29,13 @@ static pv_status find_devices(pv_runtime *runtime, const pv_backend *const *back
     return PV_OK;
 }
 
+static pv_status copy_option(const pv_allocator *allocator, const char *from, char **to, pv_error *error)
+{
+    if (from == NULL || from[0] == '\0') return PV_OK;
+    *to = pv_copy_string(allocator, from, strlen(from));
+    return *to != NULL ? PV_OK : pv_fail_memory(error, strlen(from) + 1, "the runtime");
+}
+
 pv_status pv_runtime_create_with(const pv_runtime_options *options, const pv_backend *const *backends, size_t count,
                                  pv_runtime **out, pv_error *error)
 {
@@ -47,7 +54,11 @@ pv_status pv_runtime_create_with(const pv_runtime_options *options, const pv_bac
         .cpu_kernels = runtime->kernels[0] != '\0' ? runtime->kernels : NULL,
         .threads = options->threads,
     };
-    pv_status status = find_devices(runtime, backends, count, error);
+    pv_status status = copy_option(&runtime->allocator, options->metal_library, &runtime->metal_library, error);
+    if (status == PV_OK) status = copy_option(&runtime->allocator, options->cache, &runtime->cache, error);
+    runtime->environment.metal_library = runtime->metal_library;
+    runtime->environment.cache = runtime->cache;
+    if (status == PV_OK) status = find_devices(runtime, backends, count, error);
     if (status != PV_OK) {
         pv_runtime_destroy(runtime);
         return status;
@@ -65,6 +76,8 @@ void pv_runtime_destroy(pv_runtime *runtime)
 {
     if (runtime == NULL) return;
     pv_allocator allocator = runtime->allocator;
+    pv_free(&allocator, runtime->metal_library);
+    pv_free(&allocator, runtime->cache);
     pv_free(&allocator, runtime);
 }
 

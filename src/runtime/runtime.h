@@ -16,6 +16,7 @@ struct pv_runtime {
     pv_allocator allocator;
     pv_environment environment;
     char kernels[32];
+    char *metal_library, *cache; /* copies of what the options named, or NULL */
     pv_runtime_device devices[PV_MAX_DEVICES]; /* in order of preference for "auto" */
     size_t device_count;
 };

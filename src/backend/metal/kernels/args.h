@@ -1,0 +1,74 @@
+/* Arguments of the kernels: one struct each, the same bytes for C and MSL. Sizes and strides are in elements unless said otherwise.
+ * `step` says where the arrays of the step block lie. */
+#ifndef PV_METAL_ARGS_H
+#define PV_METAL_ARGS_H
+
+#ifndef __METAL_VERSION__
+#include "backend/kernel_args.h"
+#endif
+
+#define PV_METAL_SIMD 32          /* threads of a simdgroup */
+
+typedef struct pv_args_begin {
+    pv_step_layout step;
+    uint32_t table_cols[PV_MAX_GROUPS]; /* 0: there is none */
+    uint32_t log_cols;
+} pv_args_begin;
+
+typedef struct pv_args_embed {
+    pv_step_layout step;
+    uint32_t rows, cols, row_bytes; /* of the table */
+    uint32_t log_cols, out_stride;
+    float scale;
+} pv_args_embed;
+
+typedef struct pv_args_rope_angles {
+    pv_step_layout step;
+    uint32_t pairs, out_stride;
+    float magnitude;
+} pv_args_rope_angles;
+
+/* rms_norm, glu, gather_rows: rows of f32 */
+typedef struct pv_args_rows {
+    pv_step_layout step;
+    uint32_t extent; /* pv_extent of the rows */
+    uint32_t cols;
+    uint32_t in_stride, in2_stride, out_stride;
+    float epsilon;
+} pv_args_rows;
+
+typedef struct pv_args_rope {
+    pv_step_layout step;
+    uint32_t heads, kv_heads, head_dim, dim; /* dim: elements that turn; 0: none (kv_store alone) */
+    uint32_t q_stride, k_stride, v_stride, angles_stride;
+    uint32_t table_cols;
+    uint32_t page_halves; /* f16 elements from page to page */
+} pv_args_rope;
+
+typedef struct pv_args_linear {
+    pv_step_layout step;
+    uint32_t extent;
+    uint32_t cols;                /* of x and of the weights */
+    uint32_t rows[3];             /* of each part's weight; 0: no such part */
+    uint32_t row_bytes[3];
+    uint32_t out_stride[3];
+    uint32_t x_stride, residual_stride;
+    uint32_t has_bias;            /* a bit for each part */
+    float epsilon;
+} pv_args_linear;
+
+typedef struct pv_args_attention {
+    pv_step_layout step;
+    uint32_t heads, kv_heads, head_dim;
+    uint32_t q_stride, out_stride;
+    uint32_t table_cols, page_halves;
+    uint32_t spans;               /* of partial sums that there is room for, for each row and head */
+    float scale;
+} pv_args_attention;
+
+typedef struct pv_args_sample {
+    pv_step_layout step;
+    uint32_t vocabulary, logits_stride, log_cols;
+} pv_args_sample;
+
+#endif

@@ -1,0 +1,35 @@
+// What every kernel begins with: the step block seen from the device.
+
+template <typename T>
+static inline device const T *step_array(device const uchar *step, uint offset)
+{
+    return (device const T *)(step + offset);
+}
+
+static inline device const pv_step_counts *step_counts(device const uchar *step)
+{
+    return (device const pv_step_counts *)step;
+}
+
+// Rows that a tensor of this extent really has; 1 and 2 are PV_EXTENT_ROWS and PV_EXTENT_LOGITS.
+static inline uint real_rows(device const uchar *step, uint extent)
+{
+    return extent == 2 ? step_counts(step)->logits : step_counts(step)->rows;
+}
+
+static inline float silu(float x)
+{
+    return x / (1.0f + precise::exp(-x));
+}
+
+// Sum over all threads of a threadgroup; `shared` has a float for each simdgroup. Every thread gets it.
+static inline float group_sum(float value, threadgroup float *shared, uint simdgroup, uint lane, uint simdgroups)
+{
+    const float sum = simd_sum(value);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (lane == 0) {
+        shared[simdgroup] = sum;
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    return simd_sum(lane < simdgroups ? shared[lane] : 0.0f);
+}

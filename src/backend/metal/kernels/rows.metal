@@ -1,0 +1,46 @@
+// Ops that work row by row on f32: rms_norm, glu, gather_rows.
+
+// A threadgroup a row.
+kernel void rms_norm(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]],
+                     device const float *x [[buffer(2)]], device const float *weight [[buffer(3)]], device float *out [[buffer(4)]],
+                     uint row [[threadgroup_position_in_grid]], uint thread [[thread_position_in_threadgroup]],
+                     uint threads [[threads_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
+                     uint lane [[thread_index_in_simdgroup]], uint simdgroups [[simdgroups_per_threadgroup]])
+{
+    threadgroup float shared[32];
+    if (row >= real_rows(step, args.extent)) {
+        return;
+    }
+    device const float *from = x + ulong(row) * args.in_stride;
+    device float *to = out + ulong(row) * args.out_stride;
+    float sum = 0.0f;
+    for (uint i = thread; i < args.cols; i += threads) {
+        sum = fma(from[i], from[i], sum);
+    }
+    sum = group_sum(sum, shared, simdgroup, lane, simdgroups);
+    const float factor = 1.0f / precise::sqrt(sum / float(args.cols) + args.epsilon);
+    for (uint i = thread; i < args.cols; i += threads) {
+        to[i] = from[i] * factor * weight[i];
+    }
+}
+
+// A thread an element.
+kernel void glu(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]], device const float *gate [[buffer(2)]],
+                device const float *up [[buffer(3)]], device float *out [[buffer(4)]], uint2 thread [[thread_position_in_grid]])
+{
+    if (thread.y >= real_rows(step, args.extent) || thread.x >= args.cols) {
+        return;
+    }
+    const float value = gate[ulong(thread.y) * args.in_stride + thread.x];
+    out[ulong(thread.y) * args.out_stride + thread.x] = silu(value) * up[ulong(thread.y) * args.in2_stride + thread.x];
+}
+
+kernel void gather_rows(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]],
+                        device const float *x [[buffer(2)]], device float *out [[buffer(3)]], uint2 thread [[thread_position_in_grid]])
+{
+    if (thread.y >= step_counts(step)->logits || thread.x >= args.cols) {
+        return;
+    }
+    const uint row = uint(step_array<pv_step_logit>(step, args.step.logits)[thread.y].row);
+    out[ulong(thread.y) * args.out_stride + thread.x] = x[ulong(row) * args.in_stride + thread.x];
+}

@@ -1,0 +1,89 @@
+#include <string.h>
+
+#include "backend/metal/metal.h"
+
+#define PAGE 16384u
+#define STORAGE_SHARED 0u
+
+/* A new buffer becomes one of ours; residency keeps it mapped for the GPU while nothing runs. */
+static void take(pv_metal_device *device, pv_id made, uint64_t bytes, pv_buffer *buffer)
+{
+    *buffer = (pv_buffer){.handle = made, .host = pv_msg_buffer_contents(&device->objc, made), .bytes = bytes, .id = ++device->buffers};
+    if (device->residency == NULL) return;
+    pv_msg_residency_add(&device->objc, device->residency, made);
+    pv_msg_residency_commit(&device->objc, device->residency);
+}
+
+pv_status pv_metal_alloc(pv_backend_device *base, pv_memory kind, uint64_t bytes, pv_buffer *buffer, pv_error *error)
+{
+    pv_metal_device *device = pv_metal_of(base);
+    (void)kind; /* memory is unified: all of it is host-visible */
+    if (bytes > device->traits.facts.max_buffer) {
+        return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET,
+                          "a buffer of %llu bytes; the device's largest has %llu", (unsigned long long)bytes,
+                          (unsigned long long)device->traits.facts.max_buffer);
+    }
+    const pv_id made = device->removed ? NULL : pv_msg_device_new_buffer(&device->objc, device->device, bytes, STORAGE_SHARED);
+    if (made == NULL) {
+        return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET, "out of memory allocating %llu bytes",
+                          (unsigned long long)bytes);
+    }
+    take(device, made, bytes, buffer);
+    return PV_OK;
+}
+
+pv_status pv_metal_import(pv_backend_device *base, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error)
+{
+    pv_metal_device *device = pv_metal_of(base);
+    if ((uintptr_t)host % PAGE != 0 || bytes % PAGE != 0 || bytes == 0 || bytes > device->traits.view_bytes) {
+        return pv_fail_at(error, PV_UNSUPPORTED, device->description.id, PV_NO_OFFSET,
+                          "%llu bytes at an address that is %llu past a page: whole pages of %u bytes are wanted, at most %llu bytes",
+                          (unsigned long long)bytes, (unsigned long long)((uintptr_t)host % PAGE), PAGE,
+                          (unsigned long long)device->traits.view_bytes);
+    }
+    const pv_id made = pv_msg_device_new_buffer_no_copy(&device->objc, device->device, host, bytes, STORAGE_SHARED, NULL);
+    if (made == NULL) {
+        return pv_fail_at(error, PV_UNSUPPORTED, device->description.id, PV_NO_OFFSET, "the device takes no view of %llu bytes",
+                          (unsigned long long)bytes);
+    }
+    take(device, made, bytes, buffer);
+    buffer->host = host;
+    return PV_OK;
+}
+
+void pv_metal_free(pv_backend_device *base, pv_buffer *buffer)
+{
+    const pv_metal_device *device = pv_metal_of(base);
+    if (buffer->handle == NULL) return;
+    if (device->residency != NULL) {
+        pv_msg_residency_remove(&device->objc, device->residency, buffer->handle);
+        pv_msg_residency_commit(&device->objc, device->residency);
+    }
+    device->objc.release(buffer->handle);
+    *buffer = (pv_buffer){0};
+}
+
+static pv_status settle(pv_metal_device *device, const pv_buffer *buffer, uint64_t offset, uint64_t length, pv_error *error)
+{
+    if (offset > buffer->bytes || length > buffer->bytes - offset) {
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, device->description.id, PV_NO_OFFSET,
+                          "a copy of %llu bytes at %llu leaves a buffer of %llu bytes", (unsigned long long)length,
+                          (unsigned long long)offset, (unsigned long long)buffer->bytes);
+    }
+    return device->completed == device->submitted ? PV_OK : pv_metal_wait(&device->base, device->submitted, UINT32_MAX, error);
+}
+
+pv_status pv_metal_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,
+                         pv_error *error)
+{
+    const pv_status status = settle(pv_metal_of(device), buffer, offset, length, error);
+    if (status == PV_OK && length > 0) memcpy(buffer->host + offset, bytes, length);
+    return status;
+}
+
+pv_status pv_metal_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length, pv_error *error)
+{
+    const pv_status status = settle(pv_metal_of(device), buffer, offset, length, error);
+    if (status == PV_OK && length > 0) memcpy(bytes, buffer->host + offset, length);
+    return status;
+}

@@ -1,0 +1,89 @@
+/* The Metal backend's device and what its files share.
+ *
+ *   objc.c      Objective-C from C              program.c   pipelines from embedded MSL, kept in a binary archive
+ *   traits.c    what follows from a device      prepare.c   a plan becomes records
+ *   memory.c    buffers                         record_*.c  each op's kernels: bindings, constants, grids
+ *   weights.c   packings                        submit.c    records become command buffers; waiting
+ *   backend.c   the table of functions          failure.c   NSError → pv_status
+ */
+#ifndef PV_METAL_METAL_H
+#define PV_METAL_METAL_H
+
+#include "backend/backend.h"
+#include "backend/metal/objc.h"
+#include "backend/metal/traits.h"
+#include "base/alloc.h"
+
+#define PV_METAL_QUEUE 8            /* submissions that may be under way */
+#define PV_METAL_COMMAND_BUFFERS 64 /* of one submission: more work goes into the last */
+#define PV_METAL_PLANS 4            /* of one submission */
+
+typedef struct pv_metal_programs pv_metal_programs;
+typedef struct pv_metal_ticket pv_metal_ticket;
+
+/* A submission: its command buffers, in order. */
+typedef struct pv_metal_flight {
+    pv_id buffers[PV_METAL_COMMAND_BUFFERS];
+    pv_metal_ticket *ticket;
+    uint32_t count;
+} pv_metal_flight;
+
+#define PV_METAL_COUNTERS 256
+typedef struct pv_metal_counter {
+    char name[64]; /* "linear q4_0 rows4" */
+    uint64_t count;
+} pv_metal_counter;
+
+typedef struct pv_metal_device {
+    pv_backend_device base; /* first */
+    const pv_allocator *allocator;
+    const pv_environment *environment;
+    pv_objc objc;
+    pv_id device, queue, residency; /* residency: NULL before macOS 15 */
+    pv_metal_traits traits;
+    pv_device_description description;
+    bool plain;
+    bool removed; /* nothing works any more */
+    pv_metal_programs *programs;
+    uint64_t buffers;               /* made so far: ids */
+    pv_buffer scratch;              /* of kernels that need some: as large as the most demanding plan */
+    pv_metal_flight flights[PV_METAL_QUEUE]; /* fence f stands at f % PV_METAL_QUEUE */
+    pv_fence submitted, completed;
+    pv_metal_counter counters[PV_METAL_COUNTERS];
+    size_t counter_count;
+} pv_metal_device;
+
+static inline pv_metal_device *pv_metal_of(const pv_backend_device *device) { return (pv_metal_device *)device; }
+static inline pv_id pv_metal_buffer_of(const pv_buffer *buffer) { return buffer->handle; }
+
+/* memory.c */
+pv_status pv_metal_alloc(pv_backend_device *device, pv_memory kind, uint64_t bytes, pv_buffer *buffer, pv_error *error);
+void pv_metal_free(pv_backend_device *device, pv_buffer *buffer);
+pv_status pv_metal_import(pv_backend_device *device, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error);
+pv_status pv_metal_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,
+                         pv_error *error);
+pv_status pv_metal_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length, pv_error *error);
+
+/* weights.c */
+pv_status pv_metal_weight_spec(const pv_backend_device *device, pv_layout layout, uint32_t rows, uint32_t cols, unsigned uses,
+                               pv_weight_spec *spec, pv_error *error);
+pv_status pv_metal_upload(pv_backend_device *device, const pv_tensor *weight, uint32_t first, uint32_t count, const void *rows,
+                          pv_error *error);
+
+/* prepare.c */
+bool pv_metal_supports(const pv_backend_device *device, const pv_op *op);
+pv_status pv_metal_prepare(pv_backend_device *device, const pv_plan *plan, pv_prepared **prepared, pv_error *error);
+void pv_metal_release(pv_backend_device *device, pv_prepared *prepared);
+
+/* submit.c */
+pv_status pv_metal_submit(pv_backend_device *device, const pv_submission *submission, pv_fence *fence, pv_error *error);
+pv_status pv_metal_wait(pv_backend_device *device, pv_fence fence, uint32_t timeout_ms, pv_error *error);
+/* What never ended is left to the driver. */
+void pv_metal_abandon(pv_metal_device *device);
+
+/* failure.c: the status of a command buffer's NSError, its domain, code and description in the record. */
+pv_status pv_metal_failure(const pv_metal_device *device, pv_id nserror, const char *what, pv_error *error);
+/* The same by its parts. */
+pv_status pv_metal_classify(const char *domain, int64_t code, const char *description);
+
+#endif

@@ -1,0 +1,245 @@
+#include "backend/metal/program.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/text.h"
+
+#define TYPE_UINT 33 /* MTLDataTypeUInt */
+#define MATH_SAFE 0  /* MTLMathModeSafe */
+
+typedef struct pv_metal_library {
+    const pv_metal_source *source;
+    pv_id object; /* NULL until the first kernel is asked for */
+} pv_metal_library;
+
+struct pv_metal_programs {
+    pv_metal_library *libraries;
+    size_t library_count;
+    pv_metal_pipeline **pipelines; /* an allocation each: callers keep pointers */
+    size_t pipeline_count, pipeline_capacity;
+    pv_id archive, archive_url;    /* NULL: none */
+    bool archive_changed;
+};
+
+/* ---- The archive ---- */
+
+/* Another source, device or system has another archive. */
+static void archive_path(const pv_metal_device *device, const char *cache, char *path, size_t size)
+{
+    XXH64_hash_t hash = XXH3_64bits(device->traits.facts.name, strlen(device->traits.facts.name));
+    for (const pv_metal_source *source = pv_metal_sources; source->name != NULL; source++) {
+        hash = XXH3_64bits_withSeed(source->text, strlen(source->text), hash);
+    }
+    snprintf(path, size, "%s/metal-%016llx.archive", cache, (unsigned long long)hash);
+}
+
+static pv_id open_archive(const pv_metal_device *device, pv_id url)
+{
+    const pv_objc *objc = &device->objc;
+    const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLBinaryArchiveDescriptor);
+    pv_id nserror = NULL;
+    if (url != NULL) pv_msg_archive_descriptor_url(objc, descriptor, url);
+    const pv_id archive = pv_msg_device_new_archive(objc, device->device, descriptor, &nserror);
+    objc->release(descriptor);
+    return archive;
+}
+
+static void use_archive(pv_metal_device *device, pv_metal_programs *programs, const char *cache)
+{
+    const pv_objc *objc = &device->objc;
+    char path[4096];
+    if (cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL) return;
+    archive_path(device, cache, path, sizeof path);
+    void *pool = objc->push();
+    const pv_id url = objc->retain(pv_msg_url_create(objc, objc->classes.NSURL, pv_objc_string(objc, path)));
+    programs->archive = open_archive(device, url);
+    if (programs->archive == NULL) programs->archive = open_archive(device, NULL); /* none yet, or not readable: a new one takes its place */
+    programs->archive_url = url;
+    objc->pop(pool);
+}
+
+static void store_archive(pv_metal_device *device, pv_metal_programs *programs)
+{
+    const pv_objc *objc = &device->objc;
+    pv_id nserror = NULL;
+    if (programs->archive == NULL || !programs->archive_changed) return;
+    void *pool = objc->push();
+    /* without an archive the next start compiles again: no failure of this one */
+    pv_msg_archive_serialize(objc, programs->archive, programs->archive_url, &nserror);
+    objc->pop(pool);
+}
+
+/* ---- Compiling ---- */
+
+static const char *text_of(const char *name)
+{
+    for (const pv_metal_source *source = pv_metal_sources; source->name != NULL; source++) {
+        if (strcmp(source->name, name) == 0) return source->text;
+    }
+    return "";
+}
+
+static pv_id compile_options(const pv_metal_device *device)
+{
+    const pv_objc *objc = &device->objc;
+    const pv_id options = pv_objc_new(objc, objc->classes.MTLCompileOptions);
+    /* NaN and infinity must stay what they are: they mark rows that failed */
+    if (device->traits.facts.math_modes) {
+        pv_msg_options_math_mode(objc, options, MATH_SAFE);
+    } else {
+        pv_msg_options_fast_math(objc, options, false);
+    }
+    return options;
+}
+
+static pv_status fail_program(const pv_metal_device *device, pv_id nserror, const char *what, pv_error *error)
+{
+    const char *description = nserror != NULL ? pv_msg_string_utf8(&device->objc, pv_msg_error_description(&device->objc, nserror)) : NULL;
+    return pv_fail_at(error, PV_PROGRAM, what, PV_NO_OFFSET, "%s does not compile on %s: %s", what, device->description.id,
+                      description != NULL ? description : "no reason given");
+}
+
+static pv_status compile_library(pv_metal_device *device, pv_metal_library *library, pv_error *error)
+{
+    const pv_objc *objc = &device->objc;
+    pv_bytes text;
+    pv_id nserror = NULL;
+    pv_bytes_init(&text, device->allocator);
+    const char *const parts[] = {"kernel_args", "args", "common", "layouts", library->source->name};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        pv_bytes_format(&text, "#line 1 \"%s\"\n", parts[i]);
+        const char *part = text_of(parts[i]);
+        pv_bytes_add(&text, part, strlen(part));
+    }
+    pv_status status = text.failed ? pv_fail_memory(error, text.length, library->source->name) : PV_OK;
+    if (status == PV_OK) {
+        const pv_id options = compile_options(device);
+        library->object = pv_msg_device_new_library(objc, device->device, pv_objc_string(objc, text.data), options, &nserror);
+        objc->release(options);
+        if (library->object == NULL) status = fail_program(device, nserror, library->source->name, error);
+    }
+    pv_bytes_free(&text);
+    return status;
+}
+
+static pv_status find_library(pv_metal_device *device, const char *name, pv_id *object, pv_error *error)
+{
+    pv_metal_programs *programs = device->programs;
+    for (size_t i = 0; i < programs->library_count; i++) {
+        pv_metal_library *library = &programs->libraries[i];
+        if (strcmp(library->source->name, name) != 0) continue;
+        const pv_status status = library->object != NULL ? PV_OK : compile_library(device, library, error);
+        *object = library->object;
+        return status;
+    }
+    return pv_fail_at(error, PV_INTERNAL, name, PV_NO_OFFSET, "no kernels are called %s", name);
+}
+
+static pv_id make_function(const pv_metal_device *device, pv_id library, const pv_metal_kernel *kernel, pv_id *nserror)
+{
+    const pv_objc *objc = &device->objc;
+    const pv_id values = pv_objc_new(objc, objc->classes.MTLFunctionConstantValues);
+    for (uint32_t i = 0; i < kernel->constant_count; i++) pv_msg_constants_set(objc, values, &kernel->constants[i], TYPE_UINT, i);
+    const pv_id function = pv_msg_library_new_function(objc, library, pv_objc_string(objc, kernel->function), values, nserror);
+    objc->release(values);
+    return function;
+}
+
+static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *kernel, pv_metal_pipeline *pipeline, pv_error *error)
+{
+    const pv_objc *objc = &device->objc;
+    pv_metal_programs *programs = device->programs;
+    pv_id library, nserror = NULL;
+    pv_status status = find_library(device, kernel->source, &library, error);
+    if (status != PV_OK) return status;
+    const pv_id function = make_function(device, library, kernel, &nserror);
+    if (function == NULL) return fail_program(device, nserror, kernel->function, error);
+    const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLComputePipelineDescriptor);
+    pv_msg_descriptor_function(objc, descriptor, function);
+    if (programs->archive != NULL) {
+        pv_msg_descriptor_archives(objc, descriptor, pv_msg_array_create(objc, objc->classes.NSArray, programs->archive));
+    }
+    const pv_id state = pv_msg_device_new_pipeline(objc, device->device, descriptor, 0, NULL, &nserror);
+    if (state == NULL) {
+        status = fail_program(device, nserror, kernel->function, error);
+    } else {
+        *pipeline = (pv_metal_pipeline){.state = state, .max_threads = (uint32_t)pv_msg_pipeline_max_threads(objc, state), .kernel = *kernel};
+        if (programs->archive != NULL && pv_msg_archive_add(objc, programs->archive, descriptor, &nserror)) programs->archive_changed = true;
+    }
+    objc->release(descriptor);
+    objc->release(function);
+    return status;
+}
+
+static bool same_kernel(const pv_metal_kernel *a, const pv_metal_kernel *b)
+{
+    return a->constant_count == b->constant_count && strcmp(a->function, b->function) == 0 && strcmp(a->source, b->source) == 0 &&
+           memcmp(a->constants, b->constants, a->constant_count * sizeof a->constants[0]) == 0;
+}
+
+pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *kernel, const pv_metal_pipeline **out, pv_error *error)
+{
+    pv_metal_programs *programs = device->programs;
+    for (size_t i = 0; i < programs->pipeline_count; i++) {
+        if (!same_kernel(&programs->pipelines[i]->kernel, kernel)) continue;
+        *out = programs->pipelines[i];
+        return PV_OK;
+    }
+    pv_metal_pipeline *made = pv_calloc(device->allocator, 1, sizeof *made);
+    if (made == NULL || !pv_grow(device->allocator, (void **)&programs->pipelines, &programs->pipeline_capacity, programs->pipeline_count + 1,
+                                 sizeof *programs->pipelines)) {
+        pv_free(device->allocator, made);
+        return pv_fail_memory(error, sizeof *made, "a pipeline");
+    }
+    void *pool = device->objc.push();
+    const pv_status status = make_pipeline(device, kernel, made, error);
+    device->objc.pop(pool);
+    if (status != PV_OK) {
+        pv_free(device->allocator, made);
+        return status;
+    }
+    programs->pipelines[programs->pipeline_count++] = made;
+    *out = made;
+    return PV_OK;
+}
+
+/* ---- Beginning and end ---- */
+
+pv_status pv_metal_programs_create(pv_metal_device *device, const char *cache, pv_metal_programs **out, pv_error *error)
+{
+    size_t count = 0;
+    while (pv_metal_sources[count].name != NULL) count++;
+    pv_metal_programs *programs = pv_calloc(device->allocator, 1, sizeof *programs);
+    if (programs == NULL) return pv_fail_memory(error, sizeof *programs, "the programs");
+    programs->libraries = pv_calloc(device->allocator, count, sizeof *programs->libraries);
+    if (programs->libraries == NULL) {
+        pv_free(device->allocator, programs);
+        return pv_fail_memory(error, count * sizeof *programs->libraries, "the programs");
+    }
+    programs->library_count = count;
+    for (size_t i = 0; i < count; i++) programs->libraries[i].source = &pv_metal_sources[i];
+    use_archive(device, programs, cache);
+    *out = programs;
+    return PV_OK;
+}
+
+void pv_metal_programs_destroy(pv_metal_device *device, pv_metal_programs *programs)
+{
+    if (programs == NULL) return;
+    const pv_objc *objc = &device->objc;
+    store_archive(device, programs);
+    for (size_t i = 0; i < programs->pipeline_count; i++) {
+        objc->release(programs->pipelines[i]->state);
+        pv_free(device->allocator, programs->pipelines[i]);
+    }
+    for (size_t i = 0; i < programs->library_count; i++) {
+        if (programs->libraries[i].object != NULL) objc->release(programs->libraries[i].object);
+    }
+    if (programs->archive != NULL) objc->release(programs->archive);
+    if (programs->archive_url != NULL) objc->release(programs->archive_url);
+    pv_free(device->allocator, programs->pipelines);
+    pv_free(device->allocator, programs->libraries);
+    pv_free(device->allocator, programs);
+}
