@@ -3,7 +3,7 @@
  * A decode step is one command buffer. More work is cut where its estimate passes a quarter of a second, because the system ends what
  * runs too long, and what it ends is lost. */
 #include <pthread.h>
-#include <stdlib.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -15,8 +15,8 @@
 #define CUT_SECONDS 0.1    /* by the slowest chip's figures, of a limit of 0.25 */
 
 /* ---- Tickets ----
- * The driver calls a block when a command buffer has ended, on a thread of its own, perhaps long after we gave up. So what it touches
- * is counted by who may still need it, and comes from the C library: the caller's allocator may be gone by then. */
+ * The driver calls a block when a command buffer has ended, on a thread of its own. The block is the ticket of its submission. Who waits
+ * frees the ticket, once no callback is in it; a ticket whose command buffers never end is left to the driver, which may still call. */
 
 typedef struct block_descriptor {
     unsigned long reserved, size;
@@ -32,19 +32,9 @@ struct pv_metal_ticket {
     } block; /* first: the driver's handle on the ticket */
     pthread_mutex_t lock;
     pthread_cond_t ended;
-    uint32_t running, references;
+    uint32_t running;    /* command buffers */
+    atomic_uint expected; /* callbacks that have not left yet */
 };
-
-static void ticket_drop(pv_metal_ticket *ticket)
-{
-    pthread_mutex_lock(&ticket->lock);
-    const bool last = --ticket->references == 0;
-    pthread_mutex_unlock(&ticket->lock);
-    if (!last) return;
-    pthread_cond_destroy(&ticket->ended);
-    pthread_mutex_destroy(&ticket->lock);
-    free(ticket);
-}
 
 static void command_buffer_ended(void *block, pv_id command_buffer)
 {
@@ -54,21 +44,20 @@ static void command_buffer_ended(void *block, pv_id command_buffer)
     ticket->running--;
     pthread_cond_broadcast(&ticket->ended);
     pthread_mutex_unlock(&ticket->lock);
-    ticket_drop(ticket);
+    atomic_fetch_sub(&ticket->expected, 1); /* the last touch */
 }
 
-static pv_metal_ticket *ticket_create(const pv_objc *objc)
+static pv_metal_ticket *ticket_create(const pv_metal_device *device)
 {
     /* a global block: copying and releasing it does nothing */
     static const block_descriptor descriptor = {0, sizeof ((pv_metal_ticket *)0)->block, "v16@?0@8"};
     enum { GLOBAL = 1 << 28, SIGNATURE = 1 << 30 };
-    pv_metal_ticket *ticket = calloc(1, sizeof *ticket);
+    pv_metal_ticket *ticket = pv_calloc(device->allocator, 1, sizeof *ticket);
     if (ticket == NULL) return NULL;
-    ticket->block.isa = objc->global_block;
+    ticket->block.isa = device->objc.global_block;
     ticket->block.flags = GLOBAL | SIGNATURE;
     ticket->block.invoke = command_buffer_ended;
     ticket->block.descriptor = &descriptor;
-    ticket->references = 1;
     pthread_mutex_init(&ticket->lock, NULL);
     pthread_cond_init(&ticket->ended, NULL);
     return ticket;
@@ -78,8 +67,17 @@ static void ticket_expect(pv_metal_ticket *ticket)
 {
     pthread_mutex_lock(&ticket->lock);
     ticket->running++;
-    ticket->references++;
     pthread_mutex_unlock(&ticket->lock);
+    atomic_fetch_add(&ticket->expected, 1);
+}
+
+/* Nothing runs any more. */
+static void ticket_destroy(const pv_metal_device *device, pv_metal_ticket *ticket)
+{
+    while (atomic_load(&ticket->expected) > 0) sched_yield();
+    pthread_cond_destroy(&ticket->ended);
+    pthread_mutex_destroy(&ticket->lock);
+    pv_free(device->allocator, ticket);
 }
 
 /* False if something still runs when the time is over. */
@@ -215,7 +213,7 @@ static pv_metal_flight *flight_of(pv_metal_device *device, pv_fence fence) { ret
 static void end_flight(const pv_metal_device *device, pv_metal_flight *flight)
 {
     for (uint32_t i = 0; i < flight->count; i++) device->objc.release(flight->buffers[i]);
-    if (flight->ticket != NULL) ticket_drop(flight->ticket);
+    if (ticket_wait(flight->ticket, 0)) ticket_destroy(device, flight->ticket);
     *flight = (pv_metal_flight){0};
 }
 
@@ -245,7 +243,7 @@ pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submissi
         if (status != PV_OK) return status;
     }
     pv_metal_flight *flight = flight_of(device, device->submitted + 1);
-    *flight = (pv_metal_flight){.ticket = ticket_create(&device->objc)};
+    *flight = (pv_metal_flight){.ticket = ticket_create(device)};
     if (flight->ticket == NULL) return pv_fail_memory(error, sizeof *flight->ticket, "a submission");
     void *pool = device->objc.push();
     const pv_status status = encode_submission(device, submission, flight, error);
