@@ -15,6 +15,13 @@
 static const uint64_t arena_bytes[RIG_ARENAS] = {16u << 20, 8u << 20, 16u << 20, 1u << 20};
 static const pv_memory arena_kind[RIG_ARENAS] = {PV_MEMORY_WEIGHTS, PV_MEMORY_KV, PV_MEMORY_SCRATCH, PV_MEMORY_STEP};
 
+/* PENSIEVE_TEST_DEVICE=metal: the suite runs on Metal, or on the library PENSIEVE_METAL that stands in for it. */
+const pv_backend *rig_backend(void)
+{
+    const char *name = getenv("PENSIEVE_TEST_DEVICE");
+    return name != NULL && strcmp(name, "metal") == 0 ? &pv_metal_backend : &pv_cpu_backend;
+}
+
 /* ---- Tampering ------------------------------------------------------------------------------------------------------- */
 
 static rig *tampered; /* whose results are changed */
@@ -38,7 +45,7 @@ static void tamper(void *bytes, uint64_t length)
 static pv_status tampering_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes,
                                 uint64_t length, pv_error *error)
 {
-    pv_status status = pv_cpu_backend.read(device, buffer, offset, bytes, length, error);
+    pv_status status = rig_backend()->read(device, buffer, offset, bytes, length, error);
     if (status == PV_OK && tampered && tampered->tampering) tamper(bytes, length);
     return status;
 }
@@ -62,8 +69,9 @@ bool rig_open(rig *r, const pv_backend *backend, const char *kernels, uint32_t t
     pv_error error = {0};
     *r = (rig){.backend = backend, .kernels = kernels, .threads = threads, .plain = plain, .limits = rig_limits};
     r->allocator = pv_allocator_default();
-    r->environment = (pv_environment){.allocator = &r->allocator, .cpu_kernels = kernels, .threads = threads};
-    pv_status status = backend->open(backend, &r->environment, "cpu", plain, &r->device, &error);
+    r->environment = (pv_environment){
+        .allocator = &r->allocator, .cpu_kernels = kernels, .threads = threads, .metal_library = getenv("PENSIEVE_METAL")};
+    pv_status status = backend->open(backend, &r->environment, rig_backend()->name, plain, &r->device, &error);
     if (status == PV_NOT_FOUND) return false;
     check(status, &error);
     r->layout = pv_step_layout_for(&r->limits);
@@ -98,8 +106,8 @@ static void run_cases(rig *r, void (*cases)(rig *r))
     seen_at = 0;
     cases(r);
     if (r->failures > 0)
-        print_message("%llu comparisons failed on %s%s with %u threads\n", (unsigned long long)r->failures, r->kernels,
-                      r->plain ? ", plain" : "", r->threads);
+        print_message("%llu comparisons failed on %s%s with %u threads\n", (unsigned long long)r->failures,
+                      r->kernels != NULL ? r->kernels : rig_backend()->name, r->plain ? ", plain" : "", r->threads);
     assert_int_equal(r->failures, 0);
     assert_true(r->compared > 0);
     if (!first_threads) assert_int_equal(seen_at, seen_count);
@@ -112,13 +120,20 @@ static void run_thread_counts(const char *kernels, bool plain, uint32_t first, u
     seen_count = 0;
     for (uint32_t threads = first; threads <= last; threads++) {
         first_threads = threads == first;
-        assert_true(rig_open(&r, &pv_cpu_backend, kernels, threads, plain));
+        assert_true(rig_open(&r, rig_backend(), kernels, threads, plain));
         run_cases(&r, cases);
         worst = fmax(worst, r.worst);
         rig_close(&r);
     }
-    print_message("%s%s: %llu values, at most %.2f of the bound\n", kernels, plain ? ", plain" : "",
+    print_message("%s%s: %llu values, at most %.2f of the bound\n", kernels != NULL ? kernels : rig_backend()->name, plain ? ", plain" : "",
                   (unsigned long long)r.compared, worst);
+}
+
+static void forget_bits(void)
+{
+    free(seen_bits);
+    seen_bits = NULL;
+    seen_capacity = seen_count = 0;
 }
 
 static void run_kernel_sets(uint32_t first, uint32_t last, void (*cases)(rig *r))
@@ -140,26 +155,37 @@ static void run_kernel_sets(uint32_t first, uint32_t last, void (*cases)(rig *r)
     }
     assert_true(sets >= 1);
     assert_true(fastest_was_run);
-    free(seen_bits);
-    seen_bits = NULL;
-    seen_capacity = seen_count = 0;
+    forget_bits();
+}
+
+/* A GPU has one set of kernels and no threads of ours; plain declines every fusion. */
+static void run_gpu(void (*cases)(rig *r))
+{
+    for (int plain = 0; plain < 2; plain++) run_thread_counts(NULL, plain, 1, 1, cases);
+    forget_bits();
 }
 
 void rig_for_all(void (*cases)(rig *r))
 {
-    run_kernel_sets(1, 3, cases);
+    if (rig_backend() == &pv_cpu_backend)
+        run_kernel_sets(1, 3, cases);
+    else
+        run_gpu(cases);
 }
 
 void rig_for_threads(uint32_t threads, void (*cases)(rig *r))
 {
-    run_kernel_sets(threads, threads, cases);
+    if (rig_backend() == &pv_cpu_backend)
+        run_kernel_sets(threads, threads, cases);
+    else
+        run_gpu(cases);
 }
 
 void rig_expect_noticed(void (*cases)(rig *r))
 {
     static rig r;
     static pv_backend backend;
-    backend = pv_cpu_backend;
+    backend = *rig_backend();
     backend.read = tampering_read;
     assert_true(rig_open(&r, &backend, NULL, 2, false));
     tampered = &r;
@@ -172,9 +198,7 @@ void rig_expect_noticed(void (*cases)(rig *r))
     assert_true(r.reads > 0);
     assert_true(r.failures >= r.reads);
     rig_close(&r);
-    free(seen_bits);
-    seen_bits = NULL;
-    seen_capacity = seen_count = 0;
+    forget_bits();
 }
 
 /* ---- Memory ---------------------------------------------------------------------------------------------------------- */

@@ -54,8 +54,11 @@ typedef struct rig {
     double worst;      /* largest |difference| / bound */
 } rig;
 
-/* Runs `cases` on every kernel set that this machine has, fused and plain, with 1, 2 and 3 threads. What a case gives to
- * rig_same_bits must be the same for all thread counts. Asserts that nothing failed and that something was compared. */
+/* The backend under test. */
+const pv_backend *rig_backend(void);
+
+/* Runs `cases` on every kernel set that this machine has, fused and plain, with 1, 2 and 3 threads; on a GPU fused and plain. What a case
+ * gives to rig_same_bits must be the same for all thread counts. Asserts that nothing failed and that something was compared. */
 void rig_for_all(void (*cases)(rig *r));
 /* The same with one thread count. */
 void rig_for_threads(uint32_t threads, void (*cases)(rig *r));

@@ -311,10 +311,10 @@ static void resubmission_leaves_the_same(void **state)
     static rig r;
     pv_allocator allocator = pv_allocator_default();
     pv_fault_backend *wrapper = NULL;
-    assert_true(rig_open(&r, &pv_cpu_backend, NULL, 2, false));
+    assert_true(rig_open(&r, rig_backend(), NULL, 2, false));
     remains undisturbed = run_model(&r, WHOLE), recovered;
     rig_close(&r);
-    assert_int_equal(pv_fault_backend_create(&allocator, &pv_cpu_backend, &wrapper, NULL), PV_OK);
+    assert_int_equal(pv_fault_backend_create(&allocator, rig_backend(), &wrapper, NULL), PV_OK);
     assert_true(rig_open(&r, pv_fault_backend_get(wrapper), NULL, 2, false));
     pv_fault faults[STEPS];
     for (uint64_t i = 0; i < STEPS; i++)
@@ -339,7 +339,7 @@ static void stopping_leaves_the_same(void **state)
     (void)state;
     static rig r;
     for (uint32_t threads = 1; threads <= 3; threads++) {
-        assert_true(rig_open(&r, &pv_cpu_backend, NULL, threads, false));
+        assert_true(rig_open(&r, rig_backend(), NULL, threads, false));
         remains undisturbed = run_model(&r, WHOLE);
         r.impatient = true;
         remains in_pieces = run_model(&r, WHOLE);

@@ -36,19 +36,24 @@ static pv_metal_record *nowhere(pv_metal_recorder *recorder)
     return recorder->records;
 }
 
-static uint32_t find_counter(pv_metal_device *device, const pv_op *op, const pv_metal_kernel *kernel)
+static uint32_t find_counter(pv_metal_device *device, const char *name)
 {
-    char name[sizeof device->counters[0].name];
-    const bool by_layout = op->kind == PV_OP_linear || op->kind == PV_OP_embed;
-    const pv_layout layout = op->kind == PV_OP_embed ? op->embed.table.layout : op->linear.parts[0].weight.layout;
-    snprintf(name, sizeof name, "%s %s%s%s", pv_op_name(op->kind), by_layout ? pv_layout_get(layout)->name : "", by_layout ? " " : "",
-             kernel->function);
     for (size_t i = 0; i < device->counter_count; i++) {
         if (strcmp(device->counters[i].name, name) == 0) return (uint32_t)i;
     }
     if (device->counter_count == PV_METAL_COUNTERS) return PV_METAL_COUNTERS - 1;
-    snprintf(device->counters[device->counter_count].name, sizeof name, "%s", name);
+    snprintf(device->counters[device->counter_count].name, sizeof device->counters[0].name, "%s", name);
     return (uint32_t)device->counter_count++;
+}
+
+/* "linear Q4_0 metal" for a dispatch of an op with weights. */
+static uint32_t op_counter(pv_metal_device *device, const pv_op *op, pv_layout layout)
+{
+    char name[sizeof device->counters[0].name];
+    const bool by_layout = op->kind == PV_OP_linear || op->kind == PV_OP_embed;
+    snprintf(name, sizeof name, "%s %s%s%s", pv_op_name(op->kind), by_layout ? pv_layout_get(layout)->name : "", by_layout ? " " : "",
+             device->description.kernels);
+    return find_counter(device, name);
 }
 
 static bool add_args(pv_metal_recorder *recorder, const void *args, size_t bytes, uint32_t *at)
@@ -82,7 +87,8 @@ pv_metal_record *pv_metal_add(pv_metal_recorder *recorder, const pv_metal_kernel
         .threads = {1, 1, 1},
         .barrier = recorder->barrier,
         .op = recorder->op,
-        .counter = find_counter(device, &recorder->plan->ops[recorder->op], kernel),
+        .counters = {op_counter(device, &recorder->plan->ops[recorder->op], (pv_layout)kernel->constants[0]),
+                     find_counter(device, kernel->function)},
     };
     recorder->barrier = false;
     return record;

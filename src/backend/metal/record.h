@@ -8,6 +8,7 @@
 #include "backend/metal/metal.h"
 #include "backend/metal/program.h"
 
+/* A kernel of an op with weights has their layout as its first constant. */
 #define PV_METAL_BINDINGS 16 /* buffers of a kernel, the first two included */
 
 /* What a grid's extent follows from. Kernels leave beyond the true counts all the same. */
@@ -45,7 +46,7 @@ typedef struct pv_metal_record {
     uint32_t threadgroup_bytes; /* of threadgroup(0); 0: none */
     bool barrier;
     uint32_t op;             /* index in the plan */
-    uint32_t counter;
+    uint32_t counters[2];    /* of its op, of its kernel */
 } pv_metal_record;
 
 typedef struct pv_metal_recorder {

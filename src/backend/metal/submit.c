@@ -182,7 +182,7 @@ static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_reco
     bind(e, prepared, record);
     if (record->threadgroup_bytes > 0) pv_msg_encoder_threadgroup_memory(objc, e->encoder, record->threadgroup_bytes, 0);
     pv_msg_encoder_dispatch(objc, e->encoder, groups, threads);
-    e->device->counters[record->counter].count++;
+    for (int i = 0; i < 2; i++) e->device->counters[record->counters[i]].count++;
 }
 
 static double seconds_of(const encoding *e, const pv_op *op)
