@@ -136,6 +136,7 @@ bool cli_environment_no_symlinks(void);
 const char *cli_environment_endpoint(void); /* of the Hub, without a slash at the end */
 const char *cli_environment_token(void);    /* NULL: none */
 uint32_t cli_environment_timeout(void);     /* seconds without data */
+const char *cli_environment_metal(void);    /* $PENSIEVE_METAL, a library that stands in for Metal; NULL: none */
 /* $PENSIEVE_CACHE or what stands for it; "" if there is no home. */
 const char *cli_environment_cache(void);
 /* The folder that models from the Hub are written to, and the Hub library's own, which is read too (they may be the same). */

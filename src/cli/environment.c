@@ -28,6 +28,11 @@ const char *cli_environment_kernels(void)
     return get("PENSIEVE_CPU");
 }
 
+const char *cli_environment_metal(void)
+{
+    return get("PENSIEVE_METAL");
+}
+
 bool cli_environment_no_color(void)
 {
     return get("NO_COLOR") != NULL;

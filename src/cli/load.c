@@ -12,6 +12,7 @@ pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime
         .log_user = (void *)(uintptr_t)settings,
         .cpu_kernels = cli_environment_kernels(),
         .threads = threads,
+        .metal_library = cli_environment_metal(),
     };
     return pv_runtime_create(&options, runtime, error);
 }
