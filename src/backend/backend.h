@@ -43,7 +43,8 @@ typedef struct pv_weight_spec {
     uint64_t bytes;
     uint32_t alignment;   /* of its place, a power of two */
     uint32_t row_tile;    /* uploads take whole tiles of this many rows, but for the last one */
-    bool may_alias;       /* the file's own bytes will do */
+    bool may_alias;       /* the file's own bytes will do, where they stand at a multiple of */
+    uint32_t alias_alignment; /* so many bytes of an imported buffer */
 } pv_weight_spec;
 
 typedef enum pv_memory { PV_MEMORY_WEIGHTS, PV_MEMORY_KV, PV_MEMORY_SCRATCH, PV_MEMORY_STEP /* host-visible */ } pv_memory;
@@ -79,7 +80,8 @@ struct pv_backend {
     /* Zeroed memory. Errors: PV_DEVICE_OUT_OF_MEMORY (bytes wanted). */
     pv_status (*alloc)(pv_backend_device *device, pv_memory kind, uint64_t bytes, pv_buffer *buffer, pv_error *error);
     void (*free)(pv_backend_device *device, pv_buffer *buffer);
-    /* Makes host memory, which stays the caller's, a buffer. Errors: PV_UNSUPPORTED. */
+    /* Makes host memory, which stays the caller's, a buffer; whole pages of the system. Errors: PV_UNSUPPORTED (this device takes none, or
+     * not this). */
     pv_status (*import)(pv_backend_device *device, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error);
     /* Plain copies; they wait for what was submitted before. */
     pv_status (*write)(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length, pv_error *error);

@@ -136,6 +136,13 @@ static pv_status place_step(pv_placement *p, pv_error *error)
     return status;
 }
 
+static pv_status create_views(pv_placement *p, const pv_source *source, const pv_weight_list *list, pv_error *error)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < list->count; i++) wanted |= list->entries[i].spec.may_alias;
+    return wanted ? pv_views_create(p->allocator, source, p->device, &p->views, error) : PV_OK;
+}
+
 pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *decoder, const pv_capacity *capacity,
                               const pv_source *source, const pv_weight_list *list, bool allow_non_finite, pv_load_progress progress,
                               const pv_needs *needs, pv_backend_device *device, pv_placement **out, pv_error *error)
@@ -148,8 +155,9 @@ pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *d
     *p = (pv_placement){.allocator = allocator, .decoder = decoder, .capacity = *capacity, .device = device, .limits = pv_capacity_limits(capacity)};
     p->step = pv_step_layout_for(&p->limits);
     pv_status status = pv_pool_create(allocator, device, 64u << 20, &p->pool, error);
+    if (status == PV_OK) status = create_views(p, source, list, error);
     if (status == PV_OK)
-        status = pv_weights_load(allocator, decoder, source, list, allow_non_finite, progress, device, p->pool, &p->weights, error);
+        status = pv_weights_load(allocator, decoder, source, list, allow_non_finite, progress, device, p->pool, &p->views, &p->weights, error);
     if (status == PV_OK) status = place_cache(p, error);
     if (status == PV_OK) status = place_step(p, error);
     if (status == PV_OK) status = pv_pool_alloc(p->pool, PV_MEMORY_SCRATCH, needs->scratch, 256, &p->scratch, error);
@@ -178,6 +186,7 @@ void pv_placement_destroy(pv_placement *p)
     pv_weights_free(p->allocator, &p->weights);
     pv_free(p->allocator, p->layer_cache);
     pv_pool_destroy(p->pool);
+    pv_views_destroy(p->allocator, &p->views);
     p->device->backend->close(p->device);
     pv_free(p->allocator, p);
 }

@@ -41,6 +41,7 @@ typedef struct pv_placement {
     pv_capacity capacity;
     pv_backend_device *device;
     pv_pool *pool;
+    pv_views views;
     pv_weights weights;
     pv_cache_group groups[PV_MAX_GROUPS];
     uint32_t group_count;

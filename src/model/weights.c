@@ -162,6 +162,7 @@ typedef struct loader {
     const pv_source *source;
     pv_backend_device *device;
     pv_pool *pool;
+    const pv_views *views;
     uint8_t *staging; /* UPLOAD_BYTES at least, grown for long rows */
     size_t staging_bytes;
     bool allow_non_finite;
@@ -214,7 +215,9 @@ static pv_status fetch_rows(loader *l, const pv_source_tensor *tensor, uint64_t 
     return status;
 }
 
-static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, uint64_t first, uint64_t count, pv_error *error)
+/* `aliased`: the rows are where they shall be; they are only looked at. */
+static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, bool aliased, uint64_t first, uint64_t count,
+                             pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
     const uint8_t *rows = NULL;
@@ -225,6 +228,7 @@ static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_t
         return pv_fail_at(error, PV_BAD_FILE, source->name, source->offset + (first + bad) * source->row_bytes,
                           "tensor %s holds NaN or infinity in row %llu, finite weights are wanted", source->name,
                           (unsigned long long)(first + bad));
+    if (aliased) return PV_OK;
     if ((entry->uses & PV_USE_VECTOR) == 0) return l->device->backend->upload(l->device, tensor, (uint32_t)first, (uint32_t)count, rows, error);
     float *decoded = pv_alloc(l->allocator, source->cols, sizeof *decoded);
     if (decoded == NULL) return pv_fail_memory(error, source->cols * sizeof *decoded, source->name);
@@ -269,15 +273,16 @@ static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor 
 {
     const pv_source_tensor *source = entry->source;
     *tensor = tensor_of(entry);
-    pv_status status = place_weight(l, &entry->spec, tensor, error);
+    const bool aliased = entry->spec.may_alias && pv_views_place(l->views, source, entry->spec.alias_alignment, tensor);
+    pv_status status = aliased ? PV_OK : place_weight(l, &entry->spec, tensor, error);
     if (status != PV_OK) return status;
     uint64_t tile = entry->spec.row_tile > 0 ? entry->spec.row_tile : 1;
     uint64_t step = UPLOAD_BYTES / (source->row_bytes * tile) * tile;
     if (step == 0) step = tile;
     for (uint64_t first = 0; first < source->rows; first += step) {
         uint64_t count = source->rows - first < step ? source->rows - first : step;
-        if ((status = upload_rows(l, entry, tensor, first, count, error)) != PV_OK) return status;
-        pv_mapping_drop(pv_source_mapping(l->source, source->file), source->offset + first * source->row_bytes, count * source->row_bytes);
+        if ((status = upload_rows(l, entry, tensor, aliased, first, count, error)) != PV_OK) return status;
+        if (!aliased) pv_mapping_drop(pv_source_mapping(l->source, source->file), source->offset + first * source->row_bytes, count * source->row_bytes);
         l->done += count * source->row_bytes;
         if (l->progress.call != NULL && !l->progress.call(l->progress.user, l->done, l->total))
             return pv_fail(error, PV_CANCELLED, "loading was cancelled");
@@ -327,10 +332,10 @@ static pv_status load_frequencies(loader *l, const pv_decoder *decoder, pv_tenso
 }
 
 pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source, const pv_weight_list *list,
-                          bool allow_non_finite, pv_load_progress progress, pv_backend_device *device, pv_pool *pool,
+                          bool allow_non_finite, pv_load_progress progress, pv_backend_device *device, pv_pool *pool, const pv_views *views,
                           pv_weights *weights, pv_error *error)
 {
-    loader l = {.allocator = allocator, .source = source, .device = device, .pool = pool, .allow_non_finite = allow_non_finite, .progress = progress};
+    loader l = {.allocator = allocator, .source = source, .device = device, .pool = pool, .views = views, .allow_non_finite = allow_non_finite, .progress = progress};
     for (size_t i = 0; i < list->count; i++) l.total += list->entries[i].source->bytes;
     *weights = (pv_weights){.layers = pv_calloc(allocator, decoder->layers, sizeof *weights->layers)};
     if (weights->layers == NULL) return pv_fail_memory(error, decoder->layers * sizeof *weights->layers, "the layers");

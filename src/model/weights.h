@@ -3,6 +3,7 @@
 #define PV_MODEL_WEIGHTS_H
 
 #include "model/architecture.h"
+#include "model/views.h"
 #include "runtime/pool.h"
 
 /* One weight: where it stands in the file and where its tensor goes. */
@@ -38,10 +39,11 @@ typedef struct pv_load_progress {
     void *user;
 } pv_load_progress;
 
-/* Allocates from the pool and uploads, a few MiB at a time; pages of the mapping are let go behind it. weights->layers is allocated.
+/* Weights that the device takes as they stand in the file, and that lie in a view, stay there; the others are allocated from the pool and
+ * uploaded, a few MiB at a time, and pages of the mapping let go behind it. weights->layers is allocated.
  * Errors: PV_CANCELLED, PV_IO, PV_BAD_FILE (non-finite weights: tensor and row), PV_DEVICE_OUT_OF_MEMORY, PV_OUT_OF_MEMORY. */
 pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source, const pv_weight_list *list,
-                          bool allow_non_finite, pv_load_progress progress, pv_backend_device *device, pv_pool *pool,
+                          bool allow_non_finite, pv_load_progress progress, pv_backend_device *device, pv_pool *pool, const pv_views *views,
                           pv_weights *weights, pv_error *error);
 /* Frees host memory only; the pool owns the rest. */
 void pv_weights_free(const pv_allocator *allocator, pv_weights *weights);

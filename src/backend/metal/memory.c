@@ -1,8 +1,8 @@
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/metal/metal.h"
 
-#define PAGE 16384u
 #define STORAGE_SHARED 0u
 
 /* A new buffer becomes one of ours; residency keeps it mapped for the GPU while nothing runs. */
@@ -35,11 +35,12 @@ pv_status pv_metal_alloc(pv_backend_device *base, pv_memory kind, uint64_t bytes
 pv_status pv_metal_import(pv_backend_device *base, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error)
 {
     pv_metal_device *device = pv_metal_of(base);
-    if ((uintptr_t)host % PAGE != 0 || bytes % PAGE != 0 || bytes == 0 || bytes > device->traits.view_bytes) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if ((uintptr_t)host % page != 0 || bytes % page != 0 || bytes == 0 || bytes > device->traits.facts.max_buffer) {
         return pv_fail_at(error, PV_UNSUPPORTED, device->description.id, PV_NO_OFFSET,
-                          "%llu bytes at an address that is %llu past a page: whole pages of %u bytes are wanted, at most %llu bytes",
-                          (unsigned long long)bytes, (unsigned long long)((uintptr_t)host % PAGE), PAGE,
-                          (unsigned long long)device->traits.view_bytes);
+                          "%llu bytes at an address that is %llu past a page: whole pages of %llu bytes are wanted, at most %llu bytes",
+                          (unsigned long long)bytes, (unsigned long long)((uintptr_t)host % page), (unsigned long long)page,
+                          (unsigned long long)device->traits.facts.max_buffer);
     }
     const pv_id made = pv_msg_device_new_buffer_no_copy(&device->objc, device->device, host, bytes, STORAGE_SHARED, NULL);
     if (made == NULL) {

@@ -3,7 +3,6 @@
 #include <stddef.h>
 
 #define GB 1000000000.0
-#define PAGE 16384u
 
 /* Slowest chip of each family: a cut that suits it suits all. */
 static const struct {
@@ -28,7 +27,6 @@ void pv_metal_traits_of(const pv_metal_facts *facts, pv_metal_traits *traits)
     }
     traits->simdgroup_matrix = facts->apple_family >= 7;
     traits->native_bfloat = facts->apple_family >= 9;
-    traits->view_bytes = facts->max_buffer / PAGE * PAGE;
     traits->bytes_per_second = chips[0].bytes;
     traits->operations_per_second = chips[0].operations;
     for (size_t i = 0; i < sizeof chips / sizeof chips[0]; i++) {

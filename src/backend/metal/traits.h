@@ -23,7 +23,6 @@ typedef struct pv_metal_traits {
     const char *refusal;        /* why it is not used, or NULL */
     bool simdgroup_matrix;      /* Apple 7 on */
     bool native_bfloat;         /* Apple 9 on; before, bf16 is read as bits, which is as right and quicker there */
-    uint64_t view_bytes;        /* of one no-copy view of a file */
     double bytes_per_second, operations_per_second; /* cautious: for cutting command buffers */
 } pv_metal_traits;
 

@@ -11,9 +11,11 @@ pv_status pv_metal_weight_spec(const pv_backend_device *base, pv_layout layout, 
     if (layout >= PV_LAYOUT_COUNT) {
         return pv_fail_at(error, PV_UNSUPPORTED, device->description.id, PV_NO_OFFSET, "weight layout number %u is not known", (unsigned)layout);
     }
+    /* kernels read dense weights an element at a time or more, blocks by their 16-bit scales */
+    const uint32_t element = layout == PV_LAYOUT_F32 ? 4 : 2;
     const bool vector = (uses & (PV_USE_MATRIX | PV_USE_ROWS)) == 0;
     *spec = (pv_weight_spec){
-        .layout = vector ? PV_LAYOUT_F32 : layout, .packing = PV_PACKING_NONE, .alignment = 256, .row_tile = 1, .may_alias = !vector};
+        .layout = vector ? PV_LAYOUT_F32 : layout, .packing = PV_PACKING_NONE, .alignment = 256, .row_tile = 1, .may_alias = !vector, .alias_alignment = element};
     uint64_t row_bytes;
     if (!pv_layout_row_bytes(spec->layout, cols, &row_bytes) || !pv_mul_u64(row_bytes, rows, &spec->bytes)) {
         return pv_fail_at(error, PV_UNSUPPORTED, device->description.id, PV_NO_OFFSET,
