@@ -101,18 +101,28 @@ static pv_status fail_program(const pv_metal_device *device, pv_id nserror, cons
                       description != NULL ? description : "no reason given");
 }
 
+/* Matrix kernels and row look-up are made for a weight layout. */
+static bool uses_layouts(const char *name) { return strcmp(name, "linear") == 0 || strcmp(name, "embed") == 0; }
+
+static void add_part(pv_bytes *text, const char *name)
+{
+    const char *part = text_of(name);
+    pv_bytes_format(text, "#line 1 \"%s\"\n", name);
+    pv_bytes_add(text, part, strlen(part));
+}
+
 static pv_status compile_library(pv_metal_device *device, pv_metal_library *library, pv_error *error)
 {
     const pv_objc *objc = &device->objc;
     pv_bytes text;
     pv_id nserror = NULL;
     pv_bytes_init(&text, device->allocator);
-    const char *const parts[] = {"kernel_args", "args", "common", "layouts", library->source->name};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        pv_bytes_format(&text, "#line 1 \"%s\"\n", parts[i]);
-        const char *part = text_of(parts[i]);
-        pv_bytes_add(&text, part, strlen(part));
-    }
+    pv_bytes_format(&text, "#include <metal_stdlib>\nusing namespace metal;\n");
+    add_part(&text, "kernel_args");
+    add_part(&text, "args");
+    add_part(&text, "common");
+    if (uses_layouts(library->source->name)) add_part(&text, "layouts");
+    add_part(&text, library->source->name);
     pv_status status = text.failed ? pv_fail_memory(error, text.length, library->source->name) : PV_OK;
     if (status == PV_OK) {
         const pv_id options = compile_options(device);

@@ -129,9 +129,9 @@ ATTENTION_SPLIT(8)
 // A thread an element of a head of a row.
 kernel void attention_merge(device const uchar *step [[buffer(0)]], constant pv_args_attention &args [[buffer(1)]],
                             device const float *partials [[buffer(2)]], device float *out [[buffer(3)]],
-                            uint3 thread [[thread_position_in_grid]])
+                            uint3 at [[thread_position_in_grid]])
 {
-    const uint d = thread.x, head = thread.y, row_index = thread.z;
+    const uint d = at.x, head = at.y, row_index = at.z;
     if (row_index >= step_counts(step)->rows || head >= args.heads || d >= args.head_dim) {
         return;
     }

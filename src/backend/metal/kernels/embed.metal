@@ -2,15 +2,15 @@
 
 kernel void embed(device const uchar *step [[buffer(0)]], constant pv_args_embed &args [[buffer(1)]],
                   device const uchar *table [[buffer(2)]], device const int *token_log [[buffer(3)]], device float *out [[buffer(4)]],
-                  uint2 thread [[thread_position_in_grid]])
+                  uint2 at [[thread_position_in_grid]])
 {
-    const uint first = thread.x * 16;
-    if (thread.y >= step_counts(step)->rows || first >= args.cols) {
+    const uint first = at.x * 16;
+    if (at.y >= step_counts(step)->rows || first >= args.cols) {
         return;
     }
-    const pv_step_row row = step_array<pv_step_row>(step, args.step.rows)[thread.y];
+    const pv_step_row row = step_array<pv_step_row>(step, args.step.rows)[at.y];
     const int token = row.token == PV_TOKEN_FROM_LOG ? token_log[uint(row.slot) * args.log_cols + uint(row.position)] : row.token;
-    device float *to = out + ulong(thread.y) * args.out_stride + first;
+    device float *to = out + ulong(at.y) * args.out_stride + first;
     const bool known = token >= 0 && uint(token) < args.rows;
     device const uchar *from = table + (known ? ulong(token) * args.row_bytes : 0);
     if (args.cols - first < 16) {
@@ -19,7 +19,7 @@ kernel void embed(device const uchar *step [[buffer(0)]], constant pv_args_embed
         }
         return;
     }
-    const weights16 weights = decode16(from, thread.x);
+    const weights16 weights = decode16(from, at.x);
     for (uint i = 0; i < 4; i++) {
         ((device packed_float4 *)to)[i] = known ? weights.w[i] * args.scale : float4(NAN);
     }

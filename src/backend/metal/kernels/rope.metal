@@ -22,14 +22,14 @@ static inline float2 cosine_sine(float x)
 // A thread a pair of a row.
 kernel void rope_angles(device const uchar *step [[buffer(0)]], constant pv_args_rope_angles &args [[buffer(1)]],
                         device const float *inverse_frequency [[buffer(2)]], device float *out [[buffer(3)]],
-                        uint2 thread [[thread_position_in_grid]])
+                        uint2 at [[thread_position_in_grid]])
 {
-    if (thread.y >= step_counts(step)->rows || thread.x >= args.pairs) {
+    if (at.y >= step_counts(step)->rows || at.x >= args.pairs) {
         return;
     }
-    const float position = float(step_array<pv_step_row>(step, args.step.rows)[thread.y].position);
-    const float2 turned = cosine_sine(position * inverse_frequency[thread.x]) * args.magnitude;
-    device float *to = out + ulong(thread.y) * args.out_stride + 2 * thread.x;
+    const float position = float(step_array<pv_step_row>(step, args.step.rows)[at.y].position);
+    const float2 turned = cosine_sine(position * inverse_frequency[at.x]) * args.magnitude;
+    device float *to = out + ulong(at.y) * args.out_stride + 2 * at.x;
     to[0] = turned.x;
     to[1] = turned.y;
 }
@@ -53,28 +53,28 @@ static inline ulong cache_place(constant pv_args_rope &args, device const int *t
 // only the store cares for. With `dim` 0 nothing turns: kv_store.
 kernel void rope(device const uchar *step [[buffer(0)]], constant pv_args_rope &args [[buffer(1)]], device float *q [[buffer(2)]],
                  device float *k [[buffer(3)]], device const float *angles [[buffer(4)]], device const float *v [[buffer(5)]],
-                 device half *pages [[buffer(6)]], device const int *table [[buffer(7)]], uint3 thread [[thread_position_in_grid]])
+                 device half *pages [[buffer(6)]], device const int *table [[buffer(7)]], uint3 at [[thread_position_in_grid]])
 {
-    const uint pair = thread.x, head = thread.y, turning = args.dim / 2;
-    if (thread.z >= step_counts(step)->rows || head >= args.heads + args.kv_heads || pair >= (args.head_dim + 1) / 2) {
+    const uint pair = at.x, head = at.y, turning = args.dim / 2;
+    if (at.z >= step_counts(step)->rows || head >= args.heads + args.kv_heads || pair >= (args.head_dim + 1) / 2) {
         return;
     }
     const bool is_key = head >= args.heads;
     const uint kv_head = head - args.heads;
-    device float *x = is_key ? k + ulong(thread.z) * args.k_stride + kv_head * args.head_dim : q + ulong(thread.z) * args.q_stride + head * args.head_dim;
+    device float *x = is_key ? k + ulong(at.z) * args.k_stride + kv_head * args.head_dim : q + ulong(at.z) * args.q_stride + head * args.head_dim;
     const bool turns = pair < turning;
     const uint first = !turns || pairing == 1 ? 2 * pair : pair, second = !turns || pairing == 1 ? 2 * pair + 1 : pair + turning;
     if (turns) {
-        device const float *angle = angles + ulong(thread.z) * args.angles_stride + 2 * pair;
+        device const float *angle = angles + ulong(at.z) * args.angles_stride + 2 * pair;
         turn(x, first, second, angle[0], angle[1]);
     }
     if (with_store == 0 || !is_key) {
         return;
     }
-    const pv_step_row row = step_array<pv_step_row>(step, args.step.rows)[thread.z];
+    const pv_step_row row = step_array<pv_step_row>(step, args.step.rows)[at.z];
     device half *keys = pages + cache_place(args, table, row, kv_head);
     device half *values = keys + ulong(args.kv_heads) * PV_PAGE_TOKENS * args.head_dim;
-    device const float *value = v + ulong(thread.z) * args.v_stride + kv_head * args.head_dim;
+    device const float *value = v + ulong(at.z) * args.v_stride + kv_head * args.head_dim;
     keys[first] = half(x[first]);
     values[first] = half(value[first]);
     if (second < args.head_dim) {

@@ -3,7 +3,7 @@
 // A threadgroup a row.
 kernel void rms_norm(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]],
                      device const float *x [[buffer(2)]], device const float *weight [[buffer(3)]], device float *out [[buffer(4)]],
-                     uint row [[threadgroup_position_in_grid]], uint thread [[thread_position_in_threadgroup]],
+                     uint row [[threadgroup_position_in_grid]], uint at [[thread_position_in_threadgroup]],
                      uint threads [[threads_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
                      uint lane [[thread_index_in_simdgroup]], uint simdgroups [[simdgroups_per_threadgroup]])
 {
@@ -14,33 +14,33 @@ kernel void rms_norm(device const uchar *step [[buffer(0)]], constant pv_args_ro
     device const float *from = x + ulong(row) * args.in_stride;
     device float *to = out + ulong(row) * args.out_stride;
     float sum = 0.0f;
-    for (uint i = thread; i < args.cols; i += threads) {
+    for (uint i = at; i < args.cols; i += threads) {
         sum = fma(from[i], from[i], sum);
     }
     sum = group_sum(sum, shared, simdgroup, lane, simdgroups);
     const float factor = 1.0f / precise::sqrt(sum / float(args.cols) + args.epsilon);
-    for (uint i = thread; i < args.cols; i += threads) {
+    for (uint i = at; i < args.cols; i += threads) {
         to[i] = from[i] * factor * weight[i];
     }
 }
 
 // A thread an element.
 kernel void glu(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]], device const float *gate [[buffer(2)]],
-                device const float *up [[buffer(3)]], device float *out [[buffer(4)]], uint2 thread [[thread_position_in_grid]])
+                device const float *up [[buffer(3)]], device float *out [[buffer(4)]], uint2 at [[thread_position_in_grid]])
 {
-    if (thread.y >= real_rows(step, args.extent) || thread.x >= args.cols) {
+    if (at.y >= real_rows(step, args.extent) || at.x >= args.cols) {
         return;
     }
-    const float value = gate[ulong(thread.y) * args.in_stride + thread.x];
-    out[ulong(thread.y) * args.out_stride + thread.x] = silu(value) * up[ulong(thread.y) * args.in2_stride + thread.x];
+    const float value = gate[ulong(at.y) * args.in_stride + at.x];
+    out[ulong(at.y) * args.out_stride + at.x] = silu(value) * up[ulong(at.y) * args.in2_stride + at.x];
 }
 
 kernel void gather_rows(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]],
-                        device const float *x [[buffer(2)]], device float *out [[buffer(3)]], uint2 thread [[thread_position_in_grid]])
+                        device const float *x [[buffer(2)]], device float *out [[buffer(3)]], uint2 at [[thread_position_in_grid]])
 {
-    if (thread.y >= step_counts(step)->logits || thread.x >= args.cols) {
+    if (at.y >= step_counts(step)->logits || at.x >= args.cols) {
         return;
     }
-    const uint row = uint(step_array<pv_step_logit>(step, args.step.logits)[thread.y].row);
-    out[ulong(thread.y) * args.out_stride + thread.x] = x[ulong(row) * args.in_stride + thread.x];
+    const uint row = uint(step_array<pv_step_logit>(step, args.step.logits)[at.y].row);
+    out[ulong(at.y) * args.out_stride + at.x] = x[ulong(row) * args.in_stride + at.x];
 }

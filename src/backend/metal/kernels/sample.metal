@@ -41,7 +41,7 @@ struct row_state {
 };
 
 struct place {
-    uint thread, lane, simdgroup;
+    uint index, lane, simdgroup;
 };
 
 static inline void meet()
@@ -83,7 +83,7 @@ static inline float survey(device const float *x, uint count, threadgroup row_st
 {
     float largest = -INFINITY;
     uint found = 0;
-    for (uint i = at.thread; i < count; i += THREADS) {
+    for (uint i = at.index; i < count; i += THREADS) {
         const float value = x[i];
         found |= isnan(value) ? 1 : isfinite(value) ? 2 : 0;
         largest = max(largest, isnan(value) ? -INFINITY : value);
@@ -95,7 +95,7 @@ static inline float survey(device const float *x, uint count, threadgroup row_st
         state.partial[at.simdgroup] = as_type<float>(found);
     }
     meet();
-    if (at.thread == 0) {
+    if (at.index == 0) {
         uint all = 0;
         for (uint i = 0; i < THREADS / 32; i++) {
             all |= as_type<uint>(state.partial[i]);
@@ -109,7 +109,7 @@ static inline float survey(device const float *x, uint count, threadgroup row_st
 static inline float sum_of_exp(device const float *x, uint count, float base, threadgroup row_state &state, place at)
 {
     float sum = 0.0f;
-    for (uint i = at.thread; i < count; i += THREADS) {
+    for (uint i = at.index; i < count; i += THREADS) {
         sum += precise::exp(x[i] - base);
     }
     return row_sum(sum, state, at);
@@ -122,7 +122,7 @@ static inline void sort_list(threadgroup row_state &state, place at)
     // bitonic, descending; places beyond the list hold 0, which is below every key
     for (uint size = 2; size <= LIST; size *= 2) {
         for (uint step = size / 2; step > 0; step /= 2) {
-            for (uint i = at.thread; i < LIST / 2; i += THREADS) {
+            for (uint i = at.index; i < LIST / 2; i += THREADS) {
                 const uint a = 2 * i - (i & (step - 1)), b = a + step;
                 const ulong first = state.list[a], second = state.list[b];
                 if ((first < second) == ((a & size) == 0)) {
@@ -140,18 +140,18 @@ static inline void list_next(device const float *x, uint vocabulary, ulong upper
 {
     ulong prefix = 0, mask = 0; // of the digits that are fixed
     for (uint shift = 56;; shift -= 8) {
-        for (uint i = at.thread; i < BINS; i += THREADS) {
+        for (uint i = at.index; i < BINS; i += THREADS) {
             atomic_store_explicit(&state.bins[i], 0, memory_order_relaxed);
         }
         meet();
-        for (uint i = at.thread; i < vocabulary; i += THREADS) {
+        for (uint i = at.index; i < vocabulary; i += THREADS) {
             const ulong key = order_key(x[i], i);
             if (key < upper && (key & mask) == prefix) {
                 atomic_fetch_add_explicit(&state.bins[uint(key >> shift) & 255], 1, memory_order_relaxed);
             }
         }
         meet();
-        if (at.thread == 0) {
+        if (at.index == 0) {
             uint total = 0, bin = BINS;
             state.descend = false;
             for (; bin > 0; bin--) { // whole bins from the top while they fit
@@ -174,17 +174,17 @@ static inline void list_next(device const float *x, uint vocabulary, ulong upper
         meet();
     }
     const ulong lower = state.lower;
-    for (uint i = at.thread; i < LIST; i += THREADS) {
+    for (uint i = at.index; i < LIST; i += THREADS) {
         state.list[i] = 0;
     }
-    if (at.thread == 0) {
+    if (at.index == 0) {
         atomic_store_explicit(&state.listed, 0, memory_order_relaxed);
     }
     meet();
     if (state.count == 0) {
         return;
     }
-    for (uint i = at.thread; i < vocabulary; i += THREADS) {
+    for (uint i = at.index; i < vocabulary; i += THREADS) {
         const ulong key = order_key(x[i], i);
         if (key < upper && key >= lower) {
             state.list[atomic_fetch_add_explicit(&state.listed, 1, memory_order_relaxed)] = key; // any place will do: it is sorted
@@ -256,7 +256,7 @@ static inline uint draw(device const float *x, uint vocabulary, pv_step_logit lo
 static inline uint first_with(device const float *x, uint vocabulary, float largest, threadgroup row_state &state, place at)
 {
     uint first = 0xFFFFFFFF;
-    for (uint i = at.thread; i < vocabulary; i += THREADS) {
+    for (uint i = at.index; i < vocabulary; i += THREADS) {
         if (x[i] == largest) {
             first = i;
             break;
@@ -289,12 +289,12 @@ static inline void count_tokens(device const int *log, pv_step_logit logit, uint
                                 device atomic_uint *recent, place at)
 {
     const int count = logit.position + 1;
-    for (uint i = at.thread; i < vocabulary; i += THREADS) {
+    for (uint i = at.index; i < vocabulary; i += THREADS) {
         atomic_store_explicit(&generated[i], 0, memory_order_relaxed);
         atomic_store_explicit(&recent[i], 0, memory_order_relaxed);
     }
     threadgroup_barrier(mem_flags::mem_device);
-    for (int i = int(at.thread); i < count; i += THREADS) {
+    for (int i = int(at.index); i < count; i += THREADS) {
         const int token = log[i];
         if (token < 0 || uint(token) >= vocabulary) {
             continue;
@@ -324,14 +324,14 @@ static inline void adjust(device const uchar *step, constant pv_args_sample &arg
     if (penalties) {
         count_tokens(log, logit, args.vocabulary, generated, recent, at);
     }
-    for (uint i = at.thread; i < args.vocabulary; i += THREADS) {
+    for (uint i = at.index; i < args.vocabulary; i += THREADS) {
         work[i] = penalties ? penalised(raw[i], logit, atomic_load_explicit(&generated[i], memory_order_relaxed),
                                         atomic_load_explicit(&recent[i], memory_order_relaxed))
                             : raw[i];
     }
     threadgroup_barrier(mem_flags::mem_device);
     // one thread: a token may have several entries, which are added in their order
-    if (at.thread == 0) {
+    if (at.index == 0) {
         device const pv_step_bias *biases = step_array<pv_step_bias>(step, args.step.biases) + logit.bias_first;
         for (uint i = 0; i < logit.bias_count; i++) {
             if (biases[i].token >= 0 && uint(biases[i].token) < args.vocabulary) {
@@ -341,7 +341,7 @@ static inline void adjust(device const uchar *step, constant pv_args_sample &arg
     }
     threadgroup_barrier(mem_flags::mem_device);
     if (logit.temperature > 0.0f && logit.temperature != 1.0f) {
-        for (uint i = at.thread; i < args.vocabulary; i += THREADS) {
+        for (uint i = at.index; i < args.vocabulary; i += THREADS) {
             work[i] /= logit.temperature;
         }
         threadgroup_barrier(mem_flags::mem_device);
@@ -366,7 +366,7 @@ static inline void report_top(device const float *raw, uint vocabulary, uint wan
     for (uint done = 0; done < count;) {
         list_next(raw, vocabulary, upper, state, at);
         const uint listed = state.count, take = min(listed, count - done);
-        for (uint i = at.thread; i < take; i += THREADS) {
+        for (uint i = at.index; i < take; i += THREADS) {
             output->top[done + i].token = int(token_of(state.list[i]));
             output->top[done + i].logprob = logprob_of(logit_of(state.list[i]), largest, log_sum);
         }
@@ -378,7 +378,7 @@ static inline void report_top(device const float *raw, uint vocabulary, uint wan
         meet();
     }
     meet();
-    if (at.thread == 0) {
+    if (at.index == 0) {
         output->top_count = count;
     }
 }
