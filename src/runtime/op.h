@@ -2,7 +2,8 @@
  *
  * R is the number of rows that the step really has for a tensor of that extent; rows beyond are neither read nor written.
  * Unless said otherwise activations are f32 [R, cols], accumulation is f32, and a row's result depends on nothing but that row (for
- * attention: its sequence), bit for bit, whatever else is in the step and however many threads run it.
+ * attention: its sequence), bit for bit, whatever else is in the step and however many threads run it. On a GPU this holds within a
+ * shape class: other classes may use other kernels, whose sums run in another order.
  *
  * Fusions are fields of an op. A backend may decline an op with such a field set (supports); lowering then replaces it by its plain
  * forms, which every backend owes:
@@ -71,8 +72,8 @@ typedef enum pv_activation { PV_ACTIVATION_NONE, PV_ACTIVATION_SILU } pv_activat
 /* For each part: out = x' · weightᵀ (+ bias) (+ residual), x' = rms_norm(x, norm) if norm is present, else x.
  * With `glu` there are two parts, gate and up, of equal shape, and only parts[0].out is written: glu(gate) × up.
  * With `residual` there is one part; residual may be the same tensor as out, which then accumulates.
- * A quantized weight meets x' quantized to 16 bits in groups of 32: scale = max|x'| / PV_ACTIVATION_STEPS, rounded to nearest;
- * dense weights meet x' in f32. (With 8 bits the logits of a 135M model are off by 0.25 RMS, and greedy text parts from the exact one
+ * Weights meet x' in f32; on the CPU a quantized weight meets x' quantized to 16 bits in groups of 32: scale = max|x'| /
+ * PV_ACTIVATION_STEPS, rounded to nearest. (With 8 bits the logits of a 135M model are off by 0.25 RMS, and greedy text parts from the exact one
  * where the best two logits differ by 0.7; with 16 bits the error is that of an f16 cache.) */
 typedef struct pv_op_linear {
     pv_tensor x;

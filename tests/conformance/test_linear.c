@@ -67,10 +67,10 @@ static void solve_part(problem *p, uint32_t part)
     pv_layout layout = s->part[part].layout;
     double *value = malloc(s->cols * sizeof *value), *mass = malloc(s->cols * sizeof *mass);
     ref_input input[MAX_ROWS];
+    const bool quantized = ref_is_quantized(layout) && rig_backend() == &pv_cpu_backend; /* a GPU takes x' as it is */
     p->wanted[part] = malloc((size_t)s->rows * out * sizeof(ref_value));
     for (uint32_t i = 0; i < s->rows; i++)
-        ref_input_make(p->x + (size_t)i * s->cols, s->flags & NORM ? p->norm : NULL, s->cols, epsilon, ref_is_quantized(layout),
-                       &input[i]);
+        ref_input_make(p->x + (size_t)i * s->cols, s->flags & NORM ? p->norm : NULL, s->cols, epsilon, quantized, &input[i]);
     for (uint32_t o = 0; o < out; o++) {
         ref_decode(layout, p->canonical[part] + o * ref_row_bytes(layout, s->cols), s->cols, value, mass);
         for (uint32_t i = 0; i < s->rows; i++) {
@@ -156,16 +156,21 @@ static void run_rows(rig *r, const problem *p, pv_op op, const uint32_t *rows, u
 }
 
 /* These rows, run together without the others, give the bits that they gave among them all; so do all of them when the padding
- * rows hold zeros and no NaN. */
+ * rows hold zeros and no NaN. A GPU has other kernels for few rows than for many: there fewer rows give values as right as before. */
 static void expect_same_alone(rig *r, const problem *p, pv_op op, const uint32_t *rows, uint32_t count, float *const all[3])
 {
+    const bool same_kernels = rig_backend() == &pv_cpu_backend || count == p->spec->rows;
     float *found[3];
     run_rows(r, p, op, rows, count, found);
     for (uint32_t part = 0; part < p->outs; part++) {
         uint32_t out = p->spec->part[part].out;
-        float *wanted = pick_rows(all[part], out, rows, count);
-        rig_expect_bytes(r, "linear: other bits than in the batch", found[part], wanted, (size_t)count * out * sizeof *wanted);
-        free(wanted);
+        if (same_kernels) {
+            float *wanted = pick_rows(all[part], out, rows, count);
+            rig_expect_bytes(r, "linear: other bits than in the batch", found[part], wanted, (size_t)count * out * sizeof *wanted);
+            free(wanted);
+        }
+        for (uint32_t i = 0; i < count && !same_kernels; i++)
+            rig_expect_values(r, "linear, fewer rows", found[part] + (size_t)i * out, p->wanted[part] + (size_t)rows[i] * out, out);
         free(found[part]);
     }
 }

@@ -49,6 +49,7 @@ static pv_args_linear args_of(const pv_metal_recorder *recorder, const pv_op_lin
         .x_stride = pv_metal_stride(&linear->x),
         .residual_stride = pv_metal_stride(&linear->residual),
         .epsilon = linear->epsilon,
+        .has_residual = pv_tensor_present(&linear->residual),
     };
 }
 
@@ -77,8 +78,8 @@ static void record_few(pv_metal_recorder *recorder, const pv_op_linear *linear, 
     const pv_metal_kernel kernel = {
         .source = "linear",
         .function = kernels[k].function,
-        .constants = {parts[0]->weight.layout, pv_tensor_present(&linear->norm), glu, args.has_bias != 0, pv_tensor_present(&linear->residual)},
-        .constant_count = 5,
+        .constants = {parts[0]->weight.layout, pv_tensor_present(&linear->norm), glu},
+        .constant_count = 3,
     };
     uint32_t groups = 0;
     for (uint32_t p = 0; p < (glu ? 1 : count); p++) groups += (parts[p]->weight.rows + columns - 1) / columns;
@@ -102,8 +103,8 @@ static void record_many(pv_metal_recorder *recorder, const pv_op_linear *linear,
     const pv_metal_kernel kernel = {
         .source = "linear",
         .function = "linear_tiles",
-        .constants = {part->weight.layout, 0, 0, args.has_bias != 0, pv_tensor_present(&linear->residual)},
-        .constant_count = 5,
+        .constants = {part->weight.layout, 0, 0},
+        .constant_count = 3,
     };
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &linear->x);

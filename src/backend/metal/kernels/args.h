@@ -54,6 +54,7 @@ typedef struct pv_args_linear {
     uint32_t out_stride[3];
     uint32_t x_stride, residual_stride;
     uint32_t has_bias;            /* a bit for each part */
+    uint32_t has_residual;
     float epsilon;
 } pv_args_linear;
 

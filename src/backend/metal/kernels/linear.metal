@@ -5,8 +5,6 @@
 
 constant uint with_norm [[function_constant(1)]];
 constant uint with_glu [[function_constant(2)]];
-constant uint with_bias [[function_constant(3)]];
-constant uint with_residual [[function_constant(4)]];
 
 #define SIMDGROUPS 4 // of a threadgroup
 
@@ -107,7 +105,7 @@ static inline void linear_rows(device const uchar *step, constant pv_args_linear
         for (uint o = 0; o < OUTS; o++) {
             value[o] = simd_sum(sums[r][o]) * factor;
             const uint p = with_glu != 0 ? o % 2 : place.part, column = first + (with_glu != 0 ? o / 2 : o);
-            if (with_bias != 0 && column < args.rows[p] && biases[p] != nullptr) {
+            if ((args.has_bias >> p & 1) != 0 && column < args.rows[p]) {
                 value[o] += biases[p][column];
             }
         }
@@ -116,7 +114,7 @@ static inline void linear_rows(device const uchar *step, constant pv_args_linear
         }
         for (uint c = 0; c < columns && first + c < args.rows[place.part]; c++) {
             float result = with_glu != 0 ? silu(value[2 * c]) * value[2 * c + 1] : value[c];
-            if (with_residual != 0) {
+            if (args.has_residual != 0) {
                 result += residual[ulong(r) * args.residual_stride + first + c];
             }
             outs[place.part][ulong(r) * args.out_stride[place.part] + first + c] = result;
@@ -134,8 +132,7 @@ static inline void linear_rows(device const uchar *step, constant pv_args_linear
         uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]])                                       \
     {                                                                                                                                     \
         device const uchar *const weights[3] = {weight0, weight1, weight2};                                                               \
-        device const float *const biases[3] = {args.has_bias & 1 ? bias0 : nullptr, args.has_bias & 2 ? bias1 : nullptr,                  \
-                                               args.has_bias & 4 ? bias2 : nullptr};                                                      \
+        device const float *const biases[3] = {bias0, bias1, bias2};                                                                      \
         device float *const outs[3] = {out0, out1, out2};                                                                                 \
         linear_rows<rows, columns>(step, args, x, norm, residual, weights, biases, outs, group, simdgroup, lane);                         \
     }
@@ -226,10 +223,10 @@ kernel void linear_tiles(device const uchar *step [[buffer(0)]], constant pv_arg
             continue;
         }
         float result = out_tile[i];
-        if (with_bias != 0) {
+        if (args.has_bias != 0) {
             result += bias[column];
         }
-        if (with_residual != 0) {
+        if (args.has_residual != 0) {
             result += residual[ulong(row) * args.residual_stride + column];
         }
         out[ulong(row) * args.out_stride[0] + column] = result;
