@@ -81,6 +81,13 @@ void pv_runtime_destroy(pv_runtime *runtime)
     pv_free(&allocator, runtime);
 }
 
+/* "metal" is the first of its kind: "metal:0". */
+static bool is_called(const pv_device_description *description, const char *id)
+{
+    const size_t length = strlen(id);
+    return strncmp(description->id, id, length) == 0 && (description->id[length] == '\0' || strcmp(description->id + length, ":0") == 0);
+}
+
 pv_status pv_runtime_find_device(const pv_runtime *runtime, const char *id, const pv_runtime_device **device, pv_error *error)
 {
     bool automatic = id == NULL || id[0] == '\0' || strcmp(id, "auto") == 0;
@@ -90,7 +97,7 @@ pv_status pv_runtime_find_device(const pv_runtime *runtime, const char *id, cons
         const pv_device_description *description = &candidate->description;
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s%s", i > 0 ? ", " : "", description->id, description->available ? "" : " (unavailable)");
-        if (!automatic && strcmp(description->id, id) != 0) continue;
+        if (!automatic && !is_called(description, id)) continue;
         if (description->available) {
             *device = candidate;
             return PV_OK;
