@@ -143,6 +143,8 @@ template <class T, int N, int... I> struct sm_swizzle {
 // What vectors of all sizes share. A vector of other elements converts only when asked to.
 #define SM_VECTOR_COMMON(N)                                                                                           \
     vec() = default;                                                                                                  \
+    template <class S, class = sm::enable_if_t<sm::shape<S>::size == 1 && !sm::is_same<S, T>>>                        \
+    SM_INLINE constexpr vec(S s) : vec(T(s)) {}                                                                       \
     template <class U> SM_INLINE constexpr explicit vec(const vec<U, N> &v) : vec(from{}, v) {}                       \
     template <int K, int... I, class = sm::enable_if_t<sizeof...(I) == N>>                                            \
     SM_INLINE constexpr vec(const sm_swizzle<T, K, I...> &v) : vec(v.data[I]...) {}                                  \
