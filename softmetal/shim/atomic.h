@@ -18,7 +18,6 @@ enum thread_scope {
     thread_scope_simdgroup,
     thread_scope_threadgroup,
     thread_scope_device,
-    thread_scope_system,
 };
 
 template <class T> struct atomic {

@@ -1,30 +1,10 @@
-// bfloat: the upper half of a float, rounded to nearest even after every operation. A class with both compilers: g++ 12 has no such
-// type, and clang's has no conversion to or from half. (SOFTMETAL_NATIVE_BFLOAT: clang's own.)
+// bfloat: the upper half of a float, rounded to nearest even after every operation. As in MSL it turns into float by itself, and
+// neither float nor half turns into it. A class with both compilers: g++ 12 has no such type, clang's cannot be cast to or from half.
 #ifndef SOFTMETAL_SHIM_BFLOAT_H
 #define SOFTMETAL_SHIM_BFLOAT_H
 
 #include "types.h"
 #include "half.h"
-
-#ifdef SOFTMETAL_NATIVE_BFLOAT
-
-typedef __bf16 bfloat;
-
-namespace sm
-{
-SM_INLINE constexpr ushort bfloat_bits(bfloat value) { return __builtin_bit_cast(ushort, value); }
-SM_INLINE constexpr bfloat bfloat_from_bits(ushort bits) { return __builtin_bit_cast(bfloat, bits); }
-} // namespace sm
-
-// libgcc 12 lacks what clang calls to round.
-extern "C" __attribute__((weak, visibility("hidden"))) bfloat __truncsfbf2(float value)
-{
-    const uint bits = __builtin_bit_cast(uint, value);
-    if (value != value) return sm::bfloat_from_bits(ushort(bits >> 16 | 0x40));
-    return sm::bfloat_from_bits(ushort((bits + 0x7fff + (bits >> 16 & 1)) >> 16));
-}
-
-#else
 
 namespace sm
 {
@@ -52,9 +32,12 @@ struct bfloat {
     ushort bits;
 
     bfloat() = default;
-    template <class T, class = with_bfloat<T>> SM_INLINE constexpr bfloat(T value) : bits(round(float(value))) {}
+    template <class T, class = enable_if_t<is_same<with_bfloat<T>, bfloat>>>
+    SM_INLINE constexpr bfloat(T whole) : bits(round(float(whole))) {}
+    template <class T, class = enable_if_t<is_same<with_bfloat<T>, float>>, class = void>
+    SM_INLINE constexpr explicit bfloat(T value) : bits(round(float(value))) {}
 
-    // To float by itself; to nothing else, or `c ? b : 0` were ambiguous.
+    // To float by itself, to nothing else: `c ? b : 0` would be ambiguous.
     template <class T, class = enable_if_t<is_same<T, float>>> SM_INLINE constexpr operator T() const
     {
         return __builtin_bit_cast(float, uint(bits) << 16);
@@ -144,5 +127,4 @@ SM_INLINE constexpr bfloat operator--(bfloat &a, int)
 
 typedef sm::bfloat bfloat;
 
-#endif
 #endif

@@ -6,14 +6,12 @@
 
 namespace sm
 {
-template <class T> inline constexpr bool is_real = is_same<T, float> || is_same<T, half>;
 template <class T> inline constexpr bool is_bfloat = false;
 #ifndef SOFTMETAL_NO_BFLOAT
 template <> inline constexpr bool is_bfloat<bfloat> = true;
 #endif
-template <class A> inline constexpr bool is_real_shape = is_real<element_t<A>> || is_bfloat<element_t<A>>;
-template <class A> inline constexpr bool is_integer_shape =
-    (shape<A>::size > 0) && !is_real_shape<A> && !is_same<element_t<A>, double>;
+template <class T> inline constexpr bool is_real = is_same<T, float> || is_same<T, half>;
+template <class T> inline constexpr bool is_whole = shape<T>::size == 1 && !is_real<T> && !is_bfloat<T> && !is_same<T, double>;
 
 // The type in which the arguments of a function meet: as for operators, and scalars by the language's rules.
 template <class A, class B, int NA = shape<A>::size, int NB = shape<B>::size> struct common : meet<A, B> {};
@@ -25,14 +23,23 @@ template <class A> struct common<A, A, 1, 1> { typedef A type; };
 template <class A, class B> using common_t = typename common<A, B>::type;
 template <class A, class B, class C> using common3_t = common_t<common_t<A, B>, C>;
 
-// The same for functions of real numbers: an integer is taken as a float, as is a literal that lost its suffix.
-template <class V, int N = shape<V>::size, bool Real = is_real_shape<V>> struct as_real {};
+// Functions know half and float: a bfloat is taken as a float, there is none of vectors of bfloat.
+template <class V, int N = shape<V>::size, bool Bfloat = is_bfloat<element_t<V>>> struct as_any { typedef value_t<V> type; };
+template <class V> struct as_any<V, 0, false> {};
+template <class V, int N> struct as_any<V, N, true> {};
+template <class V> struct as_any<V, 1, true> { typedef float type; };
+template <class A> using any_t = typename as_any<A>::type;
+template <class A, class B> using any2_t = any_t<common_t<A, B>>;
+template <class A, class B, class C> using any3_t = any_t<common3_t<A, B, C>>;
+
+// The same for functions of real numbers: an integer is taken as a float.
+template <class V, int N = shape<V>::size, bool Real = is_real<element_t<V>>> struct as_real {};
 template <class V, int N> struct as_real<V, N, true> { typedef value_t<V> type; };
 template <class V> struct as_real<V, 1, false> { typedef float type; };
 template <class A> using real_t = typename as_real<A>::type;
 template <class A, class B> using real2_t = real_t<common_t<A, B>>;
 template <class A, class B, class C> using real3_t = real_t<common3_t<A, B, C>>;
-template <class A> using integer_t = typename enable_if<is_integer_shape<A>, value_t<A>>::type;
+template <class A> using integer_t = enable_if_t<is_whole<element_t<A>>, value_t<A>>;
 template <class A, class B> using integer2_t = integer_t<common_t<A, B>>;
 template <class A, class B, class C> using integer3_t = integer_t<common3_t<A, B, C>>;
 

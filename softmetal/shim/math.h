@@ -12,11 +12,7 @@ namespace sm
     static SM_INLINE T apply(T x) { return finish(T(raw(float(x)))); }
 #define SM_THROUGH_FLOAT_2(T, finish)                                                                                 \
     static SM_INLINE T apply(T x, T y) { return finish(T(raw(float(x), float(y)))); }
-#ifndef SOFTMETAL_NO_BFLOAT
-#define SM_FOR_REALS(M, finish) M(float, finish) M(half, finish) M(bfloat, finish)
-#else
 #define SM_FOR_REALS(M, finish) M(float, finish) M(half, finish)
-#endif
 #define SM_REAL_1(name, finish, ...)                                                                                  \
     struct op_##name {                                                                                                \
         static SM_INLINE float raw(float x) { __VA_ARGS__ }                                                           \
@@ -121,24 +117,18 @@ struct op_fract {
     }
     static SM_INLINE float apply(float x) { return below(x, 0x1.fffffep-1f); }
     static SM_INLINE half apply(half x) { return below(x, half(0x1.ffcp-1f)); }
-#ifndef SOFTMETAL_NO_BFLOAT
-    static SM_INLINE bfloat apply(bfloat x) { return below(x, bfloat(0x1.fep-1f)); }
-#endif
 };
 
-// One rounding: products of halves are exact in double, and no sum that double rounds lies at a tie of half or bfloat.
+// One rounding: products of halves are exact in double, and no sum that double rounds lies at a tie of half.
 struct op_fma {
     static SM_INLINE float apply(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
     static SM_INLINE half apply(half x, half y, half z) { return half(double(x) * double(y) + double(z)); }
-#ifndef SOFTMETAL_NO_BFLOAT
-    static SM_INLINE bfloat apply(bfloat x, bfloat y, bfloat z) { return bfloat(__builtin_fmaf(x, y, z)); }
-#endif
 };
 
 // One of two, by its bits where it is narrow: clang would see fmax in it, and call it.
 template <class T> SM_INLINE constexpr T choose(bool first, T x, T y)
 {
-    if constexpr (is_real_shape<T> && sizeof(T) == 2) {
+    if constexpr (is_real<T> && sizeof(T) == 2) {
         return __builtin_bit_cast(T, first ? __builtin_bit_cast(ushort, x) : __builtin_bit_cast(ushort, y));
     } else {
         return first ? x : y;
@@ -148,14 +138,14 @@ template <class T> SM_INLINE constexpr T choose(bool first, T x, T y)
 struct op_max {
     template <class T> static SM_INLINE constexpr T apply(T x, T y)
     {
-        if constexpr (is_real_shape<T>) return choose(x > y || y != y, x, y);
+        if constexpr (is_real<T>) return choose(x > y || y != y, x, y);
         else return x > y ? x : y;
     }
 };
 struct op_min {
     template <class T> static SM_INLINE constexpr T apply(T x, T y)
     {
-        if constexpr (is_real_shape<T>) return choose(x < y || y != y, x, y);
+        if constexpr (is_real<T>) return choose(x < y || y != y, x, y);
         else return x < y ? x : y;
     }
 };
@@ -174,7 +164,7 @@ struct op_median3 {
 struct op_abs {
     template <class T> static SM_INLINE constexpr T apply(T x)
     {
-        if constexpr (is_real_shape<T>) return op_fabs::apply(x);
+        if constexpr (is_real<T>) return op_fabs::apply(x);
         else return x < T(0) ? T(0u - ulong(x)) : x;
     }
 };
@@ -193,9 +183,6 @@ template <class T, class Bits> SM_INLINE T next(T x, T y, Bits bits)
 struct op_nextafter {
     static SM_INLINE float apply(float x, float y) { return next(x, y, __builtin_bit_cast(uint, x)); }
     static SM_INLINE half apply(half x, half y) { return next(x, y, __builtin_bit_cast(ushort, x)); }
-#ifndef SOFTMETAL_NO_BFLOAT
-    static SM_INLINE bfloat apply(bfloat x, bfloat y) { return next(x, y, bfloat_bits(x)); }
-#endif
 };
 
 struct op_ilogb {
@@ -236,9 +223,6 @@ template <class V, int N = shape<V>::size> struct integers { typedef vec<int, N>
 template <class V> struct integers<V, 1> { typedef int type; };
 template <class V> using integers_t = typename integers<V>::type;
 
-template <class A, class B> using any2_t = common_t<A, B>;
-template <class A, class B, class C> using any3_t = common3_t<A, B, C>;
-template <class A> using any_t = enable_if_t<(shape<A>::size > 0), value_t<A>>;
 } // namespace sm
 
 namespace metal

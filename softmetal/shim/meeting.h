@@ -28,6 +28,8 @@ template <sm_scope Scope> SM_INLINE constexpr uint32_t base_of(uint32_t lane) { 
 // What an inactive lane would have given: all bits set, NaN for a real number, so that its use shows.
 template <class T> SM_INLINE SM_UNCHECKED void poison(T &value) { __builtin_memset((void *)&value, 0xff, sizeof(T)); }
 
+// Sums and products of bfloat are of float, as its functions are; what only moves or chooses leaves it as it is.
+
 // ---- Reductions, in a tree of neighbours: ((0 + 1) + (2 + 3)) + …, of the lanes that are active.
 
 struct op_sum {
@@ -48,13 +50,15 @@ struct op_xor {
 struct op_smaller {
     template <class T> static SM_INLINE SM_UNCHECKED T apply(const T &a, const T &b)
     {
-        return on<op_min, element_t<T>>(a, b);
+        if constexpr (is_bfloat<T>) return T(op_min::apply(float(a), float(b)));
+        else return on<op_min, element_t<T>>(a, b);
     }
 };
 struct op_greater {
     template <class T> static SM_INLINE SM_UNCHECKED T apply(const T &a, const T &b)
     {
-        return on<op_max, element_t<T>>(a, b);
+        if constexpr (is_bfloat<T>) return T(op_max::apply(float(a), float(b)));
+        else return on<op_max, element_t<T>>(a, b);
     }
 };
 
@@ -193,8 +197,8 @@ template <sm_scope Scope> SM_INLINE uint32_t existing()
 // The functions of one scope. `line` is that of the call; nobody gives it.
 #define SM_LINE sm::source_line line = sm::source_line(__builtin_LINE())
 #define SM_SITE static const char site = 0
-#define SM_REDUCTION(scope, SCOPE, name, op)                                                                          \
-    template <class A, class T = sm::any_t<A>> SM_INLINE T scope##_##name(const A &data, SM_LINE)                     \
+#define SM_REDUCTION(scope, SCOPE, name, op, kind)                                                                          \
+    template <class A, class T = sm::kind##_t<A>> SM_INLINE T scope##_##name(const A &data, SM_LINE)                    \
     {                                                                                                                 \
         SM_SITE;                                                                                                      \
         return sm::reduced<SCOPE, sm::op>(T(data), line, &site);                                                      \
@@ -206,25 +210,25 @@ template <sm_scope Scope> SM_INLINE uint32_t existing()
         return sm::scanned<SCOPE, sm::op, exclusive>(T(data), line, &site);                                           \
     }
 #define SM_SHUFFLE(scope, SCOPE, name, from)                                                                          \
-    template <class A, class T = sm::any_t<A>> SM_INLINE T scope##_##name(const A &data, ushort n, SM_LINE)           \
+    template <class A, class T = sm::value_t<A>> SM_INLINE T scope##_##name(const A &data, ushort n, SM_LINE)           \
     {                                                                                                                 \
         SM_SITE;                                                                                                      \
         return sm::fetched<SCOPE>(T(data), from, line, &site);                                                        \
     }
 #define SM_SHIFT_LANES(scope, SCOPE, name, how, sign)                                                                 \
-    template <class A, class T = sm::any_t<A>> SM_INLINE T scope##_shuffle_##name(const A &data, ushort delta, SM_LINE) \
+    template <class A, class T = sm::value_t<A>> SM_INLINE T scope##_shuffle_##name(const A &data, ushort delta, SM_LINE) \
     {                                                                                                                 \
         SM_SITE;                                                                                                      \
         return sm::how<SCOPE>(T(data), sign int(delta), line, &site);                                                 \
     }
 #define SM_FILL_LANES(scope, SCOPE, name, sign)                                                                       \
-    template <class A, class T = sm::any_t<A>>                                                                        \
+    template <class A, class T = sm::value_t<A>>                                                                        \
     SM_INLINE T scope##_shuffle_and_fill_##name(const A &data, const sm::type_of<T> &filling, ushort delta, SM_LINE)  \
     {                                                                                                                 \
         SM_SITE;                                                                                                      \
         return sm::shifted_and_filled<SCOPE>(T(data), filling, sign int(delta), sm::width<SCOPE>, line, &site);       \
     }                                                                                                                 \
-    template <class A, class T = sm::any_t<A>>                                                                        \
+    template <class A, class T = sm::value_t<A>>                                                                        \
     SM_INLINE T scope##_shuffle_and_fill_##name(const A &data, const sm::type_of<T> &filling, ushort delta,           \
                                                 ushort modulo, SM_LINE)                                               \
     {                                                                                                                 \
@@ -232,13 +236,13 @@ template <sm_scope Scope> SM_INLINE uint32_t existing()
         return sm::shifted_and_filled<SCOPE>(T(data), filling, sign int(delta), modulo, line, &site);                 \
     }
 #define SM_LANE_FUNCTIONS(scope, SCOPE, number)                                                                       \
-    SM_REDUCTION(scope, SCOPE, sum, op_sum)                                                                           \
-    SM_REDUCTION(scope, SCOPE, product, op_product)                                                                   \
-    SM_REDUCTION(scope, SCOPE, min, op_smaller)                                                                       \
-    SM_REDUCTION(scope, SCOPE, max, op_greater)                                                                       \
-    SM_REDUCTION(scope, SCOPE, and, op_and)                                                                           \
-    SM_REDUCTION(scope, SCOPE, or, op_or)                                                                             \
-    SM_REDUCTION(scope, SCOPE, xor, op_xor)                                                                           \
+    SM_REDUCTION(scope, SCOPE, sum, op_sum, any)                                                                           \
+    SM_REDUCTION(scope, SCOPE, product, op_product, any)                                                                   \
+    SM_REDUCTION(scope, SCOPE, min, op_smaller, value)                                                                       \
+    SM_REDUCTION(scope, SCOPE, max, op_greater, value)                                                                       \
+    SM_REDUCTION(scope, SCOPE, and, op_and, value)                                                                           \
+    SM_REDUCTION(scope, SCOPE, or, op_or, value)                                                                             \
+    SM_REDUCTION(scope, SCOPE, xor, op_xor, value)                                                                           \
     SM_PREFIX(scope, SCOPE, inclusive_sum, op_sum, false)                                                             \
     SM_PREFIX(scope, SCOPE, exclusive_sum, op_sum, true)                                                              \
     SM_PREFIX(scope, SCOPE, inclusive_product, op_product, false)                                                     \
@@ -252,7 +256,7 @@ template <sm_scope Scope> SM_INLINE uint32_t existing()
     SM_SHIFT_LANES(scope, SCOPE, rotate_up, rotated, -)                                                               \
     SM_FILL_LANES(scope, SCOPE, down, +)                                                                              \
     SM_FILL_LANES(scope, SCOPE, up, -)                                                                                \
-    template <class A, class T = sm::any_t<A>> SM_INLINE T scope##_broadcast_first(const A &data, SM_LINE)            \
+    template <class A, class T = sm::value_t<A>> SM_INLINE T scope##_broadcast_first(const A &data, SM_LINE)            \
     {                                                                                                                 \
         SM_SITE;                                                                                                      \
         return sm::fetched<SCOPE>(T(data), sm::FIRST_ACTIVE, line, &site);                                            \

@@ -21,6 +21,7 @@
 #include "atomic.h"
 #include "simd.h"
 #include "quad.h"
+#include "private.h"
 #ifndef SOFTMETAL_NO_SIMDGROUP_MATRIX
 #include "simdgroup_matrix.h"
 #endif

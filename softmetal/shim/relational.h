@@ -25,9 +25,6 @@ struct op_isnormal {
     {
         return uint(__builtin_bit_cast(ushort, x) & 0x7fff) - 0x0400u < 0x7800u;
     }
-#ifndef SOFTMETAL_NO_BFLOAT
-    static SM_INLINE constexpr bool apply(bfloat x) { return apply(float(x)); }
-#endif
 };
 struct op_signbit {
     static SM_INLINE constexpr bool apply(float x) { return __builtin_bit_cast(uint, x) >> 31; }
@@ -77,7 +74,7 @@ SM_INLINE constexpr bool all(vec<bool, 3> x) { return x.x && x.y && x.z; }
 SM_INLINE constexpr bool all(vec<bool, 4> x) { return x.x && x.y && x.z && x.w; }
 
 // b where the condition holds, else a.
-template <class A, class B, class C, class V = sm::common_t<A, B>, class = sm::enable_if_t<(sm::shape<C>::size > 0)>>
+template <class A, class B, class C, class V = sm::any2_t<A, B>, class = sm::enable_if_t<(sm::shape<C>::size > 0)>>
 SM_INLINE constexpr V select(const A &a, const B &b, const C &condition)
 {
     return sm::on<sm::op_select, sm::element_t<V>>(V(a), V(b), sm::truths_t<V>(condition));

@@ -16,7 +16,7 @@ namespace metal
 template <class T, int C, int R = C> struct simdgroup_matrix;
 
 template <class T> struct simdgroup_matrix<T, 8, 8> {
-    static_assert(sm::is_real_shape<T>, "a simdgroup_matrix is of half, bfloat or float");
+    static_assert(sm::is_real<T> || sm::is_bfloat<T>, "a simdgroup_matrix is of half, bfloat or float");
     vec<T, 2> sm_elements;
 
     simdgroup_matrix() = default;

@@ -163,6 +163,8 @@ template <class T, int N, int... I> struct sm_swizzle {
         put(b);                                                                                                       \
         (put(c), ...);                                                                                                \
     }                                                                                                                 \
+    template <class... A, class = sm::enable_if_t<sizeof...(A) == N && ((sm::shape<A>::size == 1) && ...)>, class = void> \
+    SM_INLINE constexpr vec(const A &...a) : vec(T(a)...) {}                                                          \
     SM_INLINE T &operator[](int i) { return data[i]; }                                                                \
     SM_INLINE const T &operator[](int i) const { return data[i]; }                                                    \
                                                                                                                       \
