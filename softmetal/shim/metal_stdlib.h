@@ -17,6 +17,8 @@
 #include "pack.h"
 #include "as_type.h"
 #include "array.h"
+#include "uniform.h"
+#include "logging.h"
 #include "barrier.h"
 #include "atomic.h"
 #include "simd.h"

@@ -1,4 +1,5 @@
-// <metal_type_traits> and <metal_utility>: the C++ library's, under metal.
+// <metal_type_traits> and <metal_utility>: the C++ library's, under metal. Names that Apple's lacks are left out where kernels have them
+// for their own: is_empty, void_t, forward, move.
 #ifndef SOFTMETAL_SHIM_TYPE_TRAITS_H
 #define SOFTMETAL_SHIM_TYPE_TRAITS_H
 
@@ -21,7 +22,6 @@ using sm::enable_if;
 using sm::enable_if_t;
 using sm::conditional;
 using sm::conditional_t;
-template <class...> using void_t = void;
 
 template <class T> struct type_identity { typedef T type; };
 template <class T> using type_identity_t = T;
@@ -55,6 +55,7 @@ template <class T> struct add_cv { typedef const volatile T type; };
 template <class T> struct add_lvalue_reference { typedef T &type; };
 template <class T> struct add_rvalue_reference { typedef T &&type; };
 template <class T> struct add_pointer { typedef typename sm::remove_reference<T>::type *type; };
+template <class T> struct remove_addrspace { typedef T type; }; // there is one
 template <class T> struct remove_cvref { typedef sm::remove_cvref<T> type; };
 SM_TYPE_TRAIT(remove_cv)
 SM_TYPE_TRAIT(remove_const)
@@ -63,6 +64,7 @@ SM_TYPE_TRAIT(remove_reference)
 SM_TYPE_TRAIT(remove_pointer)
 SM_TYPE_TRAIT(remove_extent)
 SM_TYPE_TRAIT(remove_all_extents)
+SM_TYPE_TRAIT(remove_addrspace)
 SM_TYPE_TRAIT(remove_cvref)
 SM_TYPE_TRAIT(add_const)
 SM_TYPE_TRAIT(add_volatile)
@@ -102,7 +104,6 @@ SM_TRAIT(is_reference, is_lvalue_reference<T>::value || is_rvalue_reference<T>::
 SM_TRAIT(is_enum, __is_enum(T))
 SM_TRAIT(is_class, __is_class(T))
 SM_TRAIT(is_union, __is_union(T))
-SM_TRAIT(is_empty, __is_empty(T))
 SM_TRAIT(is_polymorphic, __is_polymorphic(T))
 SM_TRAIT(is_abstract, __is_abstract(T))
 SM_TRAIT(is_final, __is_final(T))
@@ -169,6 +170,8 @@ template <class... T> using common_type_t = typename common_type<T...>::type;
 template <class... T> struct conjunction : bool_constant<(T::value && ...)> {};
 template <class... T> struct disjunction : bool_constant<(T::value || ...)> {};
 template <class T> struct negation : bool_constant<!T::value> {};
+template <class... T> using _conjunction = conjunction<T...>;
+template <class... T> using _disjunction = disjunction<T...>;
 template <class... T> inline constexpr bool conjunction_v = conjunction<T...>::value;
 template <class... T> inline constexpr bool disjunction_v = disjunction<T...>::value;
 template <class T> inline constexpr bool negation_v = negation<T>::value;
@@ -179,12 +182,6 @@ template <class F, class... A> struct result_of<F(A...)> { typedef decltype(decl
 template <class F, class... A> struct invoke_result { typedef decltype(declval<F>()(declval<A>()...)) type; };
 template <class F, class... A> using invoke_result_t = typename invoke_result<F, A...>::type;
 
-template <class T> SM_INLINE constexpr typename sm::remove_reference<T>::type &&move(T &&x)
-{
-    return static_cast<typename sm::remove_reference<T>::type &&>(x);
-}
-template <class T> SM_INLINE constexpr T &&forward(typename sm::remove_reference<T>::type &x) { return static_cast<T &&>(x); }
-template <class T> SM_INLINE constexpr T &&forward(typename sm::remove_reference<T>::type &&x) { return static_cast<T &&>(x); }
 template <class T> SM_INLINE constexpr void swap(T &a, T &b)
 {
     T t = a;

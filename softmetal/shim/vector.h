@@ -204,6 +204,7 @@ template <class T> struct alignas(4 * sizeof(T)) vec<T, 3> {
 #endif
     SM_INLINE constexpr vec(T s) : x(s), y(s), z(s) {}
     SM_INLINE constexpr vec(T x_, T y_, T z_) : x(x_), y(y_), z(z_) {}
+    SM_INLINE constexpr vec(T x_, T y_) : x(x_), y(y_), z(T(0)) {} // v = {1, 2}: the rest is zero
     SM_INLINE constexpr vec &operator=(const vec &v)
     {
         x = v.x, y = v.y, z = v.z;
@@ -223,6 +224,8 @@ template <class T> struct alignas(4 * sizeof(T)) vec<T, 4> {
     vec(const vec &) = default;
     SM_INLINE constexpr vec(T s) : x(s), y(s), z(s), w(s) {}
     SM_INLINE constexpr vec(T x_, T y_, T z_, T w_) : x(x_), y(y_), z(z_), w(w_) {}
+    SM_INLINE constexpr vec(T x_, T y_, T z_) : x(x_), y(y_), z(z_), w(T(0)) {}
+    SM_INLINE constexpr vec(T x_, T y_) : x(x_), y(y_), z(T(0)), w(T(0)) {}
     SM_INLINE constexpr vec &operator=(const vec &v)
     {
         x = v.x, y = v.y, z = v.z, w = v.w;
