@@ -21,7 +21,8 @@ SM_INLINE half loose(half value)
 #ifdef SOFTMETAL_JITTER
     const ushort bits = __builtin_bit_cast(ushort, value), magnitude = bits & 0x7fff;
     if (magnitude == 0 || magnitude >= 0x7c00) return value;
-    int moved = magnitude + int(__builtin_bit_cast(uint, services->jitter(1.5f)) - __builtin_bit_cast(uint, 1.5f));
+    const uint as_float = 0x3f800000u | uint(bits) << 7; // what it is off by may depend on the number
+    int moved = magnitude + int(__builtin_bit_cast(uint, services->jitter(__builtin_bit_cast(float, as_float))) - as_float);
     if (moved < 0) moved = 0;
     if (moved > 0x7bff) moved = 0x7bff;
     return __builtin_bit_cast(half, ushort((bits & 0x8000) | moved));

@@ -151,7 +151,7 @@ static inline double format_decode(const rig_format *f, uint32_t bits)
     const int bias = (1 << (f->exponent - 1)) - 1, all = (1 << f->exponent) - 1;
     const uint32_t mantissa = bits & ((1u << f->mantissa) - 1), exponent = bits >> f->mantissa & (uint32_t)all;
     const double sign = bits >> (f->mantissa + f->exponent) & 1 ? -1 : 1;
-    if (exponent == (uint32_t)all) return mantissa != 0 ? NAN : sign * INFINITY;
+    if (exponent == (uint32_t)all) return mantissa != 0 ? copysign(NAN, sign) : sign * INFINITY;
     if (exponent == 0) return sign * ldexp(mantissa, 1 - bias - f->mantissa);
     return sign * ldexp(mantissa + (1u << f->mantissa), (int)exponent - bias - f->mantissa);
 }
@@ -188,8 +188,8 @@ static inline uint32_t format_encode(const rig_format *f, double value)
     int exponent;
     frexp(value, &exponent);
     if (exponent - 1 < 1 - bias) return sign | (uint32_t)ldexp(value, bias - 1 + f->mantissa);
-    return sign | ((uint32_t)(exponent - 1 + bias) << f->mantissa) +
-                      (uint32_t)(ldexp(value, f->mantissa - (exponent - 1)) - ldexp(1, f->mantissa));
+    const uint32_t mantissa = (uint32_t)(ldexp(value, f->mantissa - (exponent - 1)) - ldexp(1, f->mantissa));
+    return sign | (uint32_t)(exponent - 1 + bias) << f->mantissa | mantissa;
 }
 
 /* How far off, in units of the last place; infinite where one is NaN or infinite and the other is not. */
