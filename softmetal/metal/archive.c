@@ -62,7 +62,7 @@ static bool add(sm_archive *archive, const uint64_t key[2])
 {
     pthread_mutex_lock(&archive->mutex);
     bool there = has_locked(archive, key);
-    sm_key *keys = there ? NULL : realloc(archive->keys, (archive->count + 1) * sizeof *keys);
+    sm_key *keys = there ? NULL : sm_reallocate(archive->keys, (archive->count + 1) * sizeof *keys);
     if (keys) {
         archive->keys = keys;
         memcpy(keys[archive->count++].words, key, sizeof keys->words);
@@ -92,7 +92,7 @@ static bool load(sm_archive *archive, const char *path, id *error)
     uint64_t *words = NULL;
     long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
     bool read = size > 0 && (size_t)size <= most && size % (long)sizeof *words == 0 && fseek(file, 0, SEEK_SET) == 0 &&
-                (words = malloc((size_t)size)) != NULL && fread(words, 1, (size_t)size, file) == (size_t)size;
+                (words = sm_allocate((size_t)size)) != NULL && fread(words, 1, (size_t)size, file) == (size_t)size;
     fclose(file);
     bool whole = read && parse(archive, words, (size_t)size / sizeof *words);
     free(words);
@@ -103,7 +103,7 @@ static uint64_t *compose(sm_archive *archive, size_t *count)
 {
     pthread_mutex_lock(&archive->mutex);
     *count = 3 + 2 * archive->count;
-    uint64_t *words = malloc(*count * sizeof *words);
+    uint64_t *words = sm_allocate(*count * sizeof *words);
     if (words) {
         words[0] = SM_MAGIC;
         words[1] = archive->count;

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 id sm_base_new(Class class, sm_device *device)
 {
@@ -44,6 +45,8 @@ const char *sm_label_of(id object, const char *otherwise)
 }
 
 id sm_text_copy(id string) { return string ? sm_string_create(sm_string_utf8(string)) : NULL; }
+
+char *sm_copy_text(const char *text) { return sm_copy_bytes(text, strlen(text)); }
 
 void sm_store(id *place, id object)
 {

@@ -36,7 +36,8 @@ static sm_copy_command *add(sm_encoder *encoder, sm_command_kind kind, sm_buffer
 {
     sm_copy_command *command = sm_record(encoder->buffer, kind, encoder->index, sizeof *command);
     if (!command) return NULL;
-    sm_command_use(encoder->buffer, to->storage, (id)to);
+    sm_command_retain(encoder->buffer, (id)to);
+    sm_command_use(encoder->buffer, to->storage);
     command->to = to->storage;
     command->to_offset = to->offset + offset;
     command->bytes = bytes;
@@ -59,7 +60,8 @@ static void copy(id self, SEL cmd, id source, NSUInteger source_offset, id desti
     }
     sm_copy_command *command = add(encoder, SM_COPY, to, destination_offset, bytes);
     if (!command) return;
-    sm_command_use(encoder->buffer, from->storage, source);
+    sm_command_retain(encoder->buffer, source);
+    sm_command_use(encoder->buffer, from->storage);
     command->from = from->storage;
     command->from_offset = from->offset + source_offset;
 }
@@ -91,7 +93,7 @@ static void synchronize(id self, SEL cmd, id given)
     if (SM_OPTIONS_STORAGE(buffer->options) != SM_STORAGE_MANAGED)
         sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "buffer '%s' is not managed; only managed ones have two copies",
                           sm_label_of(given, "without a label"));
-    else sm_command_use(encoder->buffer, buffer->storage, given);
+    else if (sm_command_retain(encoder->buffer, given)) sm_command_use(encoder->buffer, buffer->storage);
 }
 
 static void resolve(id self, SEL cmd, id given, sm_range range, id destination, NSUInteger offset)

@@ -12,9 +12,8 @@ static const char *name_of(id self) { return sm_label_of(self, "without a label"
 
 id sm_command_buffer_create(sm_queue *queue, bool retains, NSUInteger error_options, id log_state)
 {
-    sm_line_enter(queue->line);
     sm_command_buffer *buffer = of(sm_base_new(&sm_command_buffer_class, queue->base.device));
-    sm_completion *completion = buffer ? calloc(1, sizeof *completion) : NULL;
+    sm_completion *completion = buffer ? sm_allocate(sizeof *completion) : NULL;
     if (!completion) {
         sm_release((id)buffer);
         return NULL;
@@ -30,6 +29,7 @@ id sm_command_buffer_create(sm_queue *queue, bool retains, NSUInteger error_opti
     buffer->creator = pthread_self();
     buffer->end = &buffer->first;
     buffer->faulty = UINT32_MAX;
+    sm_line_enter(buffer->line);
     atomic_fetch_add(&sm_counts.command_buffers, 1);
     return sm_autorelease((id)buffer);
 }
@@ -187,7 +187,7 @@ static void add_handler(sm_command_buffer *buffer, sm_handlers *handlers, const 
         sm_misuse(method, "the handler is nil");
         return;
     }
-    void **blocks = realloc(handlers->blocks, (handlers->count + 1) * sizeof *blocks);
+    void **blocks = sm_reallocate(handlers->blocks, (handlers->count + 1) * sizeof *blocks);
     if (!blocks) return;
     handlers->blocks = blocks;
     void *copy = sm_block_copy(block);

@@ -19,7 +19,7 @@ void *sm_command_memory(sm_command_buffer *buffer, size_t bytes)
     sm_chunk *chunk = buffer->chunks;
     if (!chunk || bytes > chunk->size - chunk->used) {
         size_t size = bytes > SM_CHUNK ? bytes : SM_CHUNK;
-        chunk = calloc(1, sizeof *chunk + size);
+        chunk = sm_allocate(sizeof *chunk + size);
         if (!chunk) {
             buffer->broken = true;
             return NULL;
@@ -66,10 +66,10 @@ static size_t slot_of(const sm_set *set, const void *item)
 static bool grow(sm_set *set)
 {
     size_t capacity = set->capacity ? set->capacity * 2 : 16;
-    void **items = realloc(set->items, capacity * sizeof *items);
+    void **items = sm_reallocate(set->items, capacity * sizeof *items);
     if (!items) return false;
     set->items = items;
-    uint32_t *slots = calloc(capacity * 2, sizeof *slots);
+    uint32_t *slots = sm_allocate((capacity * 2) * sizeof *slots);
     if (!slots) return false;
     free(set->slots);
     set->slots = slots;
@@ -98,17 +98,19 @@ void sm_set_free(sm_set *set)
 
 /* ---- What commands keep */
 
-void sm_command_retain(sm_command_buffer *buffer, id object)
+bool sm_command_retain(sm_command_buffer *buffer, id object)
 {
     int added = object ? sm_set_add(&buffer->retained, object) : 0;
     if (added > 0) sm_retain(object);
     if (added < 0) buffer->broken = true;
+    return added >= 0;
 }
 
-void sm_command_use(sm_command_buffer *buffer, sm_storage *storage, id owner)
+void sm_command_use(sm_command_buffer *buffer, sm_storage *storage)
 {
-    sm_command_retain(buffer, owner);
-    if (sm_set_add(&buffer->storages, storage) < 0) buffer->broken = true;
+    int added = sm_set_add(&buffer->storages, storage);
+    if (added > 0) sm_storage_retain(storage);
+    if (added < 0) buffer->broken = true;
 }
 
 bool sm_command_check_owners(const sm_command_buffer *buffer)
@@ -128,6 +130,7 @@ bool sm_command_check_owners(const sm_command_buffer *buffer)
 void sm_command_buffer_clear(sm_command_buffer *buffer)
 {
     for (size_t i = 0; i < buffer->retained.count; i++) sm_release(buffer->retained.items[i]);
+    for (size_t i = 0; i < buffer->storages.count; i++) sm_storage_release(buffer->storages.items[i]);
     sm_set_free(&buffer->storages);
     sm_set_free(&buffer->retained);
     while (buffer->chunks) {

@@ -127,7 +127,7 @@ typedef struct sm_command_buffer {
     sm_command *first, **end;
     uint64_t dispatches;
     sm_set retained;  /* objects */
-    sm_set storages;  /* of retained ones */
+    sm_set storages;  /* a reference each: what is closed to the CPU, and counts as resident */
     struct sm_encoder *open; /* not retained: it holds the buffer */
     uint32_t encoder_count;
     sm_encoder_info **infos; /* of its encoders, where the host asked for them */
@@ -152,9 +152,9 @@ void *sm_command_memory(sm_command_buffer *buffer, size_t bytes);
 void *sm_record(sm_command_buffer *buffer, sm_command_kind kind, uint32_t encoder, size_t bytes);
 /* The buffer will fail here with this code; `text` is copied. */
 void sm_command_refuse(sm_command_buffer *buffer, uint32_t encoder, int64_t code, const char *text);
-void sm_command_retain(sm_command_buffer *buffer, id object);
-/* The commands use this memory, which is the owner's. */
-void sm_command_use(sm_command_buffer *buffer, sm_storage *storage, id owner);
+/* False if there is no memory: the buffer is broken then. */
+bool sm_command_retain(sm_command_buffer *buffer, id object);
+void sm_command_use(sm_command_buffer *buffer, sm_storage *storage);
 /* With unretained references: reports what the host has let go of already. False if there was such. */
 bool sm_command_check_owners(const sm_command_buffer *buffer);
 void sm_command_buffer_clear(sm_command_buffer *buffer); /* gives back all that the commands hold */

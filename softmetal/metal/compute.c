@@ -49,8 +49,7 @@ static void bind(sm_encoder *encoder, id given, NSUInteger offset, NSUInteger in
                           (ull)offset, (ull)index, (ull)buffer->length, sm_label_of(given, "without a label"));
         return;
     }
-    sm_command_retain(encoder->buffer, (id)buffer);
-    encoder->buffers[index] = (sm_bound){.buffer = buffer, .offset = offset, .length = buffer->length - offset};
+    if (sm_command_retain(encoder->buffer, (id)buffer)) encoder->buffers[index] = (sm_bound){.buffer = buffer, .offset = offset, .length = buffer->length - offset};
 }
 
 static void set_buffer(id self, SEL cmd, id buffer, NSUInteger offset, NSUInteger index)
@@ -251,7 +250,7 @@ static void fill_binding(sm_encoder *encoder, sm_dispatch *dispatch, uint32_t in
     sm_storage *storage = bound->buffer->storage;
     binding->memory = &storage->memory;
     binding->offset = bound->buffer->offset + bound->offset;
-    sm_command_use(encoder->buffer, storage, (id)bound->buffer);
+    sm_command_use(encoder->buffer, storage);
 }
 
 /* Only what the kernel takes is bound: what else is set is not used, and stays open to the CPU. */
@@ -324,7 +323,8 @@ static void dispatch_indirect(id self, SEL cmd, id given, NSUInteger offset, sm_
     }
     sm_dispatch_command *command = add_dispatch(encoder, group);
     if (!command) return;
-    sm_command_use(encoder->buffer, buffer->storage, given);
+    sm_command_retain(encoder->buffer, given);
+    sm_command_use(encoder->buffer, buffer->storage);
     command->indirect = buffer->storage;
     command->indirect_offset = buffer->offset + offset;
 }
@@ -380,7 +380,7 @@ static NSUInteger dispatch_type(id self, SEL cmd)
 
 /* ---- Residency: memory that kernels reach through addresses */
 
-static void use_storage(sm_storage *storage, void *context) { sm_command_use(context, storage, NULL); }
+static void use_storage(sm_storage *storage, void *context) { sm_command_use(context, storage); }
 
 static void use(sm_encoder *encoder, id given, Class class, const char *method)
 {

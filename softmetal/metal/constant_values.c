@@ -57,7 +57,7 @@ static bool same(const sm_constant_value *value, NSUInteger index, const char *n
 static sm_constant_value *place(sm_constant_values *values, NSUInteger index, const char *name)
 {
     sm_constant_value fresh = {.index = (uint32_t)index};
-    if (name && !(fresh.name = strdup(name))) return NULL;
+    if (name && !(fresh.name = sm_copy_text(name))) return NULL;
     size_t at = 0;
     while (at < values->count && !same(&values->values[at], index, name)) at++;
     if (at < values->count) {
@@ -65,7 +65,7 @@ static sm_constant_value *place(sm_constant_values *values, NSUInteger index, co
         memmove(values->values + at, values->values + at + 1, (values->count - at - 1) * sizeof fresh);
         values->count--;
     }
-    sm_constant_value *more = realloc(values->values, (values->count + 1) * sizeof *more);
+    sm_constant_value *more = sm_reallocate(values->values, (values->count + 1) * sizeof *more);
     if (!more) {
         free((char *)fresh.name);
         return NULL;
@@ -130,11 +130,11 @@ static void reset(id self, SEL cmd)
 
 bool sm_constant_values_take(const sm_constant_values *from, sm_constant_value **values, size_t *count)
 {
-    sm_constant_value *copy = calloc(from->count + 1, sizeof *copy);
+    sm_constant_value *copy = sm_allocate((from->count + 1) * sizeof *copy);
     if (!copy) return false;
     for (size_t i = 0; i < from->count; i++) {
         copy[i] = from->values[i];
-        if (!copy[i].name || (copy[i].name = strdup(copy[i].name))) continue;
+        if (!copy[i].name || (copy[i].name = sm_copy_text(copy[i].name))) continue;
         sm_constant_values_free(copy, i);
         return false;
     }

@@ -121,7 +121,7 @@ id sm_sample_buffer_create(sm_device *device, id given, id *error)
     sm_sample_buffer *buffer = (sm_sample_buffer *)sm_base_new(&sm_sample_buffer_class, device);
     if (!buffer) return NULL;
     buffer->count = is->sampleCount;
-    buffer->samples = malloc(buffer->count * sizeof *buffer->samples);
+    buffer->samples = sm_allocate(buffer->count * sizeof *buffer->samples);
     sm_store_text(&buffer->base.label, is->label);
     if (!buffer->samples) {
         sm_release((id)buffer);

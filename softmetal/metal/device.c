@@ -136,7 +136,7 @@ static size_t copy_blocks(void ***blocks)
     size_t count = 0;
     pthread_mutex_lock(&lock);
     for (const sm_observer *one = observers; one; one = one->next) count++;
-    *blocks = calloc(count + 1, sizeof **blocks);
+    *blocks = sm_allocate((count + 1) * sizeof **blocks);
     count = 0;
     for (const sm_observer *one = observers; *blocks && one; one = one->next) (*blocks)[count++] = sm_block_copy(one->block);
     pthread_mutex_unlock(&lock);

@@ -55,7 +55,7 @@ bool sm_encoder_same_device(sm_encoder *encoder, id object, const char *method)
 
 static void add_info(sm_command_buffer *buffer)
 {
-    sm_encoder_info **infos = realloc(buffer->infos, (buffer->info_count + 1) * sizeof *infos);
+    sm_encoder_info **infos = sm_reallocate(buffer->infos, (buffer->info_count + 1) * sizeof *infos);
     if (!infos) return;
     buffer->infos = infos;
     infos[buffer->info_count] = (sm_encoder_info *)sm_new(&sm_encoder_info_class);
@@ -139,7 +139,7 @@ static void add_signpost(id self, SEL cmd, id text)
     (void)cmd;
     sm_encoder *encoder = of(self);
     if (!(encoder->buffer->error_options & SM_TELL_ENCODERS) || !text) return;
-    id *signposts = realloc(encoder->signposts, (encoder->signpost_count + 1) * sizeof *signposts);
+    id *signposts = sm_reallocate(encoder->signposts, (encoder->signpost_count + 1) * sizeof *signposts);
     if (!signposts) return;
     encoder->signposts = signposts;
     signposts[encoder->signpost_count] = sm_text_copy(text);

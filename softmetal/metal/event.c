@@ -212,7 +212,7 @@ static void notify(id self, SEL cmd, id given, uint64_t value, const void *block
         sm_misuse(method, "the %s is nil", listener ? "block" : "listener");
         return;
     }
-    sm_notice *notice = calloc(1, sizeof *notice);
+    sm_notice *notice = sm_allocate(sizeof *notice);
     if (!notice) return;
     notice->listener = (sm_listener *)sm_retain((id)listener);
     notice->value = value;

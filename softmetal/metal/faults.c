@@ -90,7 +90,7 @@ static const char *text_for(const softmetal_fault *fault, int64_t code)
 
 static void arm_locked(const softmetal_fault *fault)
 {
-    sm_armed *one = calloc(1, sizeof *one);
+    sm_armed *one = sm_allocate(sizeof *one);
     if (!one) return;
     int64_t code = fault->code ? fault->code : usual[fault->kind].code;
     uint64_t count = fault->count ? fault->count : 1;

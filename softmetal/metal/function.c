@@ -96,7 +96,7 @@ static sm_function *create(sm_library *library, const sm_function_info *info, id
     sm_function *function = of(sm_base_new(&sm_function_class, library->base.device));
     if (!function) return NULL;
     function->library = (sm_library *)sm_retain((id)library);
-    function->name = strdup(name);
+    function->name = sm_copy_text(name);
     function->shown = shown ? sm_text_copy(shown) : sm_string_create(name);
     if (function->name && function->shown && (!values || take_values(function, info, values))) {
         hash_function(function);
@@ -189,13 +189,15 @@ static id constants(id self, SEL cmd)
     (void)cmd;
     const sm_function_info *info = find(of(self)->library, of(self)->name);
     size_t count = info && !of(self)->specialised ? info->constant_count : 0;
-    id *keys = calloc(2 * count + 1, sizeof *keys), *values = keys + count;
+    id *keys = sm_allocate((2 * count + 1) * sizeof *keys), *values = keys + count;
     if (!keys) return NULL;
     for (size_t i = 0; i < count; i++) {
         values[i] = constant_create(&info->constants[i]);
         keys[i] = values[i] ? ((sm_function_constant *)values[i])->name : NULL;
     }
-    id dictionary = sm_dictionary_create(keys, values, count);
+    bool whole = true;
+    for (size_t i = 0; i < count; i++) whole = whole && keys[i] && values[i];
+    id dictionary = whole ? sm_dictionary_create(keys, values, count) : NULL;
     for (size_t i = 0; i < count; i++) sm_release(values[i]);
     free(keys);
     return sm_autorelease(dictionary);

@@ -88,7 +88,7 @@ static void dealloc(id self)
 
 static bool insert(sm_heap *heap, size_t at, uint64_t offset, uint64_t bytes)
 {
-    sm_used *used = realloc(heap->used, (heap->count + 1) * sizeof *used);
+    sm_used *used = sm_reallocate(heap->used, (heap->count + 1) * sizeof *used);
     if (!used) return false;
     heap->used = used;
     memmove(used + at + 1, used + at, (heap->count - at) * sizeof *used);
@@ -167,7 +167,7 @@ void sm_heap_forget(sm_heap *heap, const sm_storage *storage)
 static void remember(sm_heap *heap, sm_storage *storage)
 {
     pthread_mutex_lock(&heap->mutex);
-    sm_storage **storages = realloc(heap->storages, (heap->storage_count + 1) * sizeof *storages);
+    sm_storage **storages = sm_reallocate(heap->storages, (heap->storage_count + 1) * sizeof *storages);
     if (storages) {
         heap->storages = storages;
         storages[heap->storage_count++] = storage;

@@ -26,7 +26,7 @@ static sm_macros read_macros(id dictionary)
 {
     sm_macros macros = {0};
     size_t count = dictionary ? sm_dictionary_count(dictionary) : 0;
-    macros.list = count ? calloc(count, sizeof *macros.list) : NULL;
+    macros.list = count ? sm_allocate((count) * sizeof *macros.list) : NULL;
     for (size_t i = 0; macros.list && i < count; i++) {
         id key, value;
         sm_dictionary_at(dictionary, i, &key, &value);
@@ -123,10 +123,14 @@ static id function_names(id self, SEL cmd)
 {
     (void)cmd;
     size_t count = sm_msl_function_count(of(self)->msl);
-    id *names = calloc(count + 1, sizeof *names);
+    id *names = sm_allocate((count + 1) * sizeof *names);
     if (!names) return NULL;
-    for (size_t i = 0; i < count; i++) names[i] = sm_string_create(sm_msl_function(of(self)->msl, i)->name);
-    id array = sm_array_create(names, count);
+    bool whole = true;
+    for (size_t i = 0; i < count; i++) {
+        names[i] = sm_string_create(sm_msl_function(of(self)->msl, i)->name);
+        whole = whole && names[i];
+    }
+    id array = whole ? sm_array_create(names, count) : NULL;
     for (size_t i = 0; i < count; i++) sm_release(names[i]);
     free(names);
     return sm_autorelease(array);
@@ -192,7 +196,7 @@ static void run_job(sm_job *job)
 
 static void start(id self, id name, id values, id descriptor, const void *handler)
 {
-    sm_function_job *job = calloc(1, sizeof *job);
+    sm_function_job *job = sm_allocate(sizeof *job);
     if (!job) return;
     *job = (sm_function_job){{run_job}, of(sm_retain(self)), sm_retain(name), sm_constant_values_copy(values), sm_retain(descriptor),
                              sm_block_copy(handler)};

@@ -40,7 +40,7 @@ static bool wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, const 
 
 sm_line *sm_line_create(uint64_t limit)
 {
-    sm_line *line = calloc(1, sizeof *line);
+    sm_line *line = sm_allocate(sizeof *line);
     if (!line) return NULL;
     line->references = 1;
     line->limit = limit;
@@ -258,6 +258,21 @@ static void start_thread_locked(sm_line *line)
     if (!line->started) sm_line_release(line);
 }
 
+/* The system has no thread left: the host's own does the work. */
+static void process_here(sm_line *line)
+{
+    sm_line *before = own;
+    own = line;
+    for (;;) {
+        pthread_mutex_lock(&line->mutex);
+        sm_command_buffer *buffer = line->first && line->first->committed ? next(line) : NULL;
+        pthread_mutex_unlock(&line->mutex);
+        if (!buffer) break;
+        process(line, buffer);
+    }
+    own = before;
+}
+
 /* Each kind of fault counts every commit; the gravest that is due comes to pass. */
 static void draw_fate(sm_command_buffer *buffer)
 {
@@ -291,7 +306,7 @@ void sm_line_commit(sm_command_buffer *buffer)
     bool started = line->started;
     pthread_cond_broadcast(&line->changed);
     pthread_mutex_unlock(&line->mutex);
-    if (!started) sm_reportf(SOFTMETAL_VALIDATION, "softmetal: the system gives no thread for a command queue; it does nothing");
+    if (!started) process_here(line);
 }
 
 void sm_line_wait(sm_command_buffer *buffer, bool completed)

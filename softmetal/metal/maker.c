@@ -200,7 +200,7 @@ static void end_job(sm_maker_job *job)
 
 static void start(id self, void (*run)(sm_job *job), id first, id second, NSUInteger options, const void *handler)
 {
-    sm_maker_job *job = calloc(1, sizeof *job);
+    sm_maker_job *job = sm_allocate(sizeof *job);
     if (!job) return;
     *job = (sm_maker_job){{run}, of(sm_retain(self)), sm_retain(first), sm_retain(second), options, sm_block_copy(handler)};
     sm_job_start(&job->job);

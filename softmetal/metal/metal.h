@@ -12,6 +12,7 @@
 #include "executor/report.h"
 #include "foundation/foundation.h"
 #include "msl/msl.h"
+#include "objc/memory.h"
 #include "objc/object.h"
 #include "softmetal.h"
 
@@ -70,6 +71,7 @@ const char *sm_label_of(id object, const char *otherwise);
 /* A copy of a string of the host's; nil stays nil. */
 id sm_text_copy(id string);
 /* Puts a retained `object` in *place and gives back what was there. */
+char *sm_copy_text(const char *text); /* to be freed */
 void sm_store(id *place, id object);
 void sm_store_text(id *place, id string);
 /* nil, or an object of that class: anything else is reported and taken as nil. `where` is the method, for the report. */

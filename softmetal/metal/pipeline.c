@@ -86,7 +86,7 @@ static sm_pipeline *create(sm_device *device, sm_function *function, const sm_pi
 {
     sm_pipeline *pipeline = of(sm_base_new(&sm_pipeline_class, device));
     if (!pipeline) return NULL;
-    pipeline->name = strdup(function->name);
+    pipeline->name = sm_copy_text(function->name);
     describe(pipeline, descriptor);
     if (pipeline->name && build(pipeline, function, error) && limit(pipeline, descriptor, error)) return pipeline;
     sm_release((id)pipeline);

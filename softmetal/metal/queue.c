@@ -80,7 +80,7 @@ static void add_locked(sm_queue *queue, id set)
         sm_misuse(SM_ON "addResidencySet:", "the queue has its %d residency sets already", SM_RESIDENCY_SETS);
         return;
     }
-    id *sets = realloc(queue->residency_sets, (queue->residency_count + 1) * sizeof *sets);
+    id *sets = sm_reallocate(queue->residency_sets, (queue->residency_count + 1) * sizeof *sets);
     if (!sets) return;
     queue->residency_sets = sets;
     sets[queue->residency_count++] = sm_retain(set);

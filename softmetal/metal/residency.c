@@ -56,7 +56,7 @@ static void add(id self, SEL cmd, id given)
         return;
     }
     pthread_mutex_lock(&set->mutex);
-    id *items = find(set, item) == set->count ? realloc(set->items, (set->count + 1) * sizeof *items) : NULL;
+    id *items = find(set, item) == set->count ? sm_reallocate(set->items, (set->count + 1) * sizeof *items) : NULL;
     if (items) {
         set->items = items;
         items[set->count++] = sm_retain(item);

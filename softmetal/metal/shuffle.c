@@ -65,7 +65,7 @@ size_t sm_unordered(sm_command *first, sm_command **end, uint64_t *random, sm_di
     for (*end = first; count < SM_MOST && goes_on(*end); *end = (*end)->next) {
         if ((*end)->kind == SM_DISPATCH) left[count++] = (sm_dispatch_command *)*end;
     }
-    *list = malloc(count * sizeof **list);
+    *list = sm_allocate(count * sizeof **list);
     if (!*list) return 0;
     for (size_t done = 0; done < count; done++) {
         size_t remaining = count - done, at = take(left, remaining, random);

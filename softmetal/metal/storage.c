@@ -20,7 +20,7 @@ uint64_t sm_pages(uint64_t bytes)
 
 static sm_storage *create(sm_device *device)
 {
-    sm_storage *storage = calloc(1, sizeof *storage);
+    sm_storage *storage = sm_allocate(sizeof *storage);
     if (!storage) return NULL;
     storage->references = 1;
     storage->device = (sm_device *)sm_retain((id)device);
@@ -91,7 +91,7 @@ sm_storage *sm_storage_of(const sm_memory *memory)
 void sm_storage_name(sm_storage *storage, const char *label)
 {
     size_t length = strlen(label);
-    struct sm_text *text = malloc(sizeof *text + length + 1);
+    struct sm_text *text = sm_allocate(sizeof *text + length + 1);
     if (!text) return;
     memcpy(text->text, label, length + 1);
     text->next = storage->labels;

@@ -52,7 +52,7 @@ static struct {
     __typeof__(&softmetal_reset) reset;
 } host;
 
-static void *find(const char *name)
+static inline void *find(const char *name)
 {
     void *symbol = dlsym(host.library, name);
     if (!symbol) fail_msg("%s is not in the library", name);
@@ -61,7 +61,7 @@ static void *find(const char *name)
 
 #define FIND(field, name) *(void **)&host.field = find(name)
 
-static void open_library(void)
+static inline void open_library(void)
 {
     host.library = dlopen(SOFTMETAL_LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (!host.library) fail_msg("%s", dlerror());

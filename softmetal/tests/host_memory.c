@@ -171,6 +171,71 @@ static void ways_to_bind(void **state)
     close_fixture(&f);
 }
 
+/* Kernels reach memory through addresses; the host says what they use. */
+static void addresses(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(NULL);
+    id first = new_buffer(f.device, 256, SHARED), second = new_buffer(f.device, 256, SHARED), event = get(f.device, "newSharedEvent");
+    uint32_t *in = contents(first), *out = contents(second);
+    label(second, "second");
+    for (uint32_t i = 0; i < 64; i++) in[i] = 10 * i;
+    const uint64_t table[] = {number(first, "gpuAddress"), number(second, "gpuAddress") + 128};
+    id buffer = get(f.queue, "commandBuffer");
+    SEND(void, (id, uint64_t), buffer, "encodeWaitForEvent:value:", event, 1);
+    id encoder = get(buffer, "computeCommandEncoder"), both[] = {first, second};
+    set_pipeline(encoder, kernel(&f, THROUGH));
+    set_bytes(encoder, table, sizeof table, 0);
+    SEND(void, (const id *, NSUInteger, NSUInteger), encoder, "useResources:count:usage:", both, 2, 3);
+    dispatch_threads(encoder, size1(32), size1(32));
+    end(encoder);
+    call(buffer, "commit");
+    out[0] = 5; /* in use, though the kernel has no such argument */
+    set_number(event, "setSignaledValue:", 1);
+    call(buffer, "waitUntilCompleted");
+    assert_int_equal(number(buffer, "status"), STATUS_COMPLETED);
+    for (uint32_t i = 0; i < 32; i++) assert_int_equal(out[32 + i], 10 * i + 1);
+    assert_reported(SOFTMETAL_CPU_ACCESS_IN_FLIGHT, "second");
+    release(first);
+    release(second);
+    release(event);
+    close_fixture(&f);
+}
+
+/* Buffers of a heap that is used may end before the work does. */
+static void heap_in_use(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(NULL);
+    id descriptor = new_of("MTLHeapDescriptor"), event = get(f.device, "newSharedEvent");
+    set_number(descriptor, "setSize:", 4096);
+    set_number(descriptor, "setStorageMode:", 0);
+    id heap = SEND(id, (id), f.device, "newHeapWithDescriptor:", descriptor), out = new_buffer(f.device, 256, SHARED);
+    id part = SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", 256, number(heap, "resourceOptions"));
+    const uint64_t table[] = {number(part, "gpuAddress"), number(out, "gpuAddress")};
+    id buffer = get(f.queue, "commandBuffer");
+    SEND(void, (id, uint64_t), buffer, "encodeWaitForEvent:value:", event, 1);
+    id encoder = get(buffer, "computeCommandEncoder");
+    set_pipeline(encoder, kernel(&f, THROUGH));
+    set_bytes(encoder, table, sizeof table, 0);
+    set_object(encoder, "useHeap:", heap);
+    SEND(void, (id, NSUInteger), encoder, "useResource:usage:", out, 2);
+    dispatch_threads(encoder, size1(32), size1(32));
+    end(encoder);
+    call(buffer, "commit");
+    release(part);
+    release(heap);
+    set_number(event, "setSignaledValue:", 1);
+    call(buffer, "waitUntilCompleted");
+    assert_int_equal(number(buffer, "status"), STATUS_COMPLETED);
+    assert_int_equal(((uint32_t *)contents(out))[31], 1);
+    release(out);
+    release(event);
+    release(descriptor);
+    assert_no_reports();
+    close_fixture(&f);
+}
+
 static void threadgroup_memory(void **state)
 {
     (void)state;
@@ -453,6 +518,8 @@ int main(void)
         cmocka_unit_test(copies),
         cmocka_unit_test(indirect_dispatch),
         cmocka_unit_test(ways_to_bind),
+        cmocka_unit_test(addresses),
+        cmocka_unit_test(heap_in_use),
         cmocka_unit_test(threadgroup_memory),
         cmocka_unit_test(automatic_heap),
         cmocka_unit_test(placement_heap),

@@ -58,6 +58,33 @@ static void a_thousand_command_buffers(void **state)
     close_fixture(&f);
 }
 
+static void described_queue(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(NULL);
+    id descriptor = new_of("MTLCommandQueueDescriptor");
+    assert_int_equal(number(descriptor, "maxCommandBufferCount"), 64);
+    set_number(descriptor, "setMaxCommandBufferCount:", 1);
+    id queue = SEND(id, (id), f.device, "newCommandQueueWithDescriptor:", descriptor);
+    label(queue, "one at a time");
+    assert_string_equal(text_of(get(queue, "label")), "one at a time");
+    for (int i = 0; i < 10; i++) {
+        void *pool = host.push_pool();
+        id buffer = get(queue, "commandBuffer"); /* waits for the one before */
+        assert_ptr_equal(get(buffer, "commandQueue"), queue);
+        assert_true(test(buffer, "retainedReferences"));
+        call(buffer, "commit");
+        host.pop_pool(pool);
+    }
+    finish(get(queue, "commandBuffer"));
+    release(queue);
+    release(descriptor);
+    assert_no_reports();
+    host.pop_pool(f.pool);
+    f.pool = host.push_pool();
+    close_fixture(&f);
+}
+
 static void enqueued_places(void **state)
 {
     (void)state;
@@ -346,6 +373,37 @@ static void what_orders_dispatches(void **state)
     }
 }
 
+/* A barrier on one log orders its notes, and not those of another log. */
+static void barriers_on_one_resource(void **state)
+{
+    int others_in_order = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        softmetal_world world = {.shuffle = true, .seed = seed};
+        fixture f = open_fixture(&world);
+        id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED), buffer = get(f.queue, "commandBuffer");
+        id encoder = SEND(id, (NSUInteger), buffer, "computeCommandEncoderWithDispatchType:", 1);
+        for (uint32_t i = 1; i <= 100; i++) { /* more than are shuffled at a time */
+            note(&f, encoder, log, i);
+            if (i <= 8) note(&f, encoder, other, i);
+            SEND(void, (id *, NSUInteger), encoder, "memoryBarrierWithResources:count:", &log, 1);
+        }
+        end(encoder);
+        finish(buffer);
+        assert_in_order(log, 100);
+        const uint32_t *notes = contents(other);
+        bool in_order = true;
+        assert_int_equal(notes[0], 8);
+        for (uint32_t i = 1; i <= 8; i++) in_order = in_order && notes[i] == i;
+        others_in_order += in_order;
+        release(log);
+        release(other);
+        assert_no_reports();
+        close_fixture(&f);
+    }
+    assert_true(others_in_order < 8);
+}
+
 /* ---- Threads */
 
 typedef struct worker {
@@ -450,6 +508,7 @@ int main(void)
     open_library();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thousand_command_buffers),
+        cmocka_unit_test(described_queue),
         cmocka_unit_test(enqueued_places),
         cmocka_unit_test(handlers_in_order),
         cmocka_unit_test(told_by_the_handler_alone),
@@ -459,6 +518,7 @@ int main(void)
         cmocka_unit_test(listeners),
         cmocka_unit_test(fences),
         cmocka_unit_test(what_orders_dispatches),
+        cmocka_unit_test(barriers_on_one_resource),
         cmocka_unit_test(two_queues_two_threads),
         cmocka_unit_test(one_queue_two_threads),
         cmocka_unit_test(queue_released_in_a_handler),

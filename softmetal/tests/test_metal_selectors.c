@@ -245,6 +245,34 @@ static void nothing_is_made_up(void **state)
     assert_int_equal(unknown, 0);
 }
 
+/* What the table holds is what a host may announce: all of it is there, and slips are named. */
+static void hosts_may_send_the_table(void **state)
+{
+    char selector[300];
+    size_t announced = 0;
+    (void)state;
+    softmetal_reset();
+    for (size_t i = 0; i < table_count; i++) {
+        const entry *is = &table[i];
+        if (!is->sign || strncmp(is->class, "MTL", 3) != 0 || !implementation(is->class) || is_gap(is->class, is->sign, is->selector)) continue;
+        snprintf(selector, sizeof selector, "%c%s", is->sign, is->selector);
+        if (!softmetal_expect_signature(is->class, selector, is->types)) fail_msg("%s %s %s", is->class, selector, is->types);
+        announced++;
+    }
+    print_message("%zu methods announced\n", announced);
+    assert_true(announced > 400);
+    assert_int_equal(softmetal_report_count(), 0);
+    assert_false(softmetal_expect_signature("MTLDevice", "-newBufferWithLength:options:", "@@:Qi"));
+    assert_false(softmetal_expect_signature("MTLBuffer", "-content", "^v@:"));
+    softmetal_report report;
+    assert_true(softmetal_get_report(0, &report));
+    assert_int_equal(report.kind, SOFTMETAL_BAD_SIGNATURE);
+    assert_non_null(strstr(report.message, "newBufferWithLength:options:"));
+    assert_true(softmetal_get_report(1, &report));
+    assert_int_equal(report.kind, SOFTMETAL_UNKNOWN_SELECTOR);
+    assert_int_equal(softmetal_report_count(), 2);
+}
+
 static void table_is_whole(void **state)
 {
     (void)state;
@@ -269,6 +297,7 @@ int main(void)
         cmocka_unit_test(types_agree),
         cmocka_unit_test(gaps_are_listed),
         cmocka_unit_test(nothing_is_made_up),
+        cmocka_unit_test(hosts_may_send_the_table),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(table);
