@@ -320,6 +320,7 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
         atomic_store_explicit(&executor->workers[i].worker->interrupt, SM_END_NONE, memory_order_relaxed);
     }
 
+    sm_traps_look();
     sm_guard_begin(executor);
     const uint64_t begin = now_ns();
     const bool share = job->total > 1 && executor->worker_count > 1 && notes->ns_per_group * job->total >= WORTH_WAKING_NS;

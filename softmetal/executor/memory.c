@@ -112,6 +112,7 @@ static void protect(sm_memory *memory, int protection)
 
 void sm_memory_begin_flight(sm_memory *memory)
 {
+    sm_traps_look();
     pthread_mutex_lock(&lock);
     if (memory->open++ == 0) {
         protect(memory, PROT_NONE);

@@ -14,7 +14,8 @@ static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 #define SIGNALS (sizeof signals / sizeof *signals)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sigaction before[SIGNALS];
+static struct sigaction at_first[SIGNALS]; /* the handlers when ours were put in place */
+static struct sigaction before[SIGNALS]; /* those that ours are in front of now */
 static int users;
 static const char interruption; /* its address marks our own signals */
 static atomic_uint sent, arrived;
@@ -77,12 +78,19 @@ static void interrupted(sm_worker *worker, ucontext_t *context)
     throw_to_main(worker, context);
 }
 
-/* As if ours had not been there. */
+/* As if ours had not been there. A handler that the host put in front of ours, before ours went in front of it, may call ours as the
+ * one before it: the second time it is the turn of the handlers that were there at first. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
+    static __thread void *passing;
+    static __thread char *frame;
+    char here;
     size_t i = 0;
     while (signals[i] != number) i++;
-    const struct sigaction *old = &before[i];
+    const bool again = passing == context && (uintptr_t)&here < (uintptr_t)frame;
+    passing = context;
+    frame = &here;
+    const struct sigaction *old = again ? &at_first[i] : &before[i];
     if (old->sa_flags & SA_SIGINFO) {
         old->sa_sigaction(number, info, context);
     } else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
@@ -112,14 +120,36 @@ static void handle(int number, siginfo_t *info, void *raw)
     throw_to_main(worker, context);
 }
 
+static bool in_front(int number)
+{
+    struct sigaction now;
+    return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle;
+}
+
+/* Puts ours in front of those that are there. */
+static void put_in_front(void)
+{
+    struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < SIGNALS; i++)
+        if (!in_front(signals[i])) sigaction(signals[i], &action, &before[i]);
+}
+
 void sm_traps_use(void)
 {
     pthread_mutex_lock(&lock);
     if (users++ == 0) {
-        struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
-        sigemptyset(&action.sa_mask);
-        for (size_t i = 0; i < SIGNALS; i++) sigaction(signals[i], &action, &before[i]);
+        put_in_front();
+        memcpy(at_first, before, sizeof at_first);
     }
+    pthread_mutex_unlock(&lock);
+}
+
+void sm_traps_look(void)
+{
+    if (in_front(SIGSEGV)) return;
+    pthread_mutex_lock(&lock);
+    if (users > 0) put_in_front();
     pthread_mutex_unlock(&lock);
 }
 
@@ -129,11 +159,9 @@ void sm_traps_release(void)
     /* A signal of ours that is still on its way would be the host's. */
     for (int i = 0; users == 1 && i < 1000 && atomic_load(&sent) != atomic_load(&arrived); i++) usleep(1000);
     if (--users == 0) {
-        for (size_t i = 0; i < SIGNALS; i++) {
-            struct sigaction now;
-            /* One that the host has put in front of ours since is left alone. */
-            if (sigaction(signals[i], NULL, &now) == 0 && now.sa_sigaction == handle) sigaction(signals[i], &before[i], NULL);
-        }
+        /* One that the host has put in front of ours since is left alone. */
+        for (size_t i = 0; i < SIGNALS; i++)
+            if (in_front(signals[i])) sigaction(signals[i], &before[i], NULL);
     }
     pthread_mutex_unlock(&lock);
 }

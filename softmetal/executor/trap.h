@@ -7,6 +7,8 @@
 /* Handlers of SIGSEGV, SIGBUS, SIGFPE and SIGILL, in front of those that were there: in place while somebody uses them. */
 void sm_traps_use(void);
 void sm_traps_release(void);
+/* Goes in front of handlers that the host has made since. */
+void sm_traps_look(void);
 /* Gives the calling thread a stack for handlers, if it has none: a fiber's may be what has overflowed. False if there is no memory. */
 bool sm_traps_thread(void);
 
