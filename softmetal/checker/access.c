@@ -16,7 +16,8 @@ typedef struct access {
 } access;
 
 static inline bool is_atomic(uint32_t kind) { return kind >= SM_ATOMIC; }
-static inline bool is_load(uint32_t kind) { return kind == SM_LOAD || kind == SM_ATOMIC_LOAD; }
+static inline bool is_load(uint32_t kind) { return kind == SM_LOAD || kind == SM_ATOMIC_LOAD; } /* and nothing else */
+static inline bool is_store(uint32_t kind) { return kind == SM_STORE || kind == SM_ATOMIC_STORE; }
 
 static inline uint64_t get(const _Atomic uint64_t *word) { return atomic_load_explicit(word, memory_order_relaxed); }
 static inline void put(_Atomic uint64_t *word, uint64_t value) { atomic_store_explicit(word, value, memory_order_relaxed); }
@@ -154,10 +155,13 @@ static inline void load_cell(const access *a, sm_cell *cell, uint64_t word)
 
 static inline void store_cell(const access *a, sm_cell *cell, uint64_t word)
 {
-    if (get(&cell->writer) == word && !a->shared && get(&cell->reader) == word) return;
     const uint32_t place = atomic_load_explicit(&cell->writer_place, memory_order_relaxed);
-    const uint64_t before = exchange(&cell->writer, word, a->shared);
-    atomic_store_explicit(&cell->writer_place, a->place, memory_order_relaxed);
+    uint64_t before = get(&cell->writer);
+    /* A plain store is still concurrent with others when the same thread's atomic one follows. */
+    if (before != (word & ~(uint64_t)SM_WORD_ATOMIC)) {
+        before = exchange(&cell->writer, word, a->shared);
+        atomic_store_explicit(&cell->writer_place, a->place, memory_order_relaxed);
+    }
     if (before != 0 && collides(a, word, before)) collide(a, before, place, SM_STORE);
     const uint64_t reader = get(&cell->reader), other = get(&cell->other);
     if (reader != 0 && collides(a, word, reader))
@@ -184,7 +188,7 @@ static inline void access_cells(const access *a, sm_cell *cells, uint64_t at, ui
         const uint64_t in = (at + done) & (granule - 1), left = a->size - done, count = granule - in < left ? granule - in : left;
         sm_cell *cell = &cells[(at + done) >> shift];
         const uint64_t word = a->word | (((uint64_t)1 << count) - 1) << (in + SM_WORD_MASK_SHIFT);
-        if (!a->shared && a->kind != SM_STORE && sm_word_serial(get(&cell->writer)) != sm_word_serial(word)) {
+        if (!a->shared && !is_store(a->kind) && sm_word_serial(get(&cell->writer)) != sm_word_serial(word)) {
             if (unwritten_bytes == 0) first_unwritten = done;
             unwritten_bytes += count;
         }
@@ -205,7 +209,7 @@ static inline void threadgroup_access(access *a)
     a->slot = (int32_t)number;
     a->offset = (int64_t)at;
     if (at >= slot->size || a->size > slot->size - at || slot->group != worker->group_serial) outside(a);
-    if (a->kind != SM_STORE) check->threadgroup_loaded += a->size;
+    if (!is_store(a->kind)) check->threadgroup_loaded += a->size;
     if (!is_load(a->kind)) check->threadgroup_stored += a->size;
     a->fence = worker->fenced_threadgroup;
     access_cells(a, check->cells + ((size_t)number << worker->slot_shift), at, check->slot_granule[number]);
@@ -297,13 +301,13 @@ static inline void device_access(access *a, const sm_range *range)
     const uint64_t at = a->address - range->begin + range->memory_offset;
     a->offset = (int64_t)(a->address - range->begin);
     a->buffer = is_load(a->kind) ? range->load_index : range->store_index;
-    if (a->kind != SM_STORE) check->loaded[a->buffer] += a->size;
+    if (!is_store(a->kind)) check->loaded[a->buffer] += a->size;
     if (!is_load(a->kind)) check->stored[a->buffer] += a->size;
     if (shadow == NULL) return;
     a->range = range;
     a->shared = true;
     a->fence = worker->fenced_device;
-    if (shadow->written != NULL && a->kind != SM_STORE) look_at_written(a, shadow, at);
+    if (shadow->written != NULL && !is_store(a->kind)) look_at_written(a, shadow, at);
     if (shadow->written != NULL && !is_load(a->kind)) set_written(a, shadow, at);
     if (range->loaded_before && !is_load(a->kind)) look_at_marks(a, shadow, at);
     if (range->writable) {

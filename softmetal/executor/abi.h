@@ -60,7 +60,7 @@ typedef struct sm_services {
 } sm_services;
 
 /* Atomics order nothing but themselves. SM_ATOMIC loads and stores. */
-typedef enum sm_access_kind { SM_LOAD = 0, SM_STORE = 1, SM_ATOMIC = 2, SM_ATOMIC_LOAD = 3 } sm_access_kind;
+typedef enum sm_access_kind { SM_LOAD = 0, SM_STORE = 1, SM_ATOMIC = 2, SM_ATOMIC_LOAD = 3, SM_ATOMIC_STORE = 4 } sm_access_kind;
 
 typedef enum sm_argument_kind { SM_ARGUMENT_BUFFER, SM_ARGUMENT_THREADGROUP, SM_ARGUMENT_BUILTIN } sm_argument_kind;
 

@@ -93,7 +93,11 @@ static void say_line(text *t, uint32_t line)
     if (line != 0) say(t, " in line %u", line);
 }
 
-static const char *access_name(uint32_t kind) { return kind == SM_LOAD ? "load" : kind == SM_STORE ? "store" : "atomic"; }
+static const char *access_name(uint32_t kind)
+{
+    static const char *const names[] = {"load", "store", "atomic operation", "atomic load", "atomic store"};
+    return kind < sizeof names / sizeof *names ? names[kind] : "access";
+}
 
 static void say_place(text *t, const sm_worker *worker, const sm_finding *f)
 {
@@ -188,6 +192,35 @@ static void report_finding(const sm_worker *worker, const sm_finding *f)
     sm_report(&report);
 }
 
+/* What was read too early, because it races with the store, is not told twice. */
+static bool is_of_race(const sm_worker *worker, const sm_finding *f)
+{
+    if (f->kind != SOFTMETAL_UNINITIALISED_READ) return false;
+    for (uint32_t i = 0; i < worker->finding_count; i++) {
+        const sm_finding *race = &worker->findings[i];
+        if (race->what == SM_COLLISION && race->slot == f->slot && race->buffer == f->buffer &&
+            (race->line == f->line || race->other_line == f->line))
+            return true;
+    }
+    return false;
+}
+
+#define SWAP(type, a, b)                                                                                                           \
+    do {                                                                                                                           \
+        const type swapped = a;                                                                                                    \
+        a = b, b = swapped;                                                                                                        \
+    } while (0)
+
+/* The same two lines collide in one order and in the other: told once, the upper line first. */
+static void upper_first(sm_finding *f)
+{
+    if (f->what != SM_COLLISION || f->other_kernel != NULL || f->line <= f->other_line || f->other_line == 0) return;
+    SWAP(uint32_t, f->line, f->other_line);
+    SWAP(uint32_t, f->thread, f->other_thread);
+    SWAP(uint64_t, f->group, f->other_group);
+    SWAP(uint32_t, f->access, f->other_access);
+}
+
 void sm_findings_report(sm_worker *worker)
 {
     uintptr_t pcs[2 * SM_FINDINGS];
@@ -204,8 +237,10 @@ void sm_findings_report(sm_worker *worker)
         if (f->pc != 0) f->line = lines[2 * i];
         if (f->other_pc != 0 && f->other_image == worker->job->image) f->other_line = lines[2 * i + 1];
         else if (f->other_pc != 0) sm_image_lines(f->other_image, &f->other_pc, &f->other_line, 1);
-        report_finding(worker, f);
+        upper_first(f);
     }
+    for (uint32_t i = 0; i < count; i++)
+        if (!is_of_race(worker, &worker->findings[i])) report_finding(worker, &worker->findings[i]);
     worker->finding_count = 0;
 }
 

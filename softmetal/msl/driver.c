@@ -118,7 +118,7 @@ void sm_command_flavour(sm_command *command, sm_arena *arena, const sm_compiler 
     /* -ffast-math by its parts: as a whole it would link code that switches denormals off for the host. */
     if (flavour->fast_math)
         sm_command_words(command, arena, "-DSOFTMETAL_FAST_MATH -fno-signed-zeros -fno-trapping-math -fassociative-math -freciprocal-math -ffinite-math-only");
-    if (flavour->checked) sm_command_words(command, arena, "-DSOFTMETAL_CHECKED -fsanitize=thread");
+    if (flavour->checked) sm_command_words(command, arena, "-DSOFTMETAL_CHECKED -fsanitize=thread -fno-optimize-sibling-calls");
     if (flavour->checked && compiler->clang)
         sm_command_words(command, arena, "-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-atomics=1");
     if (flavour->checked && !compiler->clang) sm_command_words(command, arena, "--param tsan-instrument-func-entry-exit=0");

@@ -38,10 +38,10 @@ using metal::atomic;
 // What an atomic touches is told to the checker as such, and not as the loads and stores that it is made of.
 #ifdef SOFTMETAL_CHECKED
 #define SM_ATOMIC_CODE __attribute__((noinline)) SM_UNCHECKED
-#define SM_ATOMIC_ACCESS(object, T) services->access((const void *)object, sizeof(T), SM_ATOMIC, __builtin_return_address(0))
+#define SM_ATOMIC_ACCESS(object, T, kind) services->access((const void *)object, sizeof(T), kind, __builtin_return_address(0))
 #else
 #define SM_ATOMIC_CODE SM_INLINE
-#define SM_ATOMIC_ACCESS(object, T) (void)0
+#define SM_ATOMIC_ACCESS(object, T, kind) (void)0
 #endif
 
 template <class T> SM_INLINE T *place(const volatile atomic<T> *object) { return (T *)&object->value; }
@@ -49,26 +49,26 @@ template <class T> SM_INLINE T *place(const volatile atomic<T> *object) { return
 // All are sequentially consistent: what MSL allows beyond is not to be seen here.
 template <class T> SM_ATOMIC_CODE T atomic_load(const volatile atomic<T> *object)
 {
-    SM_ATOMIC_ACCESS(object, T);
+    SM_ATOMIC_ACCESS(object, T, SM_ATOMIC_LOAD);
     T value;
     __atomic_load(place(object), &value, __ATOMIC_SEQ_CST);
     return value;
 }
 template <class T> SM_ATOMIC_CODE void atomic_store(volatile atomic<T> *object, T value)
 {
-    SM_ATOMIC_ACCESS(object, T);
+    SM_ATOMIC_ACCESS(object, T, SM_ATOMIC_STORE);
     __atomic_store(place(object), &value, __ATOMIC_SEQ_CST);
 }
 template <class T> SM_ATOMIC_CODE T atomic_exchange(volatile atomic<T> *object, T value)
 {
-    SM_ATOMIC_ACCESS(object, T);
+    SM_ATOMIC_ACCESS(object, T, SM_ATOMIC);
     T before;
     __atomic_exchange(place(object), &value, &before, __ATOMIC_SEQ_CST);
     return before;
 }
 template <class T> SM_ATOMIC_CODE bool atomic_compare_exchange(volatile atomic<T> *object, T *expected, T desired)
 {
-    SM_ATOMIC_ACCESS(object, T);
+    SM_ATOMIC_ACCESS(object, T, SM_ATOMIC);
     return __atomic_compare_exchange(place(object), expected, &desired, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
@@ -95,7 +95,7 @@ struct atomic_max {
 };
 template <class Op, class T> SM_ATOMIC_CODE T atomic_fetch(volatile atomic<T> *object, T operand)
 {
-    SM_ATOMIC_ACCESS(object, T);
+    SM_ATOMIC_ACCESS(object, T, SM_ATOMIC);
     T before, after;
     __atomic_load(place(object), &before, __ATOMIC_RELAXED);
     do after = Op::apply(before, operand);

@@ -57,12 +57,12 @@ SM_HOOK void *__tsan_memset(void *to, int value, size_t size)
 #define SM_ATOMIC_HOOKS(bits, T)                                                                                       \
     SM_HOOK T __tsan_atomic##bits##_load(const volatile T *a, int)                                                      \
     {                                                                                                                  \
-        SM_TELL((const void *)a, sizeof(T), SM_ATOMIC);                                                                \
+        SM_TELL((const void *)a, sizeof(T), SM_ATOMIC_LOAD);                                                           \
         return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                                                   \
     }                                                                                                                  \
     SM_HOOK void __tsan_atomic##bits##_store(volatile T *a, T v, int)                                                   \
     {                                                                                                                  \
-        SM_TELL((const void *)a, sizeof(T), SM_ATOMIC);                                                                \
+        SM_TELL((const void *)a, sizeof(T), SM_ATOMIC_STORE);                                                          \
         __atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                                                      \
     }                                                                                                                  \
     SM_ATOMIC_HOOK(bits, T, exchange, __atomic_exchange_n)                                                              \
