@@ -220,6 +220,7 @@ static void errors(void **state)
     id bare = (CALL(id, id, int64_t, id))(class_named("NSError"), sel("errorWithDomain:code:userInfo:"), text("Bare"), 8, NULL);
     assert_string_equal(utf8(send(bare, "localizedDescription")),
                         "The operation couldn\xe2\x80\x99t be completed. (Bare error 8.)");
+    assert_non_null(send(bare, "userInfo"));
     assert_int_equal(send_uint(send(bare, "userInfo"), "count"), 0);
     assert_false(send_test(bare, "isEqual:", error));
     id same = (CALL(id, id, int64_t, id))(class_named("NSError"), sel("errorWithDomain:code:userInfo:"), text("Bare"), 8, NULL);

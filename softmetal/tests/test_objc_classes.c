@@ -201,7 +201,7 @@ static void encodings_that_agree(void **state)
     static const char *const pairs[][2] = {
         {"@@:QQ", "@24@0:8Q16Q24"},
         {"B@:", "c@:"},
-        {"Q@:", "L@:"},
+        {"Q@:q", "L@:l"},
         {"v@:{MTLSize=QQQ}{MTLSize=QQQ}", "v@:{?=QQQ}{MTLSize}"},
         {"{_NSRange=QQ}@:", "{NSRange=QQ}@:"},
         {"@@:@@^@", "@@:@\"NSString\"@\"MTLCompileOptions\"^v"},

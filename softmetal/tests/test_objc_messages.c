@@ -20,6 +20,27 @@ static IMP struct_sender = objc_msgSend_stret, struct_super = objc_msgSendSuper_
 static IMP struct_sender = objc_msgSend, struct_super = objc_msgSendSuper;
 #endif
 
+/* Stands in for the C library's, which the search for a method calls: this one leaves nothing in the vector registers that hold
+ * arguments, so that none arrives by luck. */
+int strcmp(const char *one, const char *other)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("pcmpeqd %%xmm0, %%xmm0; pcmpeqd %%xmm1, %%xmm1; pcmpeqd %%xmm2, %%xmm2; pcmpeqd %%xmm3, %%xmm3;"
+                     "pcmpeqd %%xmm4, %%xmm4; pcmpeqd %%xmm5, %%xmm5; pcmpeqd %%xmm6, %%xmm6; pcmpeqd %%xmm7, %%xmm7"
+                     :
+                     :
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
+#elif defined(__aarch64__)
+    __asm__ volatile("movi v0.16b, 255; movi v1.16b, 255; movi v2.16b, 255; movi v3.16b, 255;"
+                     "movi v4.16b, 255; movi v5.16b, 255; movi v6.16b, 255; movi v7.16b, 255"
+                     :
+                     :
+                     : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7");
+#endif
+    while (*one && *one == *other) one++, other++;
+    return (uint8_t)*one - (uint8_t)*other;
+}
+
 /* ---- A class whose methods tell what they got */
 
 typedef struct probe {
