@@ -1,5 +1,5 @@
-/* MTLBinaryArchive. It holds which functions were compiled with which constants, by hash; the objects themselves are in the cache
- * that all processes share. So a hit or a miss is as on a Mac, and the file is small.
+/* MTLBinaryArchive. It holds which functions were compiled with which constants, by hash; the objects themselves are in the
+ * cache that all processes share. So a hit or a miss is as on a Mac, and the file is small.
  *
  * The file: magic, number of keys, the keys, a hash of all before it. */
 #include "metal/metal.h"
@@ -28,7 +28,10 @@ typedef struct sm_archive {
     size_t count;
 } sm_archive;
 
-static sm_archive *of(id self) { return (sm_archive *)self; }
+static sm_archive *of(id self)
+{
+    return (sm_archive *)self;
+}
 
 static BOOL fail(id *error, int64_t code, const char *what, const char *path)
 {
@@ -193,8 +196,8 @@ static BOOL add_function(id self, SEL cmd, id given, id library, id *error)
         return fail(error, SM_ARCHIVE_UNEXPECTED, "there is no function to add", "archive");
     }
     if (sm_fault_error(SOFTMETAL_FAULT_ARCHIVE, error)) return 0;
-    id function = sm_function_create((sm_library *)library, descriptor->name, descriptor->constantValues, descriptor->specializedName,
-                                     descriptor->options, error);
+    id function = sm_function_create((sm_library *)library, descriptor->name, descriptor->constantValues,
+                                     descriptor->specializedName, descriptor->options, error);
     BOOL added = function && add(of(self), ((sm_function *)function)->key);
     sm_release(function);
     return added;
@@ -222,7 +225,10 @@ static const sm_method methods[] = {
     SM_METHOD("addFunctionWithDescriptor:library:error:", "B@:@@^@", add_function),
     SM_METHOD("serializeToURL:error:", "B@:@^@", serialize),
 };
-sm_class sm_archive_class = {.name = "SoftMTLBinaryArchive", .protocol = "MTLBinaryArchive", .size = sizeof(sm_archive), .dealloc = dealloc,
+sm_class sm_archive_class = {.name = "SoftMTLBinaryArchive",
+                             .protocol = "MTLBinaryArchive",
+                             .size = sizeof(sm_archive),
+                             .dealloc = dealloc,
                              SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_archive_class)
 
@@ -230,7 +236,10 @@ SM_REGISTER_AT_LOAD(sm_archive_class)
 
 SM_OBJECT_ACCESSORS(sm_archive_descriptor, url, sm_store)
 
-static void descriptor_dealloc(id self) { sm_release(get_url(self, NULL)); }
+static void descriptor_dealloc(id self)
+{
+    sm_release(get_url(self, NULL));
+}
 
 static id descriptor_copy(id self, SEL cmd)
 {
@@ -243,6 +252,8 @@ static const sm_method descriptor_methods[] = {
     SM_METHOD("copy", "@@:", descriptor_copy),
     SM_PROPERTY("url", "setUrl:", "@", url),
 };
-sm_class sm_archive_descriptor_class = {.name = "MTLBinaryArchiveDescriptor", .size = sizeof(sm_archive_descriptor),
-                                        .dealloc = descriptor_dealloc, SM_METHODS(descriptor_methods)};
+sm_class sm_archive_descriptor_class = {.name = "MTLBinaryArchiveDescriptor",
+                                        .size = sizeof(sm_archive_descriptor),
+                                        .dealloc = descriptor_dealloc,
+                                        SM_METHODS(descriptor_methods)};
 SM_REGISTER_AT_LOAD(sm_archive_descriptor_class)

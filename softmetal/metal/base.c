@@ -44,9 +44,15 @@ const char *sm_label_of(id object, const char *otherwise)
     return text && *text ? text : otherwise;
 }
 
-id sm_text_copy(id string) { return string ? sm_string_create(sm_string_utf8(string)) : NULL; }
+id sm_text_copy(id string)
+{
+    return string ? sm_string_create(sm_string_utf8(string)) : NULL;
+}
 
-char *sm_copy_text(const char *text) { return sm_copy_bytes(text, strlen(text)); }
+char *sm_copy_text(const char *text)
+{
+    return sm_copy_bytes(text, strlen(text));
+}
 
 void sm_store(id *place, id object)
 {
@@ -65,7 +71,8 @@ void sm_store_text(id *place, id string)
 id sm_expect_kind(id object, Class class, const char *where)
 {
     if (!object || sm_is_kind(object, class)) return object;
-    sm_misuse(where, "a %s was passed where a %s belongs", object->isa ? object->isa->name : "thing that is no object", class->name);
+    sm_misuse(where, "a %s was passed where a %s belongs", object->isa ? object->isa->name : "thing that is no object",
+              class->name);
     return NULL;
 }
 

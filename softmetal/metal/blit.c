@@ -8,7 +8,10 @@
 
 typedef unsigned long long ull;
 
-static sm_encoder *of(id self) { return (sm_encoder *)self; }
+static sm_encoder *of(id self)
+{
+    return (sm_encoder *)self;
+}
 
 /* The buffer, if `bytes` of it from `offset` on may be used. */
 static sm_buffer *part(sm_encoder *encoder, id given, const char *role, NSUInteger offset, NSUInteger bytes, const char *method)
@@ -20,13 +23,15 @@ static sm_buffer *part(sm_encoder *encoder, id given, const char *role, NSUInteg
     }
     if (!sm_encoder_same_device(encoder, given, method)) return NULL;
     if (offset > buffer->length || bytes > buffer->length - offset) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "%llu bytes from offset %llu are not inside the %llu of the %s '%s'",
-                          (ull)bytes, (ull)offset, (ull)buffer->length, role, sm_label_of(given, "without a label"));
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
+                          "%llu bytes from offset %llu are not inside the %llu of the %s '%s'", (ull)bytes, (ull)offset,
+                          (ull)buffer->length, role, sm_label_of(given, "without a label"));
         return NULL;
     }
     if (offset % SM_BLIT_ALIGN != 0 || bytes % SM_BLIT_ALIGN != 0) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "%llu bytes from offset %llu of the %s: both must be multiples of %d",
-                          (ull)bytes, (ull)offset, role, SM_BLIT_ALIGN);
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
+                          "%llu bytes from offset %llu of the %s: both must be multiples of %d", (ull)bytes, (ull)offset, role,
+                          SM_BLIT_ALIGN);
         return NULL;
     }
     return buffer;
@@ -44,7 +49,8 @@ static sm_copy_command *add(sm_encoder *encoder, sm_command_kind kind, sm_buffer
     return command;
 }
 
-static void copy(id self, SEL cmd, id source, NSUInteger source_offset, id destination, NSUInteger destination_offset, NSUInteger bytes)
+static void copy(id self, SEL cmd, id source, NSUInteger source_offset, id destination, NSUInteger destination_offset,
+                 NSUInteger bytes)
 {
     (void)cmd;
     const char *method = SM_ON "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:";
@@ -54,8 +60,9 @@ static void copy(id self, SEL cmd, id source, NSUInteger source_offset, id desti
     sm_buffer *to = from ? part(encoder, destination, "destination", destination_offset, bytes, method) : NULL;
     if (!to || bytes == 0) return;
     if (from == to && source_offset < destination_offset + bytes && destination_offset < source_offset + bytes) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "%llu bytes from offset %llu overlap those at offset %llu of the same buffer",
-                          (ull)bytes, (ull)source_offset, (ull)destination_offset);
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
+                          "%llu bytes from offset %llu overlap those at offset %llu of the same buffer", (ull)bytes,
+                          (ull)source_offset, (ull)destination_offset);
         return;
     }
     sm_copy_command *command = add(encoder, SM_COPY, to, destination_offset, bytes);
@@ -91,9 +98,11 @@ static void synchronize(id self, SEL cmd, id given)
     sm_buffer *buffer = (sm_buffer *)sm_expect_kind(given, &sm_resource_class, method);
     if (!buffer || !sm_encoder_same_device(encoder, given, method)) return;
     if (SM_OPTIONS_STORAGE(buffer->options) != SM_STORAGE_MANAGED)
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "buffer '%s' is not managed; only managed ones have two copies",
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
+                          "buffer '%s' is not managed; only managed ones have two copies",
                           sm_label_of(given, "without a label"));
-    else if (sm_command_retain(encoder->buffer, given)) sm_command_use(encoder->buffer, buffer->storage);
+    else if (sm_command_retain(encoder->buffer, given))
+        sm_command_use(encoder->buffer, buffer->storage);
 }
 
 static void resolve(id self, SEL cmd, id given, sm_range range, id destination, NSUInteger offset)
@@ -105,8 +114,8 @@ static void resolve(id self, SEL cmd, id given, sm_range range, id destination, 
     sm_sample_buffer *samples = (sm_sample_buffer *)sm_expect_kind(given, &sm_sample_buffer_class, method);
     if (!samples || !sm_encoder_same_device(encoder, given, method)) return;
     if (range.location > samples->count || range.length > samples->count - range.location) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "samples {%llu, %llu} are not among the buffer's %zu", (ull)range.location,
-                          (ull)range.length, samples->count);
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "samples {%llu, %llu} are not among the buffer's %zu",
+                          (ull)range.location, (ull)range.length, samples->count);
         return;
     }
     NSUInteger bytes = range.length * sizeof *samples->samples;
@@ -154,6 +163,9 @@ static const sm_method methods[] = {
     SM_METHOD("optimizeContentsForGPUAccess:", "v@:@", optimize),
     SM_METHOD("optimizeContentsForCPUAccess:", "v@:@", optimize),
 };
-sm_class sm_blit_encoder_class = {.name = "SoftMTLBlitCommandEncoder", .protocol = "MTLBlitCommandEncoder", .super = &sm_command_encoder_class,
-                                  .size = sizeof(sm_encoder), SM_METHODS(methods)};
+sm_class sm_blit_encoder_class = {.name = "SoftMTLBlitCommandEncoder",
+                                  .protocol = "MTLBlitCommandEncoder",
+                                  .super = &sm_command_encoder_class,
+                                  .size = sizeof(sm_encoder),
+                                  SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_blit_encoder_class)

@@ -7,14 +7,18 @@
 #define SM_NON_VOLATILE 2
 #define SM_EMPTY 4
 
-static sm_buffer *of(id self) { return (sm_buffer *)self; }
+static sm_buffer *of(id self)
+{
+    return (sm_buffer *)self;
+}
 
 /* ---- Making them */
 
 bool sm_buffer_length_fits(sm_device *device, uint64_t length, const char *where)
 {
     if (length > 0 && length <= device->world.max_buffer) return true;
-    if (length == 0) sm_misuse(where, "the length is 0; a buffer has at least a byte");
+    if (length == 0)
+        sm_misuse(where, "the length is 0; a buffer has at least a byte");
     else
         sm_misuse(where, "the length %llu is over the device's maxBufferLength, %llu", (unsigned long long)length,
                   (unsigned long long)device->world.max_buffer);
@@ -186,7 +190,8 @@ static void did_modify(id self, SEL cmd, sm_range range)
     (void)cmd;
     sm_buffer *buffer = of(self);
     if (SM_OPTIONS_STORAGE(buffer->options) != SM_STORAGE_MANAGED)
-        sm_misuse("MTLBuffer didModifyRange:", "buffer '%s' is not managed; only managed ones are told", sm_label_of(self, "without a label"));
+        sm_misuse("MTLBuffer didModifyRange:", "buffer '%s' is not managed; only managed ones are told",
+                  sm_label_of(self, "without a label"));
     if (range.location > buffer->length || range.length > buffer->length - range.location) {
         sm_misuse("MTLBuffer didModifyRange:", "range {%llu, %llu} is not inside the %llu bytes of buffer '%s'",
                   (unsigned long long)range.location, (unsigned long long)range.length, (unsigned long long)buffer->length,
@@ -196,14 +201,21 @@ static void did_modify(id self, SEL cmd, sm_range range)
     sm_memory_written(&buffer->storage->memory, buffer->offset + range.location, range.length);
 }
 
-static void add_marker(id self, SEL cmd, id marker, sm_range range) { (void)self, (void)cmd, (void)marker, (void)range; }
+static void add_marker(id self, SEL cmd, id marker, sm_range range)
+{
+    (void)self, (void)cmd, (void)marker, (void)range;
+}
 
-static void remove_markers(id self, SEL cmd) { (void)self, (void)cmd; }
+static void remove_markers(id self, SEL cmd)
+{
+    (void)self, (void)cmd;
+}
 
 static id remote_view(id self, SEL cmd, id device)
 {
     (void)cmd, (void)device;
-    sm_misuse("MTLBuffer newRemoteBufferViewForDevice:", "buffer '%s': this device has no peers", sm_label_of(self, "without a label"));
+    sm_misuse("MTLBuffer newRemoteBufferViewForDevice:", "buffer '%s': this device has no peers",
+              sm_label_of(self, "without a label"));
     return NULL;
 }
 
@@ -229,7 +241,8 @@ static NSUInteger no_size(id self, SEL cmd)
 }
 
 static const sm_method allocation_methods[] = {SM_METHOD("allocatedSize", "Q@:", no_size)};
-sm_class sm_allocation_class = {.name = "SoftMTLAllocation", .protocol = "MTLAllocation", .size = sizeof(sm_base), SM_METHODS(allocation_methods)};
+sm_class sm_allocation_class = {
+    .name = "SoftMTLAllocation", .protocol = "MTLAllocation", .size = sizeof(sm_base), SM_METHODS(allocation_methods)};
 SM_REGISTER_AT_LOAD(sm_allocation_class)
 
 static const sm_method resource_methods[] = {
@@ -248,8 +261,11 @@ static const sm_method resource_methods[] = {
     SM_METHOD("isAliasable", "B@:", is_aliasable),
     SM_METHOD("setOwnerWithIdentity:", "i@:I", set_owner),
 };
-sm_class sm_resource_class = {
-    .name = "SoftMTLResource", .protocol = "MTLResource", .super = &sm_allocation_class, .size = sizeof(sm_buffer), SM_METHODS(resource_methods)};
+sm_class sm_resource_class = {.name = "SoftMTLResource",
+                              .protocol = "MTLResource",
+                              .super = &sm_allocation_class,
+                              .size = sizeof(sm_buffer),
+                              SM_METHODS(resource_methods)};
 SM_REGISTER_AT_LOAD(sm_resource_class)
 
 static const sm_method methods[] = {
@@ -263,6 +279,10 @@ static const sm_method methods[] = {
     SM_METHOD("remoteStorageBuffer", "@@:", remote_storage),
     SM_METHOD("sparseBufferTier", "q@:", sparse_tier),
 };
-sm_class sm_buffer_class = {.name = "SoftMTLBuffer", .protocol = "MTLBuffer", .super = &sm_resource_class, .size = sizeof(sm_buffer),
-                            .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_buffer_class = {.name = "SoftMTLBuffer",
+                            .protocol = "MTLBuffer",
+                            .super = &sm_resource_class,
+                            .size = sizeof(sm_buffer),
+                            .dealloc = dealloc,
+                            SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_buffer_class)

@@ -12,7 +12,10 @@ typedef struct sm_scope_object {
     id queue;
 } sm_scope_object;
 
-static void nothing(id self, SEL cmd) { (void)self, (void)cmd; }
+static void nothing(id self, SEL cmd)
+{
+    (void)self, (void)cmd;
+}
 
 SM_GETTER(sm_scope_object, queue, id)
 
@@ -29,8 +32,11 @@ static const sm_method scope_methods[] = {
     SM_METHOD("beginScope", "v@:", nothing),
     SM_METHOD("endScope", "v@:", nothing),
 };
-static sm_class sm_capture_scope_class = {.name = "SoftMTLCaptureScope", .protocol = "MTLCaptureScope", .size = sizeof(sm_scope_object),
-                                          .dealloc = scope_dealloc, SM_METHODS(scope_methods)};
+static sm_class sm_capture_scope_class = {.name = "SoftMTLCaptureScope",
+                                          .protocol = "MTLCaptureScope",
+                                          .size = sizeof(sm_scope_object),
+                                          .dealloc = scope_dealloc,
+                                          SM_METHODS(scope_methods)};
 SM_REGISTER_AT_LOAD(sm_capture_scope_class)
 
 /* ---- MTLCaptureDescriptor */
@@ -63,8 +69,10 @@ static const sm_method descriptor_methods[] = {
     SM_PROPERTY("outputURL", "setOutputURL:", "@", url),
     SM_PROPERTY("destination", "setDestination:", "q", destination),
 };
-static sm_class sm_capture_descriptor_class = {.name = "MTLCaptureDescriptor", .size = sizeof(sm_capture_descriptor),
-                                               .dealloc = descriptor_dealloc, SM_METHODS(descriptor_methods)};
+static sm_class sm_capture_descriptor_class = {.name = "MTLCaptureDescriptor",
+                                               .size = sizeof(sm_capture_descriptor),
+                                               .dealloc = descriptor_dealloc,
+                                               SM_METHODS(descriptor_methods)};
 SM_REGISTER_AT_LOAD(sm_capture_descriptor_class)
 
 /* ---- MTLCaptureManager */
@@ -79,7 +87,10 @@ SM_OBJECT_ACCESSORS(sm_capture_manager, scope, sm_store)
 static sm_class sm_capture_manager_class;
 static id manager;
 
-static void make_manager(void) { manager = sm_make_immortal(sm_new(&sm_capture_manager_class)); }
+static void make_manager(void)
+{
+    manager = sm_make_immortal(sm_new(&sm_capture_manager_class));
+}
 
 static id shared_manager(id self, SEL cmd)
 {
@@ -148,6 +159,8 @@ static const sm_method manager_methods[] = {
     SM_PROPERTY("defaultCaptureScope", "setDefaultCaptureScope:", "@", scope),
 };
 static const sm_method manager_class_methods[] = {SM_METHOD("sharedCaptureManager", "@@:", shared_manager)};
-static sm_class sm_capture_manager_class = {.name = "MTLCaptureManager", .size = sizeof(sm_capture_manager), SM_METHODS(manager_methods),
+static sm_class sm_capture_manager_class = {.name = "MTLCaptureManager",
+                                            .size = sizeof(sm_capture_manager),
+                                            SM_METHODS(manager_methods),
                                             SM_CLASS_METHODS(manager_class_methods)};
 SM_REGISTER_AT_LOAD(sm_capture_manager_class)

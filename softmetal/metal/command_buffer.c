@@ -4,9 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static sm_command_buffer *of(id self) { return (sm_command_buffer *)self; }
+static sm_command_buffer *of(id self)
+{
+    return (sm_command_buffer *)self;
+}
 
-static const char *name_of(id self) { return sm_label_of(self, "without a label"); }
+static const char *name_of(id self)
+{
+    return sm_label_of(self, "without a label");
+}
 
 /* ---- Making and ending */
 
@@ -114,7 +120,8 @@ static id compute_of_pass(id self, SEL cmd, id pass)
 static id blit(id self, SEL cmd)
 {
     (void)cmd;
-    return may_encode(of(self), "MTLCommandBuffer blitCommandEncoder") ? sm_encoder_create(of(self), SM_BLIT, SM_SERIAL, NULL) : NULL;
+    return may_encode(of(self), "MTLCommandBuffer blitCommandEncoder") ? sm_encoder_create(of(self), SM_BLIT, SM_SERIAL, NULL)
+                                                                       : NULL;
 }
 
 static id blit_of_pass(id self, SEL cmd, id pass)
@@ -159,7 +166,8 @@ static void use_residency_set(id self, SEL cmd, id set)
     (void)cmd;
     const char *method = "MTLCommandBuffer useResidencySet:";
     if (of(self)->base.device->world.macos_major < 15) {
-        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "[%s]: macOS %u has no residency sets", method, of(self)->base.device->world.macos_major);
+        sm_reportf(SOFTMETAL_UNKNOWN_SELECTOR, "[%s]: macOS %u has no residency sets", method,
+                   of(self)->base.device->world.macos_major);
         return;
     }
     set = sm_expect_kind(set, &sm_residency_set_class, method);
@@ -171,8 +179,14 @@ static void use_residency_sets(id self, SEL cmd, const id *sets, NSUInteger coun
     for (NSUInteger i = 0; i < count; i++) use_residency_set(self, cmd, sets[i]);
 }
 
-static void push_group(id self, SEL cmd, id name) { (void)self, (void)cmd, (void)name; }
-static void pop_group(id self, SEL cmd) { (void)self, (void)cmd; }
+static void push_group(id self, SEL cmd, id name)
+{
+    (void)self, (void)cmd, (void)name;
+}
+static void pop_group(id self, SEL cmd)
+{
+    (void)self, (void)cmd;
+}
 
 /* ---- Committing */
 
@@ -211,7 +225,8 @@ static void enqueue(id self, SEL cmd)
     (void)cmd;
     if (of(self)->enqueued || of(self)->committed)
         sm_misuse("MTLCommandBuffer enqueue", "command buffer '%s' is enqueued already", name_of(self));
-    else sm_line_enqueue(of(self));
+    else
+        sm_line_enqueue(of(self));
 }
 
 static void commit(id self, SEL cmd)
@@ -258,7 +273,10 @@ static id error(id self, SEL cmd)
     return atomic_load(&of(self)->status) == SM_FAILED ? of(self)->error : NULL;
 }
 
-static double when(id self, double time, int status_needed) { return atomic_load(&of(self)->status) >= status_needed ? time : 0.0; }
+static double when(id self, double time, int status_needed)
+{
+    return atomic_load(&of(self)->status) >= status_needed ? time : 0.0;
+}
 
 static double gpu_start(id self, SEL cmd)
 {
@@ -369,8 +387,11 @@ static const sm_method methods[] = {
     SM_METHOD("presentDrawable:atTime:", "v@:@d", no_drawable_at),
     SM_METHOD("presentDrawable:afterMinimumDuration:", "v@:@d", no_drawable_at),
 };
-sm_class sm_command_buffer_class = {.name = "SoftMTLCommandBuffer", .protocol = "MTLCommandBuffer", .size = sizeof(sm_command_buffer),
-                                    .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_command_buffer_class = {.name = "SoftMTLCommandBuffer",
+                                    .protocol = "MTLCommandBuffer",
+                                    .size = sizeof(sm_command_buffer),
+                                    .dealloc = dealloc,
+                                    SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_command_buffer_class)
 
 /* ---- What an error tells of an encoder */
@@ -390,6 +411,9 @@ static const sm_method info_methods[] = {
     SM_METHOD("debugSignposts", "@@:", get_signposts),
     SM_METHOD("errorState", "q@:", get_errorState),
 };
-sm_class sm_encoder_info_class = {.name = "SoftMTLCommandBufferEncoderInfo", .protocol = "MTLCommandBufferEncoderInfo",
-                                  .size = sizeof(sm_encoder_info), .dealloc = info_dealloc, SM_METHODS(info_methods)};
+sm_class sm_encoder_info_class = {.name = "SoftMTLCommandBufferEncoderInfo",
+                                  .protocol = "MTLCommandBufferEncoderInfo",
+                                  .size = sizeof(sm_encoder_info),
+                                  .dealloc = info_dealloc,
+                                  SM_METHODS(info_methods)};
 SM_REGISTER_AT_LOAD(sm_encoder_info_class)

@@ -119,8 +119,10 @@ bool sm_command_check_owners(const sm_command_buffer *buffer)
     for (size_t i = 0; i < buffer->retained.count && !buffer->retains; i++) {
         id object = buffer->retained.items[i];
         if (atomic_load(&object->references) > 1) continue;
-        sm_misuse("MTLCommandBuffer commit", "command buffer '%s' has unretained references, and %s '%s', which it uses, was released "
-                  "before it completed", sm_label_of((id)buffer, "without a label"), object->isa->protocol ? object->isa->protocol : object->isa->name,
+        sm_misuse("MTLCommandBuffer commit",
+                  "command buffer '%s' has unretained references, and %s '%s', which it uses, was released "
+                  "before it completed",
+                  sm_label_of((id)buffer, "without a label"), object->isa->protocol ? object->isa->protocol : object->isa->name,
                   sm_label_of(object, "without a label"));
         held = false;
     }

@@ -5,19 +5,19 @@
 #include "metal/metal.h"
 
 typedef enum sm_command_kind {
-    SM_BEGIN,    /* sm_begin_command */
+    SM_BEGIN, /* sm_begin_command */
     SM_END,
     SM_DISPATCH, /* sm_dispatch_command */
     SM_BARRIER,  /* sm_barrier_command */
     SM_COPY,     /* sm_copy_command */
     SM_FILL,
-    SM_SAMPLE,   /* sm_sample_command */
-    SM_RESOLVE,  /* sm_copy_command: of samples into a buffer */
+    SM_SAMPLE,  /* sm_sample_command */
+    SM_RESOLVE, /* sm_copy_command: of samples into a buffer */
     SM_UPDATE_FENCE,
     SM_WAIT_FENCE,
-    SM_SIGNAL,   /* sm_event_command */
+    SM_SIGNAL, /* sm_event_command */
     SM_WAIT,
-    SM_REFUSED,  /* sm_refused_command: API misuse, at which the GPU would stop */
+    SM_REFUSED, /* sm_refused_command: API misuse, at which the GPU would stop */
 } sm_command_kind;
 
 typedef struct sm_command {
@@ -116,8 +116,8 @@ typedef enum sm_fate { SM_WORKS, SM_FAILS, SM_FAILS_HALFWAY, SM_HANGS, SM_REMOVE
 
 typedef struct sm_command_buffer {
     sm_base base;
-    sm_queue *queue; /* retained */
-    sm_line *line;   /* a reference */
+    sm_queue *queue;                /* retained */
+    sm_line *line;                  /* a reference */
     struct sm_command_buffer *next; /* in the line */
     bool retains;
     NSUInteger error_options;
@@ -126,8 +126,8 @@ typedef struct sm_command_buffer {
     sm_chunk *chunks;
     sm_command *first, **end;
     uint64_t dispatches;
-    sm_set retained;  /* objects */
-    sm_set storages;  /* a reference each: what is closed to the CPU, and counts as resident */
+    sm_set retained;         /* objects */
+    sm_set storages;         /* a reference each: what is closed to the CPU, and counts as resident */
     struct sm_encoder *open; /* not retained: it holds the buffer */
     uint32_t encoder_count;
     sm_encoder_info **infos; /* of its encoders, where the host asked for them */
@@ -202,8 +202,8 @@ void sm_encoder_fence(sm_encoder *encoder, id fence, sm_command_kind kind, const
 /* Does the work of a committed buffer on the calling thread. False: buffer->outcome and ->faulty tell what went wrong. */
 bool sm_execute(sm_command_buffer *buffer);
 
-/* Of a concurrent encoder: what begins at `first` and may come in any order, up to *end. Puts the dispatches into *list (to be freed) in
- * an order that the barriers between them allow, by `random`. 0: no memory. */
+/* Of a concurrent encoder: what begins at `first` and may come in any order, up to *end. Puts the dispatches into *list (to be
+ * freed) in an order that the barriers between them allow, by `random`. 0: no memory. */
 size_t sm_unordered(sm_command *first, sm_command **end, uint64_t *random, sm_dispatch_command ***list);
 bool sm_barrier_is_for(const sm_command *barrier, const sm_dispatch_command *dispatch, size_t *storage);
 

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-static sm_compile_options *of(id self) { return (sm_compile_options *)self; }
+static sm_compile_options *of(id self)
+{
+    return (sm_compile_options *)self;
+}
 
 static id init(id self, SEL cmd)
 {
@@ -84,5 +87,6 @@ static const sm_method methods[] = {
     SM_PROPERTY("libraries", "setLibraries:", "@", libraries),
     SM_PROPERTY("installName", "setInstallName:", "@", installName),
 };
-sm_class sm_compile_options_class = {.name = "MTLCompileOptions", .size = sizeof(sm_compile_options), .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_compile_options_class = {
+    .name = "MTLCompileOptions", .size = sizeof(sm_compile_options), .dealloc = dealloc, SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_compile_options_class)

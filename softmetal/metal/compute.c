@@ -10,7 +10,10 @@
 
 typedef unsigned long long ull;
 
-static sm_encoder *of(id self) { return (sm_encoder *)self; }
+static sm_encoder *of(id self)
+{
+    return (sm_encoder *)self;
+}
 
 static void refuse_index(sm_encoder *encoder, const char *method, const char *what, NSUInteger index)
 {
@@ -45,11 +48,13 @@ static void bind(sm_encoder *encoder, id given, NSUInteger offset, NSUInteger in
     encoder->buffers[index] = (sm_bound){0};
     if (!buffer || !sm_encoder_same_device(encoder, (id)buffer, method)) return;
     if (offset > buffer->length) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "offset %llu at buffer index %llu is beyond the %llu bytes of buffer '%s'",
-                          (ull)offset, (ull)index, (ull)buffer->length, sm_label_of(given, "without a label"));
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
+                          "offset %llu at buffer index %llu is beyond the %llu bytes of buffer '%s'", (ull)offset, (ull)index,
+                          (ull)buffer->length, sm_label_of(given, "without a label"));
         return;
     }
-    if (sm_command_retain(encoder->buffer, (id)buffer)) encoder->buffers[index] = (sm_bound){.buffer = buffer, .offset = offset, .length = buffer->length - offset};
+    if (sm_command_retain(encoder->buffer, (id)buffer))
+        encoder->buffers[index] = (sm_bound){.buffer = buffer, .offset = offset, .length = buffer->length - offset};
 }
 
 static void set_buffer(id self, SEL cmd, id buffer, NSUInteger offset, NSUInteger index)
@@ -98,8 +103,8 @@ static void set_bytes(id self, SEL cmd, const void *bytes, NSUInteger length, NS
     }
     encoder->buffers[index] = (sm_bound){0};
     if (!bytes || length == 0 || length > SM_SET_BYTES_LIMIT) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "%llu bytes at index %llu%s; from 1 to %d can be set so", (ull)length, (ull)index,
-                          bytes ? "" : ", from a null pointer", SM_SET_BYTES_LIMIT);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "%llu bytes at index %llu%s; from 1 to %d can be set so",
+                          (ull)length, (ull)index, bytes ? "" : ", from a null pointer", SM_SET_BYTES_LIMIT);
         return;
     }
     void *copy = sm_command_memory(encoder->buffer, length);
@@ -117,11 +122,11 @@ static void set_threadgroup(id self, SEL cmd, NSUInteger length, NSUInteger inde
     if (index >= SM_BUFFERS) {
         refuse_index(encoder, method, "threadgroup memory", index);
     } else if (length % SM_THREADGROUP_ALIGN != 0) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "length %llu at threadgroup index %llu is not a multiple of %d", (ull)length,
-                          (ull)index, SM_THREADGROUP_ALIGN);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "length %llu at threadgroup index %llu is not a multiple of %d",
+                          (ull)length, (ull)index, SM_THREADGROUP_ALIGN);
     } else if (length > encoder->base.device->world.threadgroup_memory) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "length %llu at threadgroup index %llu is over the device's %u", (ull)length,
-                          (ull)index, encoder->base.device->world.threadgroup_memory);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "length %llu at threadgroup index %llu is over the device's %u",
+                          (ull)length, (ull)index, encoder->base.device->world.threadgroup_memory);
     } else {
         encoder->threadgroup[index] = (uint32_t)length;
     }
@@ -134,20 +139,22 @@ static bool bound_well(sm_encoder *encoder, const sm_argument *argument, const c
     const sm_bound *bound = &encoder->buffers[argument->index];
     const char *name = argument->name;
     if (!bound->buffer && !bound->bytes) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "missing buffer binding at index %u for '%s'", argument->index, name);
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "missing buffer binding at index %u for '%s'",
+                          argument->index, name);
         return false;
     }
     uint32_t align = argument->align ? argument->align : 1;
     if (argument->constant_space && align < SM_CONSTANT_ALIGN) align = SM_CONSTANT_ALIGN;
     if (bound->offset % align != 0) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method, "offset %llu at buffer index %u for '%s' is not a multiple of %u",
-                          (ull)bound->offset, argument->index, name, align);
+        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
+                          "offset %llu at buffer index %u for '%s' is not a multiple of %u", (ull)bound->offset,
+                          argument->index, name, align);
         return false;
     }
     if (bound->length < argument->size) {
         sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
-                          "the buffer at index %u for '%s' has %llu bytes from offset %llu, the argument needs at least %u", argument->index, name,
-                          (ull)bound->length, (ull)bound->offset, argument->size);
+                          "the buffer at index %u for '%s' has %llu bytes from offset %llu, the argument needs at least %u",
+                          argument->index, name, (ull)bound->length, (ull)bound->offset, argument->size);
         return false;
     }
     return true;
@@ -157,9 +164,10 @@ static bool threadgroup_well(sm_encoder *encoder, const sm_argument *argument, c
 {
     uint32_t length = encoder->threadgroup[argument->index];
     if (length > 0 && length >= argument->size) return true;
-    sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
-                      "threadgroup memory at index %u for '%s' has %u bytes, the argument needs at least %u (setThreadgroupMemoryLength:)",
-                      argument->index, argument->name, length, argument->size ? argument->size : 1);
+    sm_encoder_refuse(
+        encoder, SM_COMMAND_INTERNAL, method,
+        "threadgroup memory at index %u for '%s' has %u bytes, the argument needs at least %u (setThreadgroupMemoryLength:)",
+        argument->index, argument->name, length, argument->size ? argument->size : 1);
     return false;
 }
 
@@ -180,23 +188,25 @@ static bool threadgroup_fits(sm_encoder *encoder, sm_size group, const char *met
 {
     const sm_pipeline *pipeline = encoder->pipeline;
     if (group.width == 0 || group.height == 0 || group.depth == 0) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "a threadgroup of %llu x %llu x %llu threads has none", (ull)group.width,
-                          (ull)group.height, (ull)group.depth);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "a threadgroup of %llu x %llu x %llu threads has none",
+                          (ull)group.width, (ull)group.height, (ull)group.depth);
         return false;
     }
     uint64_t limit = pipeline->max_threads;
     bool over = group.width > limit || group.height > limit || group.depth > limit || group.width * group.height > limit ||
                 group.width * group.height * group.depth > limit;
     if (over) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
-                          "a threadgroup of %llu x %llu x %llu threads is over the pipeline's maxTotalThreadsPerThreadgroup, %llu", (ull)group.width,
-                          (ull)group.height, (ull)group.depth, (ull)limit);
+        sm_encoder_refuse(
+            encoder, SM_COMMAND_INTERNAL, method,
+            "a threadgroup of %llu x %llu x %llu threads is over the pipeline's maxTotalThreadsPerThreadgroup, %llu",
+            (ull)group.width, (ull)group.height, (ull)group.depth, (ull)limit);
         return false;
     }
     if (pipeline->whole_simdgroups && group.width * group.height * group.depth % SM_LANES != 0) {
         sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
                           "a threadgroup of %llu threads is no multiple of %d, which the pipeline promised "
-                          "(threadGroupSizeIsMultipleOfThreadExecutionWidth)", (ull)(group.width * group.height * group.depth), SM_LANES);
+                          "(threadGroupSizeIsMultipleOfThreadExecutionWidth)",
+                          (ull)(group.width * group.height * group.depth), SM_LANES);
         return false;
     }
     return true;
@@ -204,10 +214,12 @@ static bool threadgroup_fits(sm_encoder *encoder, sm_size group, const char *met
 
 static bool memory_fits(sm_encoder *encoder, const char *method)
 {
-    uint64_t limit = encoder->base.device->world.threadgroup_memory, own = encoder->pipeline->built.kernel->threadgroup_bytes, set = 0;
+    uint64_t limit = encoder->base.device->world.threadgroup_memory, own = encoder->pipeline->built.kernel->threadgroup_bytes,
+             set = 0;
     for (size_t i = 0; i < SM_BUFFERS; i++) set += encoder->threadgroup[i];
     if (own + set <= limit) return true;
-    sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "%llu bytes of threadgroup memory (%llu the kernel's own, %llu set) are over the device's %llu",
+    sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
+                      "%llu bytes of threadgroup memory (%llu the kernel's own, %llu set) are over the device's %llu",
                       (ull)(own + set), (ull)own, (ull)set, (ull)limit);
     return false;
 }
@@ -226,13 +238,14 @@ static bool dispatch_well(sm_encoder *encoder, sm_size group, const char *method
 static bool grid_well(sm_encoder *encoder, const char *method, sm_size grid, const char *unit)
 {
     if (grid.width == 0 || grid.height == 0 || grid.depth == 0) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "a grid of %llu x %llu x %llu %s has none", (ull)grid.width, (ull)grid.height,
-                          (ull)grid.depth, unit);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "a grid of %llu x %llu x %llu %s has none", (ull)grid.width,
+                          (ull)grid.height, (ull)grid.depth, unit);
         return false;
     }
     if (grid.width > UINT32_MAX || grid.height > UINT32_MAX || grid.depth > UINT32_MAX) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "a grid of %llu x %llu x %llu %s has 2^32 or more along an axis", (ull)grid.width,
-                          (ull)grid.height, (ull)grid.depth, unit);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
+                          "a grid of %llu x %llu x %llu %s has 2^32 or more along an axis", (ull)grid.width, (ull)grid.height,
+                          (ull)grid.depth, unit);
         return false;
     }
     return true;
@@ -272,7 +285,8 @@ static sm_dispatch_command *add_dispatch(sm_encoder *encoder, sm_size group)
     memcpy(dispatch->threadgroup_bytes, encoder->threadgroup, sizeof dispatch->threadgroup_bytes);
     for (uint32_t i = 0; i < built->kernel->argument_count; i++) {
         const sm_argument *argument = &built->kernel->arguments[i];
-        if (argument->kind == SM_ARGUMENT_BUFFER && argument->index < SM_BUFFERS) fill_binding(encoder, dispatch, argument->index);
+        if (argument->kind == SM_ARGUMENT_BUFFER && argument->index < SM_BUFFERS)
+            fill_binding(encoder, dispatch, argument->index);
     }
     encoder->buffer->dispatches++;
     return command;
@@ -316,9 +330,10 @@ static void dispatch_indirect(id self, SEL cmd, id given, NSUInteger offset, sm_
     }
     if (!sm_encoder_same_device(encoder, given, method)) return;
     if (offset % 4 != 0 || offset > buffer->length || buffer->length - offset < 12) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
-                          "three counts of 4 bytes do not lie at offset %llu of the indirect buffer's %llu bytes, at a multiple of 4", (ull)offset,
-                          (ull)buffer->length);
+        sm_encoder_refuse(
+            encoder, SM_COMMAND_INVALID_RESOURCE, method,
+            "three counts of 4 bytes do not lie at offset %llu of the indirect buffer's %llu bytes, at a multiple of 4",
+            (ull)offset, (ull)buffer->length);
         return;
     }
     sm_dispatch_command *command = add_dispatch(encoder, group);
@@ -380,7 +395,10 @@ static NSUInteger dispatch_type(id self, SEL cmd)
 
 /* ---- Residency: memory that kernels reach through addresses */
 
-static void use_storage(sm_storage *storage, void *context) { sm_command_use(context, storage); }
+static void use_storage(sm_storage *storage, void *context)
+{
+    sm_command_use(context, storage);
+}
 
 static void use(sm_encoder *encoder, id given, Class class, const char *method)
 {
@@ -455,7 +473,8 @@ static const sm_method methods[] = {
     SM_METHOD("setThreadgroupMemoryLength:atIndex:", "v@:QQ", set_threadgroup),
     SM_METHOD("dispatchThreadgroups:threadsPerThreadgroup:", "v@:" SM_SIZE_TYPE SM_SIZE_TYPE, dispatch_threadgroups),
     SM_METHOD("dispatchThreads:threadsPerThreadgroup:", "v@:" SM_SIZE_TYPE SM_SIZE_TYPE, dispatch_threads),
-    SM_METHOD("dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:", "v@:@Q" SM_SIZE_TYPE, dispatch_indirect),
+    SM_METHOD("dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:", "v@:@Q" SM_SIZE_TYPE,
+              dispatch_indirect),
     SM_METHOD("memoryBarrierWithScope:", "v@:Q", barrier_with_scope),
     SM_METHOD("memoryBarrierWithResources:count:", "v@:^@Q", barrier_with_resources),
     SM_METHOD("updateFence:", "v@:@", update_fence),
@@ -470,6 +489,9 @@ static const sm_method methods[] = {
     SM_METHOD("executeCommandsInBuffer:withRange:", "v@:@" SM_RANGE_TYPE, execute_indirect),
     SM_METHOD("executeCommandsInBuffer:indirectBuffer:indirectBufferOffset:", "v@:@@Q", execute_indirect_range),
 };
-sm_class sm_compute_encoder_class = {.name = "SoftMTLComputeCommandEncoder", .protocol = "MTLComputeCommandEncoder",
-                                     .super = &sm_command_encoder_class, .size = sizeof(sm_encoder), SM_METHODS(methods)};
+sm_class sm_compute_encoder_class = {.name = "SoftMTLComputeCommandEncoder",
+                                     .protocol = "MTLComputeCommandEncoder",
+                                     .super = &sm_command_encoder_class,
+                                     .size = sizeof(sm_encoder),
+                                     SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_compute_encoder_class)

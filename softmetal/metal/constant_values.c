@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static sm_constant_values *of(id self) { return (sm_constant_values *)self; }
+static sm_constant_values *of(id self)
+{
+    return (sm_constant_values *)self;
+}
 
 /* ---- MTLDataType: bytes of a scalar and how many there are, of the types that function constants have */
 
@@ -75,11 +78,14 @@ static sm_constant_value *place(sm_constant_values *values, NSUInteger index, co
     return &more[values->count++];
 }
 
-static void set(sm_constant_values *values, const void *bytes, NSUInteger type, NSUInteger index, const char *name, const char *method)
+static void set(sm_constant_values *values, const void *bytes, NSUInteger type, NSUInteger index, const char *name,
+                const char *method)
 {
     size_t size = data_type_size(type);
     if (!bytes || size == 0 || size > sizeof values->values->bytes || index > UINT16_MAX) {
-        sm_misuse(method, bytes ? "constant %llu cannot have the data type %llu" : "constant %llu of data type %llu comes from a null pointer",
+        sm_misuse(method,
+                  bytes ? "constant %llu cannot have the data type %llu"
+                        : "constant %llu of data type %llu comes from a null pointer",
                   (unsigned long long)index, (unsigned long long)type);
         return;
     }
@@ -101,8 +107,10 @@ static void set_with_name(id self, SEL cmd, const void *bytes, NSUInteger type, 
     (void)cmd;
     const char *method = "MTLFunctionConstantValues setConstantValue:type:withName:";
     id string = sm_expect_kind(name, &sm_string_class, method);
-    if (string) set(of(self), bytes, type, 0, sm_string_utf8(string), method);
-    else sm_misuse(method, "the name is nil");
+    if (string)
+        set(of(self), bytes, type, 0, sm_string_utf8(string), method);
+    else
+        sm_misuse(method, "the name is nil");
 }
 
 static void set_range(id self, SEL cmd, const void *bytes, NSUInteger type, sm_range range)
@@ -157,7 +165,10 @@ static id copy_message(id self, SEL cmd)
     return sm_constant_values_copy(self);
 }
 
-static void dealloc(id self) { reset(self, NULL); }
+static void dealloc(id self)
+{
+    reset(self, NULL);
+}
 
 static const sm_method methods[] = {
     SM_METHOD("setConstantValue:type:atIndex:", "v@:^vQQ", set_at_index),
@@ -166,6 +177,6 @@ static const sm_method methods[] = {
     SM_METHOD("reset", "v@:", reset),
     SM_METHOD("copy", "@@:", copy_message),
 };
-sm_class sm_constant_values_class = {.name = "MTLFunctionConstantValues", .size = sizeof(sm_constant_values), .dealloc = dealloc,
-                                     SM_METHODS(methods)};
+sm_class sm_constant_values_class = {
+    .name = "MTLFunctionConstantValues", .size = sizeof(sm_constant_values), .dealloc = dealloc, SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_constant_values_class)

@@ -1,5 +1,5 @@
-/* MTLCounterSet, MTLCounterSampleBuffer. There is one set, of one counter: GPUTimestamp, which here is nanoseconds of this machine's
- * monotonic clock when the CPU came to that place. They tell the order of things, and nothing about a GPU's speed. */
+/* MTLCounterSet, MTLCounterSampleBuffer. There is one set, of one counter: GPUTimestamp, which here is nanoseconds of this
+ * machine's monotonic clock when the CPU came to that place. They tell the order of things, and nothing about a GPU's speed. */
 #include "metal/metal.h"
 
 #include <stdlib.h>
@@ -32,14 +32,16 @@ SM_GETTER(sm_counter_set, name, id)
 SM_GETTER(sm_counter_set, counters, id)
 
 static const sm_method counter_methods[] = {SM_METHOD("name", "@@:", get_name)};
-static sm_class sm_counter_class = {.name = "SoftMTLCounter", .protocol = "MTLCounter", .size = sizeof(sm_counter_set), SM_METHODS(counter_methods)};
+static sm_class sm_counter_class = {
+    .name = "SoftMTLCounter", .protocol = "MTLCounter", .size = sizeof(sm_counter_set), SM_METHODS(counter_methods)};
 SM_REGISTER_AT_LOAD(sm_counter_class)
 
 static const sm_method set_methods[] = {
     SM_METHOD("name", "@@:", get_name),
     SM_METHOD("counters", "@@:", get_counters),
 };
-sm_class sm_counter_set_class = {.name = "SoftMTLCounterSet", .protocol = "MTLCounterSet", .size = sizeof(sm_counter_set), SM_METHODS(set_methods)};
+sm_class sm_counter_set_class = {
+    .name = "SoftMTLCounterSet", .protocol = "MTLCounterSet", .size = sizeof(sm_counter_set), SM_METHODS(set_methods)};
 SM_REGISTER_AT_LOAD(sm_counter_set_class)
 
 static id sets;
@@ -99,8 +101,10 @@ static const sm_method descriptor_methods[] = {
     SM_PROPERTY("sampleCount", "setSampleCount:", "Q", sampleCount),
     SM_PROPERTY("storageMode", "setStorageMode:", "Q", storageMode),
 };
-sm_class sm_sample_descriptor_class = {.name = "MTLCounterSampleBufferDescriptor", .size = sizeof(sm_sample_descriptor),
-                                       .dealloc = descriptor_dealloc, SM_METHODS(descriptor_methods)};
+sm_class sm_sample_descriptor_class = {.name = "MTLCounterSampleBufferDescriptor",
+                                       .size = sizeof(sm_sample_descriptor),
+                                       .dealloc = descriptor_dealloc,
+                                       SM_METHODS(descriptor_methods)};
 SM_REGISTER_AT_LOAD(sm_sample_descriptor_class)
 
 /* ---- Sample buffers */
@@ -110,8 +114,11 @@ id sm_sample_buffer_create(sm_device *device, id given, id *error)
     const char *method = "MTLDevice newCounterSampleBufferWithDescriptor:error:";
     const sm_sample_descriptor *is = (const sm_sample_descriptor *)sm_expect_kind(given, &sm_sample_descriptor_class, method);
     if (error) *error = NULL;
-    if (!is || !is->counterSet || is->sampleCount == 0 || is->sampleCount > SM_MOST_SAMPLES || is->storageMode == SM_STORAGE_MANAGED) {
-        sm_error_set(error, SM_COUNTER_DOMAIN, 1, "A counter sample buffer needs a counter set, from 1 to 4096 samples, and memory that is shared or private");
+    if (!is || !is->counterSet || is->sampleCount == 0 || is->sampleCount > SM_MOST_SAMPLES ||
+        is->storageMode == SM_STORAGE_MANAGED) {
+        sm_error_set(
+            error, SM_COUNTER_DOMAIN, 1,
+            "A counter sample buffer needs a counter set, from 1 to 4096 samples, and memory that is shared or private");
         return NULL;
     }
     if (sm_device_is_removed(device) || sm_fault(SOFTMETAL_FAULT_ALLOCATION, NULL)) {
@@ -157,6 +164,9 @@ static const sm_method methods[] = {
     SM_METHOD("sampleCount", "Q@:", get_count),
     SM_METHOD("resolveCounterRange:", "@@:" SM_RANGE_TYPE, resolve),
 };
-sm_class sm_sample_buffer_class = {.name = "SoftMTLCounterSampleBuffer", .protocol = "MTLCounterSampleBuffer", .size = sizeof(sm_sample_buffer),
-                                   .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_sample_buffer_class = {.name = "SoftMTLCounterSampleBuffer",
+                                   .protocol = "MTLCounterSampleBuffer",
+                                   .size = sizeof(sm_sample_buffer),
+                                   .dealloc = dealloc,
+                                   SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_sample_buffer_class)

@@ -1,11 +1,11 @@
 /* Descriptors that are no more than their properties. */
 #include "metal/metal.h"
 
-#define SM_COPY(type, class)                                                                                          \
-    type *made = (type *)sm_new(class);                                                                               \
-    if (!made) return NULL;                                                                                           \
-    sm_object object = made->object;                                                                                  \
-    *made = *(type *)self;                                                                                            \
+#define SM_COPY(type, class)                                                                                                   \
+    type *made = (type *)sm_new(class);                                                                                        \
+    if (!made) return NULL;                                                                                                    \
+    sm_object object = made->object;                                                                                           \
+    *made = *(type *)self;                                                                                                     \
     made->object = object;
 
 /* ---- MTLCommandQueueDescriptor */
@@ -27,7 +27,10 @@ static id queue_copy(id self, SEL cmd)
     return (id)made;
 }
 
-static void queue_dealloc(id self) { sm_release(get_logState(self, NULL)); }
+static void queue_dealloc(id self)
+{
+    sm_release(get_logState(self, NULL));
+}
 
 static const sm_method queue_methods[] = {
     SM_METHOD("init", "@@:", queue_init),
@@ -35,7 +38,9 @@ static const sm_method queue_methods[] = {
     SM_PROPERTY("maxCommandBufferCount", "setMaxCommandBufferCount:", "Q", maxCommandBufferCount),
     SM_PROPERTY("logState", "setLogState:", "@", logState),
 };
-sm_class sm_queue_descriptor_class = {.name = "MTLCommandQueueDescriptor", .size = sizeof(sm_queue_descriptor), .dealloc = queue_dealloc,
+sm_class sm_queue_descriptor_class = {.name = "MTLCommandQueueDescriptor",
+                                      .size = sizeof(sm_queue_descriptor),
+                                      .dealloc = queue_dealloc,
                                       SM_METHODS(queue_methods)};
 SM_REGISTER_AT_LOAD(sm_queue_descriptor_class)
 
@@ -70,7 +75,10 @@ static id buffer_copy(id self, SEL cmd)
     return (id)made;
 }
 
-static void buffer_dealloc(id self) { sm_release(get_log_state(self, NULL)); }
+static void buffer_dealloc(id self)
+{
+    sm_release(get_log_state(self, NULL));
+}
 
 static const sm_method buffer_methods[] = {
     SM_METHOD("init", "@@:", buffer_init),
@@ -80,8 +88,10 @@ static const sm_method buffer_methods[] = {
     SM_METHOD("logState", "@@:", get_log_state),
     SM_METHOD("setLogState:", "v@:@", set_log_state),
 };
-sm_class sm_command_buffer_descriptor_class = {.name = "MTLCommandBufferDescriptor", .size = sizeof(sm_command_buffer_descriptor),
-                                               .dealloc = buffer_dealloc, SM_METHODS(buffer_methods)};
+sm_class sm_command_buffer_descriptor_class = {.name = "MTLCommandBufferDescriptor",
+                                               .size = sizeof(sm_command_buffer_descriptor),
+                                               .dealloc = buffer_dealloc,
+                                               SM_METHODS(buffer_methods)};
 SM_REGISTER_AT_LOAD(sm_command_buffer_descriptor_class)
 
 /* ---- MTLHeapDescriptor */

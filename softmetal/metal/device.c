@@ -18,7 +18,10 @@ typedef struct sm_observer {
 
 static sm_observer *observers; /* retained by the host */
 
-static void destroy_world(softmetal_world *world) { free((char *)world->device_name); }
+static void destroy_world(softmetal_world *world)
+{
+    free((char *)world->device_name);
+}
 
 static sm_device *create(void)
 {
@@ -76,7 +79,10 @@ SOFTMETAL_API id MTLCopyAllDevicesWithObserver(id *observer, const void *handler
 SOFTMETAL_API void MTLRemoveDeviceObserver(id observer);
 SOFTMETAL_API uint32_t CGMainDisplayID(void);
 
-id MTLCreateSystemDefaultDevice(void) { return default_device(); }
+id MTLCreateSystemDefaultDevice(void)
+{
+    return default_device();
+}
 
 id MTLCopyAllDevices(void)
 {
@@ -85,8 +91,12 @@ id MTLCopyAllDevices(void)
     return array;
 }
 
-/* Hosts load CoreGraphics before they ask for a device in a command-line tool; some call a function of it. There is no display. */
-uint32_t CGMainDisplayID(void) { return 0; }
+/* Hosts load CoreGraphics before they ask for a device in a command-line tool; some call a function of it. There is no display.
+ */
+uint32_t CGMainDisplayID(void)
+{
+    return 0;
+}
 
 /* ---- Removal */
 
@@ -128,7 +138,10 @@ void MTLRemoveDeviceObserver(id observer)
     if (sm_expect_kind(observer, &sm_observer_class, "MTLRemoveDeviceObserver")) sm_release(observer);
 }
 
-bool sm_device_is_removed(const sm_device *device) { return atomic_load(&device->removed); }
+bool sm_device_is_removed(const sm_device *device)
+{
+    return atomic_load(&device->removed);
+}
 
 /* The blocks are copied out, so that a handler may remove its observer. */
 static size_t copy_blocks(void ***blocks)
@@ -158,7 +171,15 @@ void sm_device_remove(sm_device *device)
 
 /* ---- Families */
 
-enum { SM_APPLE1 = 1001, SM_MAC1 = 2001, SM_MAC2 = 2002, SM_COMMON1 = 3001, SM_COMMON3 = 3003, SM_METAL3 = 5001, SM_METAL4 = 5002 };
+enum {
+    SM_APPLE1 = 1001,
+    SM_MAC1 = 2001,
+    SM_MAC2 = 2002,
+    SM_COMMON1 = 3001,
+    SM_COMMON3 = 3003,
+    SM_METAL3 = 5001,
+    SM_METAL4 = 5002
+};
 #define SM_METAL4_MACOS 26
 #define SM_METAL4_FAMILY 7
 
@@ -170,7 +191,8 @@ static BOOL supports_family(id self, SEL cmd, NSInteger family)
     if (family >= SM_APPLE1 && family < SM_MAC1) return !world->discrete && family < SM_APPLE1 + (NSInteger)world->apple_family;
     if (family == SM_MAC1 || family == SM_MAC2 || (family >= SM_COMMON1 && family <= SM_COMMON3)) return 1;
     if (family == SM_METAL3) return world->macos_major >= 13;
-    return family == SM_METAL4 && !world->discrete && world->macos_major >= SM_METAL4_MACOS && world->apple_family >= SM_METAL4_FAMILY;
+    return family == SM_METAL4 && !world->discrete && world->macos_major >= SM_METAL4_MACOS &&
+           world->apple_family >= SM_METAL4_FAMILY;
 }
 
 /* Sets of features as they were named before families. */
@@ -189,10 +211,15 @@ typedef struct sm_architecture {
 
 SM_GETTER(sm_architecture, name, id)
 
-static void architecture_dealloc(id self) { sm_release(((sm_architecture *)self)->name); }
+static void architecture_dealloc(id self)
+{
+    sm_release(((sm_architecture *)self)->name);
+}
 
 static const sm_method architecture_methods[] = {SM_METHOD("name", "@@:", get_name)};
-static sm_class sm_architecture_class = {.name = "MTLArchitecture", .size = sizeof(sm_architecture), .dealloc = architecture_dealloc,
+static sm_class sm_architecture_class = {.name = "MTLArchitecture",
+                                         .size = sizeof(sm_architecture),
+                                         .dealloc = architecture_dealloc,
                                          SM_METHODS(architecture_methods)};
 SM_REGISTER_AT_LOAD(sm_architecture_class)
 
@@ -209,13 +236,13 @@ static id architecture(id self, SEL cmd)
 
 /* ---- Properties */
 
-#define SM_TELLS(function, type, value)                                                                               \
-    static type function(id self, SEL cmd)                                                                            \
-    {                                                                                                                 \
-        (void)cmd;                                                                                                    \
-        const sm_device *device = (const sm_device *)self;                                                            \
-        (void)device;                                                                                                 \
-        return value;                                                                                                 \
+#define SM_TELLS(function, type, value)                                                                                        \
+    static type function(id self, SEL cmd)                                                                                     \
+    {                                                                                                                          \
+        (void)cmd;                                                                                                             \
+        const sm_device *device = (const sm_device *)self;                                                                     \
+        (void)device;                                                                                                          \
+        return value;                                                                                                          \
     }
 
 SM_TELLS(name, id, sm_autorelease(sm_string_create(device->world.device_name)))
@@ -322,6 +349,10 @@ static const sm_method methods[] = {
 };
 
 /* The other half of the table is a superclass, so that each file has its own. */
-sm_class sm_device_class = {.name = "SoftMTLDevice", .protocol = "MTLDevice", .super = &sm_device_maker_class, .size = sizeof(sm_device), .dealloc = dealloc,
+sm_class sm_device_class = {.name = "SoftMTLDevice",
+                            .protocol = "MTLDevice",
+                            .super = &sm_device_maker_class,
+                            .size = sizeof(sm_device),
+                            .dealloc = dealloc,
                             SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_device_class)

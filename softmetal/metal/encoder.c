@@ -8,9 +8,15 @@
 
 #define SM_TELL_ENCODERS 1 /* MTLCommandBufferErrorOptionEncoderExecutionStatus */
 
-static sm_encoder *of(id self) { return (sm_encoder *)self; }
+static sm_encoder *of(id self)
+{
+    return (sm_encoder *)self;
+}
 
-static const char *name_of(const sm_encoder *encoder) { return sm_label_of((id)(uintptr_t)encoder, "without a label"); }
+static const char *name_of(const sm_encoder *encoder)
+{
+    return sm_label_of((id)(uintptr_t)encoder, "without a label");
+}
 
 /* ---- Refusing */
 
@@ -18,10 +24,16 @@ static void report(const sm_encoder *encoder, const char *method, const char *te
 {
     char *message = NULL;
     const char *kernel = encoder->pipeline ? encoder->pipeline->name : NULL;
-    int length = kernel ? asprintf(&message, "[%s]: kernel '%s': %s", method, kernel, text) : asprintf(&message, "[%s]: %s", method, text);
+    int length = kernel ? asprintf(&message, "[%s]: kernel '%s': %s", method, kernel, text)
+                        : asprintf(&message, "[%s]: %s", method, text);
     if (length < 0) return;
-    sm_report(&(softmetal_report){.kind = SOFTMETAL_VALIDATION, .message = message, .kernel = kernel, .thread = -1, .other_thread = -1,
-                                  .threadgroup = -1, .other_threadgroup = -1});
+    sm_report(&(softmetal_report){.kind = SOFTMETAL_VALIDATION,
+                                  .message = message,
+                                  .kernel = kernel,
+                                  .thread = -1,
+                                  .other_thread = -1,
+                                  .threadgroup = -1,
+                                  .other_threadgroup = -1});
     free(message);
 }
 
@@ -105,7 +117,10 @@ static void end(sm_encoder *encoder)
     fill_info(encoder);
 }
 
-void sm_encoder_orphan(sm_encoder *encoder) { end(encoder); }
+void sm_encoder_orphan(sm_encoder *encoder)
+{
+    end(encoder);
+}
 
 static void end_encoding(id self, SEL cmd)
 {
@@ -113,7 +128,8 @@ static void end_encoding(id self, SEL cmd)
     sm_encoder *encoder = of(self);
     if (!sm_encoder_open(encoder, "MTLCommandEncoder endEncoding")) return;
     if (encoder->groups > 0)
-        sm_misuse("MTLCommandEncoder endEncoding", "encoder '%s' has %zu debug groups that were not popped", name_of(encoder), encoder->groups);
+        sm_misuse("MTLCommandEncoder endEncoding", "encoder '%s' has %zu debug groups that were not popped", name_of(encoder),
+                  encoder->groups);
     end(encoder);
 }
 
@@ -121,8 +137,8 @@ static void dealloc(id self)
 {
     sm_encoder *encoder = of(self);
     if (encoder->buffer && !encoder->ended) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, "MTLCommandEncoder release", "encoder '%s' was released without endEncoding",
-                          name_of(encoder));
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, "MTLCommandEncoder release",
+                          "encoder '%s' was released without endEncoding", name_of(encoder));
         end(encoder);
     }
     for (size_t i = 0; i < encoder->signpost_count; i++) sm_release(encoder->signposts[i]);
@@ -155,15 +171,18 @@ static void push_group(id self, SEL cmd, id text)
 static void pop_group(id self, SEL cmd)
 {
     (void)cmd;
-    if (of(self)->groups == 0) sm_misuse("MTLCommandEncoder popDebugGroup", "encoder '%s' has no debug group", name_of(of(self)));
-    else of(self)->groups--;
+    if (of(self)->groups == 0)
+        sm_misuse("MTLCommandEncoder popDebugGroup", "encoder '%s' has no debug group", name_of(of(self)));
+    else
+        of(self)->groups--;
 }
 
 /* ---- What both kinds encode */
 
 void sm_encoder_barrier(sm_encoder *encoder, const id *resources, size_t count)
 {
-    sm_barrier_command *command = sm_record(encoder->buffer, SM_BARRIER, encoder->index, sizeof *command + count * sizeof *command->storages);
+    sm_barrier_command *command =
+        sm_record(encoder->buffer, SM_BARRIER, encoder->index, sizeof *command + count * sizeof *command->storages);
     if (!command) return;
     for (size_t i = 0; i < count; i++) {
         sm_command_retain(encoder->buffer, resources[i]);
@@ -196,8 +215,8 @@ void sm_encoder_sample(sm_encoder *encoder, id samples, NSUInteger index, BOOL b
         return;
     }
     if (index >= buffer->count) {
-        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "sample %llu is not among the buffer's %zu", (unsigned long long)index,
-                          buffer->count);
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method, "sample %llu is not among the buffer's %zu",
+                          (unsigned long long)index, buffer->count);
         return;
     }
     if (barrier) sm_encoder_barrier(encoder, NULL, 0);
@@ -211,7 +230,8 @@ void sm_encoder_sample(sm_encoder *encoder, id samples, NSUInteger index, BOOL b
 static void stage_barrier(id self, SEL cmd, NSUInteger after, NSUInteger before)
 {
     (void)cmd, (void)after, (void)before;
-    if (sm_encoder_open(of(self), "MTLCommandEncoder barrierAfterQueueStages:beforeStages:")) sm_encoder_barrier(of(self), NULL, 0);
+    if (sm_encoder_open(of(self), "MTLCommandEncoder barrierAfterQueueStages:beforeStages:"))
+        sm_encoder_barrier(of(self), NULL, 0);
 }
 
 static const sm_method methods[] = {
@@ -223,6 +243,9 @@ static const sm_method methods[] = {
     SM_METHOD("popDebugGroup", "v@:", pop_group),
     SM_METHOD("barrierAfterQueueStages:beforeStages:", "v@:QQ", stage_barrier),
 };
-sm_class sm_command_encoder_class = {.name = "SoftMTLCommandEncoder", .protocol = "MTLCommandEncoder", .size = sizeof(sm_encoder),
-                                     .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_command_encoder_class = {.name = "SoftMTLCommandEncoder",
+                                     .protocol = "MTLCommandEncoder",
+                                     .size = sizeof(sm_encoder),
+                                     .dealloc = dealloc,
+                                     SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_command_encoder_class)

@@ -23,5 +23,5 @@ id sm_command_error_create(const sm_outcome *outcome, id encoders)
 const char *sm_error_text(id error)
 {
     IMP description = error ? sm_implementation(error, "localizedDescription") : NULL;
-    return description ? sm_string_utf8(((id (*)(id, SEL))description)(error, NULL)) : "unknown error";
+    return description ? sm_string_utf8(((id(*)(id, SEL))description)(error, NULL)) : "unknown error";
 }

@@ -30,9 +30,15 @@ typedef struct sm_listener {
     pthread_t thread;
 } sm_listener;
 
-static sm_event *of(id self) { return (sm_event *)self; }
+static sm_event *of(id self)
+{
+    return (sm_event *)self;
+}
 
-id sm_event_create(sm_device *device, bool shared) { return sm_base_new(shared ? &sm_shared_event_class : &sm_event_class, device); }
+id sm_event_create(sm_device *device, bool shared)
+{
+    return sm_base_new(shared ? &sm_shared_event_class : &sm_event_class, device);
+}
 
 /* ---- Listeners */
 
@@ -127,8 +133,11 @@ static const sm_method listener_methods[] = {
     SM_METHOD("dispatchQueue", "@@:", listener_queue),
 };
 static const sm_method listener_class_methods[] = {SM_METHOD("sharedListener", "@@:", shared_listener)};
-sm_class sm_listener_class = {.name = "MTLSharedEventListener", .size = sizeof(sm_listener), .dealloc = listener_dealloc,
-                              SM_METHODS(listener_methods), SM_CLASS_METHODS(listener_class_methods)};
+sm_class sm_listener_class = {.name = "MTLSharedEventListener",
+                              .size = sizeof(sm_listener),
+                              .dealloc = listener_dealloc,
+                              SM_METHODS(listener_methods),
+                              SM_CLASS_METHODS(listener_class_methods)};
 SM_REGISTER_AT_LOAD(sm_listener_class)
 
 /* ---- Values */
@@ -197,7 +206,8 @@ static BOOL wait_until(id self, SEL cmd, uint64_t value, uint64_t milliseconds)
     if (when.tv_nsec >= 1000000000) when.tv_sec++, when.tv_nsec -= 1000000000;
     pthread_mutex_lock(&lock);
     int result = 0;
-    while (of(self)->value < value && result != ETIMEDOUT) result = pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &when);
+    while (of(self)->value < value && result != ETIMEDOUT)
+        result = pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &when);
     BOOL reached = of(self)->value >= value;
     pthread_mutex_unlock(&lock);
     return reached;
@@ -248,8 +258,8 @@ static id no_handle(id self, SEL cmd)
 }
 
 static const sm_method event_methods[] = {SM_DEVICE_METHOD, SM_LABEL_METHODS};
-sm_class sm_event_class = {.name = "SoftMTLEvent", .protocol = "MTLEvent", .size = sizeof(sm_event), .dealloc = dealloc,
-                           SM_METHODS(event_methods)};
+sm_class sm_event_class = {
+    .name = "SoftMTLEvent", .protocol = "MTLEvent", .size = sizeof(sm_event), .dealloc = dealloc, SM_METHODS(event_methods)};
 SM_REGISTER_AT_LOAD(sm_event_class)
 
 static const sm_method shared_methods[] = {
@@ -259,11 +269,17 @@ static const sm_method shared_methods[] = {
     SM_METHOD("notifyListener:atValue:block:", "v@:@Q@?", notify),
     SM_METHOD("newSharedEventHandle", "@@:", no_handle),
 };
-sm_class sm_shared_event_class = {.name = "SoftMTLSharedEvent", .protocol = "MTLSharedEvent", .super = &sm_event_class,
-                                  .size = sizeof(sm_event), SM_METHODS(shared_methods)};
+sm_class sm_shared_event_class = {.name = "SoftMTLSharedEvent",
+                                  .protocol = "MTLSharedEvent",
+                                  .super = &sm_event_class,
+                                  .size = sizeof(sm_event),
+                                  SM_METHODS(shared_methods)};
 SM_REGISTER_AT_LOAD(sm_shared_event_class)
 
 static const sm_method fence_methods[] = {SM_DEVICE_METHOD, SM_LABEL_METHODS};
-sm_class sm_fence_class = {.name = "SoftMTLFence", .protocol = "MTLFence", .size = sizeof(sm_base), .dealloc = sm_base_dealloc,
+sm_class sm_fence_class = {.name = "SoftMTLFence",
+                           .protocol = "MTLFence",
+                           .size = sizeof(sm_base),
+                           .dealloc = sm_base_dealloc,
                            SM_METHODS(fence_methods)};
 SM_REGISTER_AT_LOAD(sm_fence_class)

@@ -8,7 +8,7 @@
 typedef struct sm_execution {
     sm_command_buffer *buffer;
     sm_device *device;
-    NSUInteger type;          /* of the open encoder */
+    NSUInteger type; /* of the open encoder */
     sm_pass_sample samples[SM_PASS_SAMPLES];
     uint64_t dispatches_left; /* until the fault */
     uint64_t random;
@@ -38,7 +38,8 @@ static bool fail_result(sm_execution *run, const sm_command *command, sm_result 
     case SM_TRAP:
     case SM_OUT_OF_BOUNDS: return fail_with(run, command->encoder, SM_COMMAND_PAGE_FAULT);
     case SM_DEADLOCK:
-        return fail(run, command->encoder, SM_COMMAND_TIMEOUT, "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)");
+        return fail(run, command->encoder, SM_COMMAND_TIMEOUT,
+                    "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)");
     case SM_NO_MEMORY: return fail_with(run, command->encoder, SM_COMMAND_OUT_OF_MEMORY);
     case SM_INVALID: return fail_with(run, command->encoder, SM_COMMAND_INTERNAL);
     case SM_CANCELLED: return fail_with(run, command->encoder, SM_COMMAND_DEVICE_REMOVED);
@@ -161,9 +162,12 @@ static bool copy(sm_execution *run, const sm_command *command)
     uint8_t *to = is->to->memory.device + is->to_offset;
     pthread_mutex_lock(&run->device->executing);
     sm_executor_order(run->device->executor);
-    if (command->kind == SM_FILL) memset(to, is->value, is->bytes);
-    else if (command->kind == SM_RESOLVE) memcpy(to, is->samples->samples + is->from_offset, is->bytes);
-    else memmove(to, is->from->memory.device + is->from_offset, is->bytes);
+    if (command->kind == SM_FILL)
+        memset(to, is->value, is->bytes);
+    else if (command->kind == SM_RESOLVE)
+        memcpy(to, is->samples->samples + is->from_offset, is->bytes);
+    else
+        memmove(to, is->from->memory.device + is->from_offset, is->bytes);
     sm_memory_written(&is->to->memory, is->to_offset, is->bytes);
     sm_executor_order(run->device->executor);
     pthread_mutex_unlock(&run->device->executing);
@@ -263,15 +267,18 @@ static void tell_encoders(sm_command_buffer *buffer, bool worked)
 {
     for (size_t i = 0; i < buffer->info_count; i++) {
         sm_encoder_info *info = buffer->infos[i];
-        if (worked || i < buffer->faulty) info->errorState = worked || buffer->faulty != UINT32_MAX ? SM_ENCODER_COMPLETED : SM_ENCODER_AFFECTED;
-        else info->errorState = i == buffer->faulty ? SM_ENCODER_FAULTED : SM_ENCODER_PENDING;
+        if (worked || i < buffer->faulty)
+            info->errorState = worked || buffer->faulty != UINT32_MAX ? SM_ENCODER_COMPLETED : SM_ENCODER_AFFECTED;
+        else
+            info->errorState = i == buffer->faulty ? SM_ENCODER_FAULTED : SM_ENCODER_PENDING;
     }
 }
 
 bool sm_execute(sm_command_buffer *buffer)
 {
     sm_device *device = buffer->base.device;
-    sm_execution run = {.buffer = buffer, .device = device, .dispatches_left = UINT64_MAX, .random = device->world.seed + buffer->dispatches};
+    sm_execution run = {
+        .buffer = buffer, .device = device, .dispatches_left = UINT64_MAX, .random = device->world.seed + buffer->dispatches};
     bool worked = meet_fate(&run);
     for (sm_command *at = buffer->first; worked && at;) worked = step(&run, &at);
     if (worked && buffer->fate == SM_FAILS_HALFWAY) worked = false;

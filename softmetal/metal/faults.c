@@ -1,8 +1,8 @@
 /* Faults that are armed, and what the system says for each.
  *
- * SOFTMETAL_FAULTS is a list with commas between faults, each KIND[:NTH][:count=N][:code=N][:domain=TEXT][:text=TEXT]; KIND is device,
- * queue, allocation, library, function, pipeline, command_buffer, command_buffer_partial, hang, removal or archive; count=all means for
- * ever. Example: SOFTMETAL_FAULTS="allocation:2,command_buffer:1:code=8:count=3". */
+ * SOFTMETAL_FAULTS is a list with commas between faults, each KIND[:NTH][:count=N][:code=N][:domain=TEXT][:text=TEXT]; KIND is
+ * device, queue, allocation, library, function, pipeline, command_buffer, command_buffer_partial, hang, removal or archive;
+ * count=all means for ever. Example: SOFTMETAL_FAULTS="allocation:2,command_buffer:1:code=8:count=3". */
 #include "metal/metal.h"
 
 #include <errno.h>
@@ -28,7 +28,8 @@ static const sm_command_text command_texts[] = {
                                "(00000006:kIOGPUCommandBufferCallbackErrorBackgroundExecutionNotPermitted)"},
     {SM_COMMAND_OUT_OF_MEMORY, "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"},
     {SM_COMMAND_INVALID_RESOURCE, "Invalid Resource (00000009:kIOGPUCommandBufferCallbackErrorInvalidResource)"},
-    {SM_COMMAND_MEMORYLESS, "Insufficient Memory (for memoryless resources) (0000000a:kIOGPUCommandBufferCallbackErrorMemoryless)"},
+    {SM_COMMAND_MEMORYLESS,
+     "Insufficient Memory (for memoryless resources) (0000000a:kIOGPUCommandBufferCallbackErrorMemoryless)"},
     {SM_COMMAND_DEVICE_REMOVED, "Device was removed (00000010:kIOGPUCommandBufferCallbackErrorDeviceRemoved)"},
     {SM_COMMAND_STACK_OVERFLOW, "Stack Overflow (00000011:kIOGPUCommandBufferCallbackErrorStackOverflow)"},
 };
@@ -53,7 +54,8 @@ static const sm_usual usual[SOFTMETAL_FAULT_KINDS] = {
     [SOFTMETAL_FAULT_ALLOCATION] = {"allocation", "", 0, ""},
     [SOFTMETAL_FAULT_LIBRARY] = {"library", SM_LIBRARY_DOMAIN, SM_LIBRARY_COMPILE,
                                  "program_source:1:1: error: softmetal was told to refuse this library\n"},
-    [SOFTMETAL_FAULT_FUNCTION] = {"function", SM_LIBRARY_DOMAIN, SM_LIBRARY_NO_FUNCTION, "Function was not found in the library"},
+    [SOFTMETAL_FAULT_FUNCTION] = {"function", SM_LIBRARY_DOMAIN, SM_LIBRARY_NO_FUNCTION,
+                                  "Function was not found in the library"},
     [SOFTMETAL_FAULT_PIPELINE] = {"pipeline", "CompilerError", 2, "Compiler encountered an internal error"},
     [SOFTMETAL_FAULT_COMMAND_BUFFER] = {"command_buffer", SM_COMMAND_DOMAIN, SM_COMMAND_INTERNAL, NULL},
     [SOFTMETAL_FAULT_COMMAND_BUFFER_PARTIAL] = {"command_buffer_partial", SM_COMMAND_DOMAIN, SM_COMMAND_PAGE_FAULT, NULL},
@@ -78,7 +80,10 @@ static sm_armed *armed;
 static uint64_t fired, releases;
 static bool read_already;
 
-static void put(char *to, size_t size, const char *text) { snprintf(to, size, "%s", text ? text : ""); }
+static void put(char *to, size_t size, const char *text)
+{
+    snprintf(to, size, "%s", text ? text : "");
+}
 
 static const char *text_for(const softmetal_fault *fault, int64_t code)
 {
@@ -128,12 +133,18 @@ static bool parse_count(const char *text, uint64_t *number)
 static bool parse_part(softmetal_fault *fault, const char *part)
 {
     uint64_t number = 0;
-    if (strncmp(part, "domain=", 7) == 0) fault->domain = part + 7;
-    else if (strncmp(part, "text=", 5) == 0) fault->description = part + 5;
-    else if (strcmp(part, "count=all") == 0) fault->count = UINT64_MAX;
-    else if (strncmp(part, "count=", 6) == 0) return parse_count(part + 6, &fault->count);
-    else if (strncmp(part, "code=", 5) == 0 && parse_count(part + 5, &number)) fault->code = (int64_t)number;
-    else return parse_count(part, &fault->nth);
+    if (strncmp(part, "domain=", 7) == 0)
+        fault->domain = part + 7;
+    else if (strncmp(part, "text=", 5) == 0)
+        fault->description = part + 5;
+    else if (strcmp(part, "count=all") == 0)
+        fault->count = UINT64_MAX;
+    else if (strncmp(part, "count=", 6) == 0)
+        return parse_count(part + 6, &fault->count);
+    else if (strncmp(part, "code=", 5) == 0 && parse_count(part + 5, &number))
+        fault->code = (int64_t)number;
+    else
+        return parse_count(part, &fault->nth);
     return true;
 }
 
@@ -156,8 +167,10 @@ static void read_environment_locked(void)
     for (char *word; rest && (word = strsep(&rest, ",")) != NULL;) {
         softmetal_fault fault = {0};
         char *shown = strdup(word);
-        if (*word && parse_fault(word, &fault)) arm_locked(&fault);
-        else if (shown && *shown) sm_reportf(SOFTMETAL_VALIDATION, "SOFTMETAL_FAULTS: '%s' is not understood", shown);
+        if (*word && parse_fault(word, &fault))
+            arm_locked(&fault);
+        else if (shown && *shown)
+            sm_reportf(SOFTMETAL_VALIDATION, "SOFTMETAL_FAULTS: '%s' is not understood", shown);
         free(shown);
     }
     free(text);
@@ -169,8 +182,10 @@ void softmetal_inject(const softmetal_fault *fault)
 {
     pthread_mutex_lock(&lock);
     if (!read_already) read_environment_locked();
-    if (!fault) disarm_locked();
-    else if ((unsigned)fault->kind < SOFTMETAL_FAULT_KINDS) arm_locked(fault);
+    if (!fault)
+        disarm_locked();
+    else if ((unsigned)fault->kind < SOFTMETAL_FAULT_KINDS)
+        arm_locked(fault);
     pthread_mutex_unlock(&lock);
 }
 

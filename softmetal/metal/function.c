@@ -7,7 +7,10 @@
 
 #define SM_KERNEL 3 /* MTLFunctionTypeKernel */
 
-static sm_function *of(id self) { return (sm_function *)self; }
+static sm_function *of(id self)
+{
+    return (sm_function *)self;
+}
 
 /* ---- Making one */
 
@@ -85,7 +88,8 @@ static bool specialise(sm_function *function, id *error)
     sm_built built;
     char *errors = NULL;
     bool works = sm_msl_build(function->library->msl, function->name, function->values, function->value_count, &built, &errors);
-    if (!works) sm_error_set(error, SM_LIBRARY_DOMAIN, SM_LIBRARY_COMPILE, errors ? errors : "Compiler encountered an internal error");
+    if (!works)
+        sm_error_set(error, SM_LIBRARY_DOMAIN, SM_LIBRARY_COMPILE, errors ? errors : "Compiler encountered an internal error");
     free(errors);
     return works;
 }
@@ -206,8 +210,10 @@ static id constants(id self, SEL cmd)
 static id no_argument_encoder(id self, SEL cmd, NSUInteger index)
 {
     (void)cmd, (void)index;
-    sm_misuse("MTLFunction newArgumentEncoderWithBufferIndex:", "function '%s': softmetal has no argument encoders; argument buffers hold "
-              "gpuAddress", of(self)->name);
+    sm_misuse("MTLFunction newArgumentEncoderWithBufferIndex:",
+              "function '%s': softmetal has no argument encoders; argument buffers hold "
+              "gpuAddress",
+              of(self)->name);
     return NULL;
 }
 
@@ -224,8 +230,8 @@ static const sm_method methods[] = {
     SM_METHOD("stageInputAttributes", "@@:", no_attributes),
     SM_METHOD("newArgumentEncoderWithBufferIndex:", "@@:Q", no_argument_encoder),
 };
-sm_class sm_function_class = {.name = "SoftMTLFunction", .protocol = "MTLFunction", .size = sizeof(sm_function), .dealloc = dealloc,
-                              SM_METHODS(methods)};
+sm_class sm_function_class = {
+    .name = "SoftMTLFunction", .protocol = "MTLFunction", .size = sizeof(sm_function), .dealloc = dealloc, SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_function_class)
 
 /* ---- MTLFunctionConstant */
@@ -235,7 +241,10 @@ SM_GETTER(sm_function_constant, index, NSUInteger)
 SM_GETTER(sm_function_constant, type, NSUInteger)
 SM_GETTER(sm_function_constant, required, BOOL)
 
-static void constant_dealloc(id self) { sm_release(((sm_function_constant *)self)->name); }
+static void constant_dealloc(id self)
+{
+    sm_release(((sm_function_constant *)self)->name);
+}
 
 static const sm_method constant_methods[] = {
     SM_METHOD("name", "@@:", get_name),
@@ -243,6 +252,8 @@ static const sm_method constant_methods[] = {
     SM_METHOD("type", "Q@:", get_type),
     SM_METHOD("required", "B@:", get_required),
 };
-sm_class sm_function_constant_class = {.name = "MTLFunctionConstant", .size = sizeof(sm_function_constant), .dealloc = constant_dealloc,
+sm_class sm_function_constant_class = {.name = "MTLFunctionConstant",
+                                       .size = sizeof(sm_function_constant),
+                                       .dealloc = constant_dealloc,
                                        SM_METHODS(constant_methods)};
 SM_REGISTER_AT_LOAD(sm_function_constant_class)

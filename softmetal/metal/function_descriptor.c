@@ -1,7 +1,10 @@
 /* MTLFunctionDescriptor. */
 #include "metal/metal.h"
 
-static sm_function_descriptor *of(id self) { return (sm_function_descriptor *)self; }
+static sm_function_descriptor *of(id self)
+{
+    return (sm_function_descriptor *)self;
+}
 
 SM_OBJECT_ACCESSORS(sm_function_descriptor, name, sm_store_text)
 SM_OBJECT_ACCESSORS(sm_function_descriptor, specializedName, sm_store_text)
@@ -12,7 +15,8 @@ SM_GETTER(sm_function_descriptor, constantValues, id)
 static void set_values(id self, SEL cmd, id values)
 {
     (void)cmd;
-    id copy = sm_constant_values_copy(sm_expect_kind(values, &sm_constant_values_class, "MTLFunctionDescriptor setConstantValues:"));
+    id copy =
+        sm_constant_values_copy(sm_expect_kind(values, &sm_constant_values_class, "MTLFunctionDescriptor setConstantValues:"));
     sm_store(&of(self)->constantValues, copy);
     sm_release(copy);
 }
@@ -53,6 +57,9 @@ static const sm_method methods[] = {
     SM_METHOD("setConstantValues:", "v@:@", set_values),
 };
 static const sm_method class_methods[] = {SM_METHOD("functionDescriptor", "@@:", make)};
-sm_class sm_function_descriptor_class = {.name = "MTLFunctionDescriptor", .size = sizeof(sm_function_descriptor), .dealloc = dealloc,
-                                         SM_METHODS(methods), SM_CLASS_METHODS(class_methods)};
+sm_class sm_function_descriptor_class = {.name = "MTLFunctionDescriptor",
+                                         .size = sizeof(sm_function_descriptor),
+                                         .dealloc = dealloc,
+                                         SM_METHODS(methods),
+                                         SM_CLASS_METHODS(class_methods)};
 SM_REGISTER_AT_LOAD(sm_function_descriptor_class)

@@ -1,7 +1,7 @@
 /* MTLHeap.
  *
- * A heap of placements is one piece of memory. Of an automatic heap only the ranges are kept: each of its buffers has memory of its
- * own, with a guard page behind it, so that overruns are seen. */
+ * A heap of placements is one piece of memory. Of an automatic heap only the ranges are kept: each of its buffers has memory of
+ * its own, with a guard page behind it, so that overruns are seen. */
 #include "metal/metal.h"
 
 #include <stdlib.h>
@@ -28,23 +28,34 @@ struct sm_heap {
     size_t storage_count;
 };
 
-static sm_heap *of(id self) { return (sm_heap *)self; }
+static sm_heap *of(id self)
+{
+    return (sm_heap *)self;
+}
 
-uint64_t sm_heap_align(uint64_t bytes) { return bytes > UINT64_MAX - SM_HEAP_ALIGN ? UINT64_MAX : (bytes + SM_HEAP_ALIGN - 1) / SM_HEAP_ALIGN * SM_HEAP_ALIGN; }
+uint64_t sm_heap_align(uint64_t bytes)
+{
+    return bytes > UINT64_MAX - SM_HEAP_ALIGN ? UINT64_MAX : (bytes + SM_HEAP_ALIGN - 1) / SM_HEAP_ALIGN * SM_HEAP_ALIGN;
+}
 
 /* ---- Making one */
 
 static bool descriptor_well(const sm_device *device, const sm_heap_descriptor *is)
 {
     const char *method = "MTLDevice newHeapWithDescriptor:";
-    if (!is) sm_misuse(method, "the descriptor is nil");
-    else if (is->size == 0) sm_misuse(method, "the size is 0");
+    if (!is)
+        sm_misuse(method, "the descriptor is nil");
+    else if (is->size == 0)
+        sm_misuse(method, "the size is 0");
     else if (is->size > device->world.max_buffer)
-        sm_misuse(method, "the size %llu is over the device's maxBufferLength, %llu", (ull)is->size, (ull)device->world.max_buffer);
-    else if (is->type > SM_PLACEMENT) sm_misuse(method, "heap type %lld is neither automatic (0) nor placement (1)", (long long)is->type);
+        sm_misuse(method, "the size %llu is over the device's maxBufferLength, %llu", (ull)is->size,
+                  (ull)device->world.max_buffer);
+    else if (is->type > SM_PLACEMENT)
+        sm_misuse(method, "heap type %lld is neither automatic (0) nor placement (1)", (long long)is->type);
     else if (is->storageMode != SM_STORAGE_SHARED && is->storageMode != SM_STORAGE_PRIVATE)
         sm_misuse(method, "storage mode %llu: a heap is shared (0) or private (2)", (ull)is->storageMode);
-    else return true;
+    else
+        return true;
     return false;
 }
 
@@ -146,7 +157,8 @@ static uint64_t used_bytes(const sm_heap *heap)
 {
     uint64_t end = 0, sum = 0;
     for (size_t i = 0; i < heap->count; i++) {
-        uint64_t from = heap->used[i].offset > end ? heap->used[i].offset : end, to = heap->used[i].offset + heap->used[i].bytes;
+        uint64_t from = heap->used[i].offset > end ? heap->used[i].offset : end,
+                 to = heap->used[i].offset + heap->used[i].bytes;
         if (to > from) sum += to - from;
         if (to > end) end = to;
     }
@@ -179,9 +191,9 @@ static bool options_well(sm_heap *heap, NSUInteger length, NSUInteger options, c
 {
     if (!sm_buffer_length_fits(heap->base.device, length, method)) return false;
     if (SM_OPTIONS_STORAGE(options) == heap->storageMode && SM_OPTIONS_CACHE(options) == heap->cpuCacheMode) return true;
-    sm_misuse(method, "the options 0x%llx have storage mode %llu and cache mode %llu, heap '%s' has %llu and %llu", (ull)options,
-              (ull)SM_OPTIONS_STORAGE(options), (ull)SM_OPTIONS_CACHE(options), sm_label_of((id)heap, "without a label"), (ull)heap->storageMode,
-              (ull)heap->cpuCacheMode);
+    sm_misuse(method, "the options 0x%llx have storage mode %llu and cache mode %llu, heap '%s' has %llu and %llu",
+              (ull)options, (ull)SM_OPTIONS_STORAGE(options), (ull)SM_OPTIONS_CACHE(options),
+              sm_label_of((id)heap, "without a label"), (ull)heap->storageMode, (ull)heap->cpuCacheMode);
     return false;
 }
 
@@ -208,7 +220,8 @@ static id new_buffer(id self, SEL cmd, NSUInteger length, NSUInteger options)
     const char *method = "MTLHeap newBufferWithLength:options:";
     sm_heap *heap = of(self);
     if (heap->type != SM_AUTOMATIC) {
-        sm_misuse(method, "heap '%s' is of placements: say where (newBufferWithLength:options:offset:)", sm_label_of(self, "without a label"));
+        sm_misuse(method, "heap '%s' is of placements: say where (newBufferWithLength:options:offset:)",
+                  sm_label_of(self, "without a label"));
         return NULL;
     }
     if (!options_well(heap, length, options, method)) return NULL;
@@ -235,8 +248,8 @@ static id new_placed(id self, SEL cmd, NSUInteger length, NSUInteger options, NS
     }
     if (!options_well(heap, length, options, method)) return NULL;
     if (offset % SM_HEAP_ALIGN != 0 || offset > heap->size || sm_heap_align(length) > heap->size - offset) {
-        sm_misuse(method, "%llu bytes (%llu aligned) at offset %llu: the heap has %llu, and offsets are multiples of %d", (ull)length,
-                  (ull)sm_heap_align(length), (ull)offset, (ull)heap->size, SM_HEAP_ALIGN);
+        sm_misuse(method, "%llu bytes (%llu aligned) at offset %llu: the heap has %llu, and offsets are multiples of %d",
+                  (ull)length, (ull)sm_heap_align(length), (ull)offset, (ull)heap->size, SM_HEAP_ALIGN);
         return NULL;
     }
     if (sm_device_is_removed(heap->base.device) || sm_fault(SOFTMETAL_FAULT_ALLOCATION, NULL)) return NULL;
@@ -261,7 +274,10 @@ void sm_each_storage(id allocation, void (*visit)(sm_storage *storage, void *con
     pthread_mutex_unlock(&heap->mutex);
 }
 
-uint64_t sm_heap_size(const sm_heap *heap) { return heap->size; }
+uint64_t sm_heap_size(const sm_heap *heap)
+{
+    return heap->size;
+}
 
 static NSUInteger used_size(id self, SEL cmd)
 {
@@ -328,6 +344,10 @@ static const sm_method methods[] = {
     SM_METHOD("newBufferWithLength:options:", "@@:QQ", new_buffer),
     SM_METHOD("newBufferWithLength:options:offset:", "@@:QQQ", new_placed),
 };
-sm_class sm_heap_class = {.name = "SoftMTLHeap", .protocol = "MTLHeap", .super = &sm_allocation_class, .size = sizeof(sm_heap),
-                          .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_heap_class = {.name = "SoftMTLHeap",
+                          .protocol = "MTLHeap",
+                          .super = &sm_allocation_class,
+                          .size = sizeof(sm_heap),
+                          .dealloc = dealloc,
+                          SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_heap_class)

@@ -5,7 +5,10 @@
 #include <string.h>
 #include <xxhash.h>
 
-static sm_library *of(id self) { return (sm_library *)self; }
+static sm_library *of(id self)
+{
+    return (sm_library *)self;
+}
 
 /* ---- What the text is compiled with */
 
@@ -18,7 +21,7 @@ typedef struct sm_macros {
 static const char *macro_text(id value)
 {
     IMP text = sm_is_kind(value, &sm_string_class) ? NULL : sm_implementation(value, "stringValue");
-    if (text) value = ((id (*)(id, SEL))text)(value, NULL);
+    if (text) value = ((id(*)(id, SEL))text)(value, NULL);
     return value && sm_is_kind(value, &sm_string_class) ? sm_string_utf8(value) : "";
 }
 
@@ -40,7 +43,10 @@ static void hash_text(XXH3_state_t *state, const char *text)
     XXH3_128bits_update(state, text ? text : "", text ? strlen(text) + 1 : 1);
 }
 
-static int compare_macros(const void *a, const void *b) { return strcmp(((const sm_macro *)a)->name, ((const sm_macro *)b)->name); }
+static int compare_macros(const void *a, const void *b)
+{
+    return strcmp(((const sm_macro *)a)->name, ((const sm_macro *)b)->name);
+}
 
 static void hash_library(sm_library *library, const char *text, const sm_msl_options *options)
 {
@@ -182,8 +188,10 @@ static void run_job(sm_job *job)
 {
     sm_function_job *is = (sm_function_job *)job;
     id error = NULL, function;
-    if (is->descriptor) function = function_described((id)is->library, NULL, is->descriptor, &error);
-    else function = function_with_values((id)is->library, NULL, is->name, is->values, &error);
+    if (is->descriptor)
+        function = function_described((id)is->library, NULL, is->descriptor, &error);
+    else
+        function = function_with_values((id)is->library, NULL, is->name, is->values, &error);
     sm_block_call2(is->handler, function, error);
     sm_release(function);
     sm_release((id)is->library);
@@ -198,7 +206,11 @@ static void start(id self, id name, id values, id descriptor, const void *handle
 {
     sm_function_job *job = sm_allocate(sizeof *job);
     if (!job) return;
-    *job = (sm_function_job){{run_job}, of(sm_retain(self)), sm_retain(name), sm_constant_values_copy(values), sm_retain(descriptor),
+    *job = (sm_function_job){{run_job},
+                             of(sm_retain(self)),
+                             sm_retain(name),
+                             sm_constant_values_copy(values),
+                             sm_retain(descriptor),
                              sm_block_copy(handler)};
     sm_job_start(&job->job);
 }
@@ -235,6 +247,6 @@ static const sm_method methods[] = {
     SM_METHOD("type", "q@:", get_type),
     SM_METHOD("installName", "@@:", install_name),
 };
-sm_class sm_library_class = {.name = "SoftMTLLibrary", .protocol = "MTLLibrary", .size = sizeof(sm_library), .dealloc = dealloc,
-                             SM_METHODS(methods)};
+sm_class sm_library_class = {
+    .name = "SoftMTLLibrary", .protocol = "MTLLibrary", .size = sizeof(sm_library), .dealloc = dealloc, SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_library_class)

@@ -15,8 +15,9 @@ struct sm_line {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     sm_command_buffer *first, **end;
-    uint64_t limit, outstanding, waiting_for_commit; /* buffers that exist and have not completed; those of them not committed */
-    uint64_t progress;                               /* commits and completions so far */
+    uint64_t limit, outstanding,
+        waiting_for_commit; /* buffers that exist and have not completed; those of them not committed */
+    uint64_t progress;      /* commits and completions so far */
     bool started, ended;
     pthread_t thread;
 };
@@ -50,7 +51,10 @@ sm_line *sm_line_create(uint64_t limit)
     return line;
 }
 
-void sm_line_retain(sm_line *line) { atomic_fetch_add(&line->references, 1); }
+void sm_line_retain(sm_line *line)
+{
+    atomic_fetch_add(&line->references, 1);
+}
 
 void sm_line_release(sm_line *line)
 {
@@ -67,8 +71,10 @@ void sm_line_end(sm_line *line)
     bool started = line->started;
     pthread_cond_broadcast(&line->changed);
     pthread_mutex_unlock(&line->mutex);
-    if (started && own == line) pthread_detach(line->thread);
-    else if (started) pthread_join(line->thread, NULL);
+    if (started && own == line)
+        pthread_detach(line->thread);
+    else if (started)
+        pthread_join(line->thread, NULL);
     sm_line_release(line);
 }
 
@@ -91,7 +97,10 @@ static void call_handlers(sm_handlers *handlers, sm_command_buffer *buffer)
     *handlers = (sm_handlers){0};
 }
 
-static double seconds(void) { return (double)sm_nanoseconds() * 1e-9; }
+static double seconds(void)
+{
+    return (double)sm_nanoseconds() * 1e-9;
+}
 
 static void set_status(sm_line *line, sm_command_buffer *buffer, int status)
 {
@@ -207,8 +216,10 @@ void sm_line_enter(sm_line *line)
         uint64_t progress = line->progress;
         struct timespec when = in_seconds(SM_STUCK_SECONDS);
         if (wait_until(&line->changed, &line->mutex, &when) || !is_stuck(line, progress)) continue;
-        sm_misuse("MTLCommandQueue commandBuffer", "the queue has its %llu uncompleted command buffers, and none of them is committed: this "
-                  "would wait for ever", (unsigned long long)line->limit);
+        sm_misuse("MTLCommandQueue commandBuffer",
+                  "the queue has its %llu uncompleted command buffers, and none of them is committed: this "
+                  "would wait for ever",
+                  (unsigned long long)line->limit);
         break;
     }
     line->outstanding++;
@@ -276,7 +287,10 @@ static void process_here(sm_line *line)
 /* Each kind of fault counts every commit; the gravest that is due comes to pass. */
 static void draw_fate(sm_command_buffer *buffer)
 {
-    static const struct { softmetal_fault_kind kind; sm_fate fate; } kinds[] = {
+    static const struct {
+        softmetal_fault_kind kind;
+        sm_fate fate;
+    } kinds[] = {
         {SOFTMETAL_FAULT_COMMAND_BUFFER, SM_FAILS},
         {SOFTMETAL_FAULT_COMMAND_BUFFER_PARTIAL, SM_FAILS_HALFWAY},
         {SOFTMETAL_FAULT_HANG, SM_HANGS},
@@ -314,7 +328,8 @@ void sm_line_wait(sm_command_buffer *buffer, bool completed)
     sm_line *line = buffer->line;
     const char *method = completed ? "MTLCommandBuffer waitUntilCompleted" : "MTLCommandBuffer waitUntilScheduled";
     if (!buffer->committed) {
-        sm_misuse(method, "command buffer '%s' was not committed: this would wait for ever", sm_label_of((id)buffer, "without a label"));
+        sm_misuse(method, "command buffer '%s' was not committed: this would wait for ever",
+                  sm_label_of((id)buffer, "without a label"));
         return;
     }
     if (own == line) {

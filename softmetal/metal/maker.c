@@ -6,7 +6,10 @@
 
 #define SM_ON "MTLDevice "
 
-static sm_device *of(id self) { return (sm_device *)self; }
+static sm_device *of(id self)
+{
+    return (sm_device *)self;
+}
 
 /* ---- Queues and what orders them */
 
@@ -59,9 +62,12 @@ static id new_buffer_with_bytes(id self, SEL cmd, const void *bytes, NSUInteger 
 {
     (void)cmd;
     const char *method = SM_ON "newBufferWithBytes:length:options:";
-    if (!bytes) sm_misuse(method, "the bytes are a null pointer");
-    else if (SM_OPTIONS_STORAGE(options) == SM_STORAGE_PRIVATE) sm_misuse(method, "bytes cannot be put in a private buffer so");
-    else return sm_buffer_create(of(self), length, options, bytes);
+    if (!bytes)
+        sm_misuse(method, "the bytes are a null pointer");
+    else if (SM_OPTIONS_STORAGE(options) == SM_STORAGE_PRIVATE)
+        sm_misuse(method, "bytes cannot be put in a private buffer so");
+    else
+        return sm_buffer_create(of(self), length, options, bytes);
     return NULL;
 }
 
@@ -80,7 +86,8 @@ static id new_buffer_no_copy(id self, SEL cmd, void *bytes, NSUInteger length, N
         return NULL;
     }
     if (SM_OPTIONS_STORAGE(options) > SM_STORAGE_MANAGED) {
-        sm_misuse(method, "storage mode %llu: memory of the host's is shared or managed", (unsigned long long)SM_OPTIONS_STORAGE(options));
+        sm_misuse(method, "storage mode %llu: memory of the host's is shared or managed",
+                  (unsigned long long)SM_OPTIONS_STORAGE(options));
         return NULL;
     }
     if (sm_device_is_removed(of(self)) || sm_fault(SOFTMETAL_FAULT_ALLOCATION, NULL)) return NULL;
@@ -133,7 +140,8 @@ static id new_library_with_url(id self, SEL cmd, id url, id *error)
 {
     (void)self, (void)cmd;
     const char *path = url && sm_is_kind(url, &sm_url_class) ? sm_url_path(url) : NULL;
-    id text = sm_string_createf("%s: softmetal compiles MSL text (newLibraryWithSource:) and reads no compiled libraries", path ? path : "(null)");
+    id text = sm_string_createf("%s: softmetal compiles MSL text (newLibraryWithSource:) and reads no compiled libraries",
+                                path ? path : "(null)");
     no_library(error, SM_LIBRARY_UNSUPPORTED, text ? sm_string_utf8(text) : "softmetal reads no compiled libraries");
     sm_release(text);
     return NULL;
@@ -142,7 +150,8 @@ static id new_library_with_url(id self, SEL cmd, id url, id *error)
 static id new_library_with_data(id self, SEL cmd, id data, id *error)
 {
     (void)self, (void)cmd, (void)data;
-    return no_library(error, SM_LIBRARY_UNSUPPORTED, "softmetal compiles MSL text (newLibraryWithSource:) and reads no compiled libraries");
+    return no_library(error, SM_LIBRARY_UNSUPPORTED,
+                      "softmetal compiles MSL text (newLibraryWithSource:) and reads no compiled libraries");
 }
 
 static id new_default_library(id self, SEL cmd)
@@ -174,7 +183,8 @@ static id new_pipeline_reflected(id self, SEL cmd, id function, NSUInteger optio
 static id new_pipeline_described(id self, SEL cmd, id given, NSUInteger options, id *reflection, id *error)
 {
     (void)cmd;
-    id descriptor = sm_expect_kind(given, &sm_pipeline_descriptor_class, SM_ON "newComputePipelineStateWithDescriptor:options:reflection:error:");
+    id descriptor = sm_expect_kind(given, &sm_pipeline_descriptor_class,
+                                   SM_ON "newComputePipelineStateWithDescriptor:options:reflection:error:");
     id function = descriptor ? sm_descriptor_function(descriptor) : NULL;
     return sm_pipeline_create(of(self), function, descriptor, options, reflection, error);
 }
@@ -229,8 +239,10 @@ static void run_pipeline_reflected(sm_job *job)
     sm_maker_job *is = (sm_maker_job *)job;
     id error = NULL, reflection = NULL, pipeline = NULL;
     bool described = is->first && sm_is_kind(is->first, &sm_pipeline_descriptor_class);
-    if (described) pipeline = new_pipeline_described((id)is->device, NULL, is->first, is->options, &reflection, &error);
-    else pipeline = sm_pipeline_create(is->device, is->first, NULL, is->options, &reflection, &error);
+    if (described)
+        pipeline = new_pipeline_described((id)is->device, NULL, is->first, is->options, &reflection, &error);
+    else
+        pipeline = sm_pipeline_create(is->device, is->first, NULL, is->options, &reflection, &error);
     sm_block_call3(is->handler, pipeline, reflection, error);
     sm_release(pipeline);
     end_job(is);
@@ -273,7 +285,8 @@ static id new_sample_buffer(id self, SEL cmd, id descriptor, id *error)
 static id no_indirect_commands(id self, SEL cmd, id descriptor, NSUInteger count, NSUInteger options)
 {
     (void)self, (void)cmd, (void)descriptor, (void)count, (void)options;
-    sm_misuse(SM_ON "newIndirectCommandBufferWithDescriptor:maxCommandCount:options:", "softmetal has no indirect command buffers");
+    sm_misuse(SM_ON "newIndirectCommandBufferWithDescriptor:maxCommandCount:options:",
+              "softmetal has no indirect command buffers");
     return NULL;
 }
 

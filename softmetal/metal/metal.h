@@ -1,8 +1,8 @@
 /* What the files of the Metal part share: the objects behind a host's pointers, and how they are made to work together.
  *
  * A host encodes commands into a command buffer (commands.h), commits it to its queue's line (line.c), whose thread executes it
- * (execute.c) on the device's executor. A command buffer holds all that its commands need, also where the host asked for unretained
- * references: a host that releases too early gets a report and not a crash. */
+ * (execute.c) on the device's executor. A command buffer holds all that its commands need, also where the host asked for
+ * unretained references: a host that releases too early gets a report and not a crash. */
 #ifndef SOFTMETAL_METAL_METAL_H
 #define SOFTMETAL_METAL_METAL_H
 
@@ -16,7 +16,9 @@
 #include "objc/object.h"
 #include "softmetal.h"
 
-typedef struct sm_size { NSUInteger width, height, depth; } sm_size; /* MTLSize */
+typedef struct sm_size {
+    NSUInteger width, height, depth;
+} sm_size; /* MTLSize */
 #define SM_SIZE_TYPE "{MTLSize=QQQ}"
 #define SM_RANGE_TYPE "{NSRange=QQ}"
 
@@ -33,13 +35,32 @@ enum { SM_NOT_ENQUEUED, SM_ENQUEUED, SM_COMMITTED, SM_SCHEDULED, SM_COMPLETED, S
 enum { SM_SERIAL, SM_CONCURRENT };                                                          /* MTLDispatchType */
 enum { SM_BARRIER_BUFFERS = 1, SM_BARRIER_TEXTURES = 2, SM_BARRIER_TARGETS = 4 };           /* MTLBarrierScope */
 enum {
-    SM_COMMAND_INTERNAL = 1, SM_COMMAND_TIMEOUT = 2, SM_COMMAND_PAGE_FAULT = 3, SM_COMMAND_ACCESS_REVOKED = 4,
-    SM_COMMAND_NOT_PERMITTED = 7, SM_COMMAND_OUT_OF_MEMORY = 8, SM_COMMAND_INVALID_RESOURCE = 9, SM_COMMAND_MEMORYLESS = 10,
-    SM_COMMAND_DEVICE_REMOVED = 11, SM_COMMAND_STACK_OVERFLOW = 12
+    SM_COMMAND_INTERNAL = 1,
+    SM_COMMAND_TIMEOUT = 2,
+    SM_COMMAND_PAGE_FAULT = 3,
+    SM_COMMAND_ACCESS_REVOKED = 4,
+    SM_COMMAND_NOT_PERMITTED = 7,
+    SM_COMMAND_OUT_OF_MEMORY = 8,
+    SM_COMMAND_INVALID_RESOURCE = 9,
+    SM_COMMAND_MEMORYLESS = 10,
+    SM_COMMAND_DEVICE_REMOVED = 11,
+    SM_COMMAND_STACK_OVERFLOW = 12
 }; /* MTLCommandBufferError */
-enum { SM_LIBRARY_UNSUPPORTED = 1, SM_LIBRARY_INTERNAL, SM_LIBRARY_COMPILE, SM_LIBRARY_WARNING, SM_LIBRARY_NO_FUNCTION, SM_LIBRARY_NO_FILE };
-enum { SM_ARCHIVE_INVALID_FILE = 1, SM_ARCHIVE_UNEXPECTED, SM_ARCHIVE_COMPILE, SM_ARCHIVE_INTERNAL }; /* MTLBinaryArchiveError */
-enum { SM_DATA_BOOL = 53 };                                                                           /* MTLDataType */
+enum {
+    SM_LIBRARY_UNSUPPORTED = 1,
+    SM_LIBRARY_INTERNAL,
+    SM_LIBRARY_COMPILE,
+    SM_LIBRARY_WARNING,
+    SM_LIBRARY_NO_FUNCTION,
+    SM_LIBRARY_NO_FILE
+};
+enum {
+    SM_ARCHIVE_INVALID_FILE = 1,
+    SM_ARCHIVE_UNEXPECTED,
+    SM_ARCHIVE_COMPILE,
+    SM_ARCHIVE_INTERNAL
+};                          /* MTLBinaryArchiveError */
+enum { SM_DATA_BOOL = 53 }; /* MTLDataType */
 
 #define SM_COMMAND_DOMAIN "MTLCommandBufferErrorDomain"
 #define SM_LIBRARY_DOMAIN "MTLLibraryErrorDomain"
@@ -81,38 +102,39 @@ id sm_expect_kind(id object, Class class, const char *where);
 #define SM_LABEL_METHODS SM_METHOD("label", "@@:", sm_base_label), SM_METHOD("setLabel:", "v@:@", sm_base_set_label)
 
 /* Getters and setters of a struct's fields, and their lines in the table of methods. */
-#define SM_GETTER(type, field, value)                                                                                 \
-    static value get_##field(id self, SEL cmd)                                                                        \
-    {                                                                                                                 \
-        (void)cmd;                                                                                                    \
-        return ((type *)self)->field;                                                                                 \
+#define SM_GETTER(type, field, value)                                                                                          \
+    static value get_##field(id self, SEL cmd)                                                                                 \
+    {                                                                                                                          \
+        (void)cmd;                                                                                                             \
+        return ((type *)self)->field;                                                                                          \
     }
-#define SM_ACCESSORS(type, field, value)                                                                              \
-    SM_GETTER(type, field, value)                                                                                     \
-    static void set_##field(id self, SEL cmd, value given)                                                            \
-    {                                                                                                                 \
-        (void)cmd;                                                                                                    \
-        ((type *)self)->field = given;                                                                                \
+#define SM_ACCESSORS(type, field, value)                                                                                       \
+    SM_GETTER(type, field, value)                                                                                              \
+    static void set_##field(id self, SEL cmd, value given)                                                                     \
+    {                                                                                                                          \
+        (void)cmd;                                                                                                             \
+        ((type *)self)->field = given;                                                                                         \
     }
-#define SM_OBJECT_ACCESSORS(type, field, store)                                                                       \
-    SM_GETTER(type, field, id)                                                                                        \
-    static void set_##field(id self, SEL cmd, id given)                                                               \
-    {                                                                                                                 \
-        (void)cmd;                                                                                                    \
-        store(&((type *)self)->field, given);                                                                         \
+#define SM_OBJECT_ACCESSORS(type, field, store)                                                                                \
+    SM_GETTER(type, field, id)                                                                                                 \
+    static void set_##field(id self, SEL cmd, id given)                                                                        \
+    {                                                                                                                          \
+        (void)cmd;                                                                                                             \
+        store(&((type *)self)->field, given);                                                                                  \
     }
-#define SM_PROPERTY(getter, setter, code, field)                                                                      \
+#define SM_PROPERTY(getter, setter, code, field)                                                                               \
     SM_METHOD(getter, code "@:", get_##field), SM_METHOD(setter, "v@:" code, set_##field)
 
 #define SM_COUNT(array) (sizeof(array) / sizeof *(array))
 
-extern sm_class sm_device_class, sm_device_maker_class, sm_queue_class, sm_command_buffer_class, sm_command_encoder_class, sm_compute_encoder_class,
-    sm_blit_encoder_class, sm_allocation_class, sm_resource_class, sm_buffer_class, sm_heap_class, sm_library_class, sm_function_class,
-    sm_function_constant_class, sm_constant_values_class, sm_function_descriptor_class, sm_compile_options_class, sm_pipeline_class,
-    sm_pipeline_descriptor_class, sm_reflection_class, sm_archive_class, sm_archive_descriptor_class, sm_event_class,
-    sm_shared_event_class, sm_listener_class, sm_fence_class, sm_counter_set_class, sm_sample_buffer_class,
-    sm_sample_descriptor_class, sm_residency_set_class, sm_residency_descriptor_class, sm_queue_descriptor_class,
-    sm_command_buffer_descriptor_class, sm_heap_descriptor_class, sm_compute_pass_class, sm_blit_pass_class, sm_encoder_info_class;
+extern sm_class sm_device_class, sm_device_maker_class, sm_queue_class, sm_command_buffer_class, sm_command_encoder_class,
+    sm_compute_encoder_class, sm_blit_encoder_class, sm_allocation_class, sm_resource_class, sm_buffer_class, sm_heap_class,
+    sm_library_class, sm_function_class, sm_function_constant_class, sm_constant_values_class, sm_function_descriptor_class,
+    sm_compile_options_class, sm_pipeline_class, sm_pipeline_descriptor_class, sm_reflection_class, sm_archive_class,
+    sm_archive_descriptor_class, sm_event_class, sm_shared_event_class, sm_listener_class, sm_fence_class, sm_counter_set_class,
+    sm_sample_buffer_class, sm_sample_descriptor_class, sm_residency_set_class, sm_residency_descriptor_class,
+    sm_queue_descriptor_class, sm_command_buffer_descriptor_class, sm_heap_descriptor_class, sm_compute_pass_class,
+    sm_blit_pass_class, sm_encoder_info_class;
 
 /* ---- Device --------------------------------------------------------------------------------------------------------- */
 
@@ -164,12 +186,12 @@ void sm_faults_reset(void);
 typedef struct sm_storage {
     sm_memory memory;
     atomic_int references;
-    sm_device *device;  /* retained */
-    void *deallocator;  /* a block of the host's, or NULL */
-    void *host;         /* newBufferWithBytesNoCopy's */
+    sm_device *device;      /* retained */
+    void *deallocator;      /* a block of the host's, or NULL */
+    void *host;             /* newBufferWithBytesNoCopy's */
     struct sm_text *labels; /* memory.label points to the first; older ones may still be read by a dispatch */
-    bool closes;        /* to the CPU, while in flight */
-    bool shared;        /* by the buffers of a placement heap */
+    bool closes;            /* to the CPU, while in flight */
+    bool shared;            /* by the buffers of a placement heap */
 } sm_storage;
 
 sm_storage *sm_storage_create(sm_device *device, uint64_t bytes, NSUInteger mode);
@@ -188,7 +210,7 @@ typedef struct sm_buffer {
     sm_storage *storage;
     uint64_t offset, length; /* in the storage */
     NSUInteger options;
-    sm_heap *heap;           /* retained, or NULL */
+    sm_heap *heap; /* retained, or NULL */
     uint64_t heap_offset, heap_bytes;
     bool aliasable;
     NSUInteger purgeable; /* MTLPurgeableState */

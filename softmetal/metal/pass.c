@@ -22,8 +22,9 @@ SM_GETTER(sm_attachment, sampleBuffer, id)
 static void set_buffer(id self, SEL cmd, id buffer)
 {
     (void)cmd;
-    sm_store(&((sm_attachment *)self)->sampleBuffer,
-             sm_expect_kind(buffer, &sm_sample_buffer_class, "MTLComputePassSampleBufferAttachmentDescriptor setSampleBuffer:"));
+    sm_store(
+        &((sm_attachment *)self)->sampleBuffer,
+        sm_expect_kind(buffer, &sm_sample_buffer_class, "MTLComputePassSampleBufferAttachmentDescriptor setSampleBuffer:"));
 }
 
 static id attachment_init(id self, SEL cmd)
@@ -33,7 +34,10 @@ static id attachment_init(id self, SEL cmd)
     return self;
 }
 
-static void attachment_dealloc(id self) { sm_release(((sm_attachment *)self)->sampleBuffer); }
+static void attachment_dealloc(id self)
+{
+    sm_release(((sm_attachment *)self)->sampleBuffer);
+}
 
 static const sm_method attachment_methods[] = {
     SM_METHOD("init", "@@:", attachment_init),
@@ -42,17 +46,22 @@ static const sm_method attachment_methods[] = {
     SM_PROPERTY("startOfEncoderSampleIndex", "setStartOfEncoderSampleIndex:", "Q", start),
     SM_PROPERTY("endOfEncoderSampleIndex", "setEndOfEncoderSampleIndex:", "Q", end),
 };
-static sm_class sm_compute_attachment_class = {.name = "MTLComputePassSampleBufferAttachmentDescriptor", .size = sizeof(sm_attachment),
-                                               .dealloc = attachment_dealloc, SM_METHODS(attachment_methods)};
+static sm_class sm_compute_attachment_class = {.name = "MTLComputePassSampleBufferAttachmentDescriptor",
+                                               .size = sizeof(sm_attachment),
+                                               .dealloc = attachment_dealloc,
+                                               SM_METHODS(attachment_methods)};
 SM_REGISTER_AT_LOAD(sm_compute_attachment_class)
-static sm_class sm_blit_attachment_class = {.name = "MTLBlitPassSampleBufferAttachmentDescriptor", .size = sizeof(sm_attachment),
-                                            .dealloc = attachment_dealloc, SM_METHODS(attachment_methods)};
+static sm_class sm_blit_attachment_class = {.name = "MTLBlitPassSampleBufferAttachmentDescriptor",
+                                            .size = sizeof(sm_attachment),
+                                            .dealloc = attachment_dealloc,
+                                            SM_METHODS(attachment_methods)};
 SM_REGISTER_AT_LOAD(sm_blit_attachment_class)
 
 static bool index_fits(NSUInteger index)
 {
     if (index < SM_PASS_SAMPLES) return true;
-    sm_misuse("MTLComputePassSampleBufferAttachmentDescriptorArray", "index %llu is not below %d", (unsigned long long)index, SM_PASS_SAMPLES);
+    sm_misuse("MTLComputePassSampleBufferAttachmentDescriptorArray", "index %llu is not below %d", (unsigned long long)index,
+              SM_PASS_SAMPLES);
     return false;
 }
 
@@ -69,7 +78,8 @@ static void set_attachment_at(id self, SEL cmd, id given, NSUInteger index)
 {
     (void)cmd;
     sm_attachments *attachments = (sm_attachments *)self;
-    id attachment = sm_expect_kind(given, attachments->of_class, "MTLComputePassSampleBufferAttachmentDescriptorArray setObject:atIndexedSubscript:");
+    id attachment = sm_expect_kind(given, attachments->of_class,
+                                   "MTLComputePassSampleBufferAttachmentDescriptorArray setObject:atIndexedSubscript:");
     if (index_fits(index)) sm_store(&attachments->items[index], attachment);
 }
 
@@ -82,11 +92,15 @@ static const sm_method attachments_methods[] = {
     SM_METHOD("objectAtIndexedSubscript:", "@@:Q", attachment_at),
     SM_METHOD("setObject:atIndexedSubscript:", "v@:@Q", set_attachment_at),
 };
-static sm_class sm_compute_attachments_class = {.name = "MTLComputePassSampleBufferAttachmentDescriptorArray", .size = sizeof(sm_attachments),
-                                                .dealloc = attachments_dealloc, SM_METHODS(attachments_methods)};
+static sm_class sm_compute_attachments_class = {.name = "MTLComputePassSampleBufferAttachmentDescriptorArray",
+                                                .size = sizeof(sm_attachments),
+                                                .dealloc = attachments_dealloc,
+                                                SM_METHODS(attachments_methods)};
 SM_REGISTER_AT_LOAD(sm_compute_attachments_class)
-static sm_class sm_blit_attachments_class = {.name = "MTLBlitPassSampleBufferAttachmentDescriptorArray", .size = sizeof(sm_attachments),
-                                             .dealloc = attachments_dealloc, SM_METHODS(attachments_methods)};
+static sm_class sm_blit_attachments_class = {.name = "MTLBlitPassSampleBufferAttachmentDescriptorArray",
+                                             .size = sizeof(sm_attachments),
+                                             .dealloc = attachments_dealloc,
+                                             SM_METHODS(attachments_methods)};
 SM_REGISTER_AT_LOAD(sm_blit_attachments_class)
 
 /* ---- Passes */
@@ -118,7 +132,10 @@ sm_pass_sample sm_pass_sample_at(id pass, size_t index)
     return (sm_pass_sample){(sm_sample_buffer *)attachment->sampleBuffer, attachment->start, attachment->end};
 }
 
-static void pass_dealloc(id self) { sm_release(((sm_pass *)self)->attachments); }
+static void pass_dealloc(id self)
+{
+    sm_release(((sm_pass *)self)->attachments);
+}
 
 SM_ACCESSORS(sm_pass, dispatchType, NSUInteger)
 
@@ -133,12 +150,18 @@ static const sm_method compute_methods[] = {
     SM_METHOD("sampleBufferAttachments", "@@:", compute_attachments),
 };
 static const sm_method compute_class_methods[] = {SM_METHOD("computePassDescriptor", "@@:", make_pass)};
-sm_class sm_compute_pass_class = {.name = "MTLComputePassDescriptor", .size = sizeof(sm_pass), .dealloc = pass_dealloc,
-                                  SM_METHODS(compute_methods), SM_CLASS_METHODS(compute_class_methods)};
+sm_class sm_compute_pass_class = {.name = "MTLComputePassDescriptor",
+                                  .size = sizeof(sm_pass),
+                                  .dealloc = pass_dealloc,
+                                  SM_METHODS(compute_methods),
+                                  SM_CLASS_METHODS(compute_class_methods)};
 SM_REGISTER_AT_LOAD(sm_compute_pass_class)
 
 static const sm_method blit_methods[] = {SM_METHOD("sampleBufferAttachments", "@@:", blit_attachments)};
 static const sm_method blit_class_methods[] = {SM_METHOD("blitPassDescriptor", "@@:", make_pass)};
-sm_class sm_blit_pass_class = {.name = "MTLBlitPassDescriptor", .size = sizeof(sm_pass), .dealloc = pass_dealloc,
-                               SM_METHODS(blit_methods), SM_CLASS_METHODS(blit_class_methods)};
+sm_class sm_blit_pass_class = {.name = "MTLBlitPassDescriptor",
+                               .size = sizeof(sm_pass),
+                               .dealloc = pass_dealloc,
+                               SM_METHODS(blit_methods),
+                               SM_CLASS_METHODS(blit_class_methods)};
 SM_REGISTER_AT_LOAD(sm_blit_pass_class)

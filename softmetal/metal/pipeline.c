@@ -8,7 +8,10 @@
 #define SM_FAIL_ON_ARCHIVE_MISS 4 /* MTLPipelineOptionFailOnBinaryArchiveMiss */
 #define SM_BINDING_INFO 1         /* MTLPipelineOptionBindingInfo */
 
-static sm_pipeline *of(id self) { return (sm_pipeline *)self; }
+static sm_pipeline *of(id self)
+{
+    return (sm_pipeline *)self;
+}
 
 /* The driver's own domain; Metal has none for pipelines. */
 const char *sm_driver_domain(const sm_device *device)
@@ -29,7 +32,8 @@ static bool refuse(const sm_device *device, id *error, int64_t code, const char 
 
 static bool refuse_number(const sm_device *device, id *error, const char *what, uint64_t found, uint64_t limit)
 {
-    id text = sm_string_createf("%s (%llu) exceeds the maximum allowed (%llu)", what, (unsigned long long)found, (unsigned long long)limit);
+    id text = sm_string_createf("%s (%llu) exceeds the maximum allowed (%llu)", what, (unsigned long long)found,
+                                (unsigned long long)limit);
     refuse(device, error, 3, text ? sm_string_utf8(text) : what);
     sm_release(text);
     return false;
@@ -48,7 +52,8 @@ static bool in_archives(id archives, const uint64_t key[2])
 static bool build(sm_pipeline *pipeline, const sm_function *function, id *error)
 {
     char *errors = NULL;
-    bool built = sm_msl_build(function->library->msl, function->name, function->values, function->value_count, &pipeline->built, &errors);
+    bool built = sm_msl_build(function->library->msl, function->name, function->values, function->value_count, &pipeline->built,
+                              &errors);
     if (!built) refuse(pipeline->base.device, error, 3, errors ? errors : "Compiler encountered an internal error");
     free(errors);
     return built;
@@ -61,9 +66,11 @@ static bool limit(sm_pipeline *pipeline, const sm_pipeline_descriptor *descripto
     const sm_kernel *kernel = pipeline->built.kernel;
     NSUInteger asked = descriptor ? descriptor->maxTotalThreads : 0;
     if (kernel->threadgroup_bytes > world->threadgroup_memory)
-        return refuse_number(pipeline->base.device, error, "Threadgroup memory size", kernel->threadgroup_bytes, world->threadgroup_memory);
+        return refuse_number(pipeline->base.device, error, "Threadgroup memory size", kernel->threadgroup_bytes,
+                             world->threadgroup_memory);
     if (kernel->max_threads > world->max_threads)
-        return refuse_number(pipeline->base.device, error, "max_total_threads_per_threadgroup", kernel->max_threads, world->max_threads);
+        return refuse_number(pipeline->base.device, error, "max_total_threads_per_threadgroup", kernel->max_threads,
+                             world->max_threads);
     if (asked > world->max_threads)
         return refuse_number(pipeline->base.device, error, "maxTotalThreadsPerThreadgroup", asked, world->max_threads);
     pipeline->max_threads = world->max_threads;
@@ -114,7 +121,8 @@ id sm_pipeline_create(sm_device *device, id given, id described, NSUInteger opti
         return NULL;
     }
     if (sm_fault_error(SOFTMETAL_FAULT_PIPELINE, error)) return NULL;
-    if (options & SM_FAIL_ON_ARCHIVE_MISS && !in_archives(descriptor ? descriptor->binaryArchives : NULL, ((sm_function *)function)->key)) {
+    if (options & SM_FAIL_ON_ARCHIVE_MISS &&
+        !in_archives(descriptor ? descriptor->binaryArchives : NULL, ((sm_function *)function)->key)) {
         refuse(device, error, 1, "No binary archive has this pipeline, and the pipeline options say to fail then");
         return NULL;
     }
@@ -172,6 +180,10 @@ static const sm_method methods[] = {
     SM_METHOD("allocatedSize", "Q@:", allocated_size),
     SM_METHOD("reflection", "@@:", reflection_of),
 };
-sm_class sm_pipeline_class = {.name = "SoftMTLComputePipelineState", .protocol = "MTLComputePipelineState", .super = &sm_allocation_class,
-                              .size = sizeof(sm_pipeline), .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_pipeline_class = {.name = "SoftMTLComputePipelineState",
+                              .protocol = "MTLComputePipelineState",
+                              .super = &sm_allocation_class,
+                              .size = sizeof(sm_pipeline),
+                              .dealloc = dealloc,
+                              SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_pipeline_class)

@@ -1,7 +1,10 @@
 /* MTLComputePipelineDescriptor and the buffers' mutability in it. */
 #include "metal/metal.h"
 
-static sm_pipeline_descriptor *of(id self) { return (sm_pipeline_descriptor *)self; }
+static sm_pipeline_descriptor *of(id self)
+{
+    return (sm_pipeline_descriptor *)self;
+}
 
 /* ---- One buffer, and all of them: promises to the compiler, kept and given back */
 
@@ -18,13 +21,15 @@ typedef struct sm_buffer_descriptors {
 SM_ACCESSORS(sm_buffer_descriptor, mutability, NSUInteger)
 
 static const sm_method buffer_methods[] = {SM_PROPERTY("mutability", "setMutability:", "Q", mutability)};
-static sm_class sm_buffer_descriptor_class = {.name = "MTLPipelineBufferDescriptor", .size = sizeof(sm_buffer_descriptor), SM_METHODS(buffer_methods)};
+static sm_class sm_buffer_descriptor_class = {
+    .name = "MTLPipelineBufferDescriptor", .size = sizeof(sm_buffer_descriptor), SM_METHODS(buffer_methods)};
 SM_REGISTER_AT_LOAD(sm_buffer_descriptor_class)
 
 static bool index_fits(NSUInteger index)
 {
     if (index < SM_BUFFERS) return true;
-    sm_misuse("MTLPipelineBufferDescriptorArray objectAtIndexedSubscript:", "index %llu is not below %d", (unsigned long long)index, SM_BUFFERS);
+    sm_misuse("MTLPipelineBufferDescriptorArray objectAtIndexedSubscript:", "index %llu is not below %d",
+              (unsigned long long)index, SM_BUFFERS);
     return false;
 }
 
@@ -40,7 +45,8 @@ static id buffer_at(id self, SEL cmd, NSUInteger index)
 static void set_buffer_at(id self, SEL cmd, id given, NSUInteger index)
 {
     (void)cmd;
-    id buffer = sm_expect_kind(given, &sm_buffer_descriptor_class, "MTLPipelineBufferDescriptorArray setObject:atIndexedSubscript:");
+    id buffer =
+        sm_expect_kind(given, &sm_buffer_descriptor_class, "MTLPipelineBufferDescriptorArray setObject:atIndexedSubscript:");
     if (index_fits(index)) sm_store(&((sm_buffer_descriptors *)self)->items[index], buffer);
 }
 
@@ -53,8 +59,10 @@ static const sm_method buffers_methods[] = {
     SM_METHOD("objectAtIndexedSubscript:", "@@:Q", buffer_at),
     SM_METHOD("setObject:atIndexedSubscript:", "v@:@Q", set_buffer_at),
 };
-static sm_class sm_buffer_descriptors_class = {.name = "MTLPipelineBufferDescriptorArray", .size = sizeof(sm_buffer_descriptors),
-                                               .dealloc = buffers_dealloc, SM_METHODS(buffers_methods)};
+static sm_class sm_buffer_descriptors_class = {.name = "MTLPipelineBufferDescriptorArray",
+                                               .size = sizeof(sm_buffer_descriptors),
+                                               .dealloc = buffers_dealloc,
+                                               SM_METHODS(buffers_methods)};
 SM_REGISTER_AT_LOAD(sm_buffer_descriptors_class)
 
 /* ---- The descriptor */
@@ -77,7 +85,8 @@ SM_GETTER(sm_pipeline_descriptor, function, id)
 static void set_function(id self, SEL cmd, id function)
 {
     (void)cmd;
-    sm_store(&of(self)->function, sm_expect_kind(function, &sm_function_class, "MTLComputePipelineDescriptor setComputeFunction:"));
+    sm_store(&of(self)->function,
+             sm_expect_kind(function, &sm_function_class, "MTLComputePipelineDescriptor setComputeFunction:"));
 }
 
 static id buffers(id self, SEL cmd)
@@ -89,8 +98,10 @@ static id buffers(id self, SEL cmd)
 
 static void let_go(sm_pipeline_descriptor *descriptor)
 {
-    id *held[] = {&descriptor->label, &descriptor->function, &descriptor->binaryArchives, &descriptor->preloadedLibraries,
-                  &descriptor->insertLibraries, &descriptor->linkedFunctions, &descriptor->stageInput, &descriptor->buffers};
+    id *held[] = {&descriptor->label,           &descriptor->function,
+                  &descriptor->binaryArchives,  &descriptor->preloadedLibraries,
+                  &descriptor->insertLibraries, &descriptor->linkedFunctions,
+                  &descriptor->stageInput,      &descriptor->buffers};
     for (size_t i = 0; i < SM_COUNT(held); i++) sm_store(held[i], NULL);
 }
 
@@ -117,13 +128,16 @@ static id copy(id self, SEL cmd)
     sm_object object = made->object;
     *made = *of(self);
     made->object = object;
-    id held[] = {made->label, made->function, made->binaryArchives, made->preloadedLibraries, made->insertLibraries, made->linkedFunctions,
-                 made->stageInput, made->buffers};
+    id held[] = {made->label,           made->function,        made->binaryArchives, made->preloadedLibraries,
+                 made->insertLibraries, made->linkedFunctions, made->stageInput,     made->buffers};
     for (size_t i = 0; i < SM_COUNT(held); i++) sm_retain(held[i]);
     return (id)made;
 }
 
-static void dealloc(id self) { let_go(of(self)); }
+static void dealloc(id self)
+{
+    let_go(of(self));
+}
 
 static const sm_method methods[] = {
     SM_METHOD("init", "@@:", init),
@@ -132,7 +146,8 @@ static const sm_method methods[] = {
     SM_METHOD("buffers", "@@:", buffers),
     SM_PROPERTY("label", "setLabel:", "@", label),
     SM_PROPERTY("computeFunction", "setComputeFunction:", "@", function),
-    SM_PROPERTY("threadGroupSizeIsMultipleOfThreadExecutionWidth", "setThreadGroupSizeIsMultipleOfThreadExecutionWidth:", "B", whole_simdgroups),
+    SM_PROPERTY("threadGroupSizeIsMultipleOfThreadExecutionWidth", "setThreadGroupSizeIsMultipleOfThreadExecutionWidth:", "B",
+                whole_simdgroups),
     SM_PROPERTY("maxTotalThreadsPerThreadgroup", "setMaxTotalThreadsPerThreadgroup:", "Q", maxTotalThreads),
     SM_PROPERTY("maxCallStackDepth", "setMaxCallStackDepth:", "Q", maxCallStackDepth),
     SM_PROPERTY("requiredThreadsPerThreadgroup", "setRequiredThreadsPerThreadgroup:", SM_SIZE_TYPE, required),
@@ -145,8 +160,11 @@ static const sm_method methods[] = {
     SM_PROPERTY("supportAddingBinaryFunctions", "setSupportAddingBinaryFunctions:", "B", binary_functions),
     SM_PROPERTY("shaderValidation", "setShaderValidation:", "q", validation),
 };
-sm_class sm_pipeline_descriptor_class = {.name = "MTLComputePipelineDescriptor", .size = sizeof(sm_pipeline_descriptor), .dealloc = dealloc,
-                                         SM_METHODS(methods)};
+sm_class sm_pipeline_descriptor_class = {
+    .name = "MTLComputePipelineDescriptor", .size = sizeof(sm_pipeline_descriptor), .dealloc = dealloc, SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_pipeline_descriptor_class)
 
-id sm_descriptor_function(id descriptor) { return of(descriptor)->function; }
+id sm_descriptor_function(id descriptor)
+{
+    return of(descriptor)->function;
+}

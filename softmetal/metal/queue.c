@@ -7,7 +7,10 @@
 #define SM_ON "MTLCommandQueue "
 #define SM_RESIDENCY_SETS 32 /* of a queue, as on a Mac */
 
-static sm_queue *of(id self) { return (sm_queue *)self; }
+static sm_queue *of(id self)
+{
+    return (sm_queue *)self;
+}
 
 id sm_queue_create(sm_device *device, NSUInteger limit)
 {
@@ -90,7 +93,9 @@ static void add_set(id self, SEL cmd, id given)
 {
     (void)cmd;
     sm_queue *queue = of(self);
-    id set = has_residency(self, SM_ON "addResidencySet:") ? sm_expect_kind(given, &sm_residency_set_class, SM_ON "addResidencySet:") : NULL;
+    id set = has_residency(self, SM_ON "addResidencySet:")
+                 ? sm_expect_kind(given, &sm_residency_set_class, SM_ON "addResidencySet:")
+                 : NULL;
     if (!set) return;
     pthread_mutex_lock(&queue->mutex);
     add_locked(queue, set);
@@ -107,8 +112,10 @@ static void remove_set(id self, SEL cmd, id set)
     bool found = at < queue->residency_count;
     if (found) queue->residency_sets[at] = queue->residency_sets[--queue->residency_count];
     pthread_mutex_unlock(&queue->mutex);
-    if (found) sm_release(set);
-    else sm_misuse(SM_ON "removeResidencySet:", "the set was not added to this queue");
+    if (found)
+        sm_release(set);
+    else
+        sm_misuse(SM_ON "removeResidencySet:", "the set was not added to this queue");
 }
 
 static void add_sets(id self, SEL cmd, const id *sets, NSUInteger count)
@@ -128,7 +135,10 @@ static BOOL responds(id self, SEL cmd, SEL selector)
     return known && (of(self)->base.device->world.macos_major >= 15 || !strstr((const char *)selector, "ResidencySet"));
 }
 
-static void capture_boundary(id self, SEL cmd) { (void)self, (void)cmd; }
+static void capture_boundary(id self, SEL cmd)
+{
+    (void)self, (void)cmd;
+}
 
 static const sm_method methods[] = {
     SM_DEVICE_METHOD,
@@ -143,6 +153,9 @@ static const sm_method methods[] = {
     SM_METHOD("insertDebugCaptureBoundary", "v@:", capture_boundary),
     SM_METHOD("respondsToSelector:", "B@::", responds),
 };
-sm_class sm_queue_class = {.name = "SoftMTLCommandQueue", .protocol = "MTLCommandQueue", .size = sizeof(sm_queue), .dealloc = dealloc,
+sm_class sm_queue_class = {.name = "SoftMTLCommandQueue",
+                           .protocol = "MTLCommandQueue",
+                           .size = sizeof(sm_queue),
+                           .dealloc = dealloc,
                            SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_queue_class)

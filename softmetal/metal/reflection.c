@@ -18,7 +18,10 @@ typedef struct sm_reflected {
 
 enum { SM_READ_ONLY, SM_READ_WRITE }; /* MTLBindingAccess */
 
-static sm_reflected *of(id self) { return (sm_reflected *)self; }
+static sm_reflected *of(id self)
+{
+    return (sm_reflected *)self;
+}
 
 SM_GETTER(sm_reflected, name, id)
 SM_GETTER(sm_reflected, index, NSUInteger)
@@ -51,7 +54,10 @@ static NSUInteger struct_type(id self, SEL cmd)
     return 1; /* MTLDataTypeStruct: what the type is made of is not known here */
 }
 
-static void reflected_dealloc(id self) { sm_release(of(self)->name); }
+static void reflected_dealloc(id self)
+{
+    sm_release(of(self)->name);
+}
 
 static const sm_method reflected_methods[] = {
     SM_METHOD("name", "@@:", get_name),
@@ -66,8 +72,11 @@ static const sm_method reflected_methods[] = {
     SM_METHOD("bufferStructType", "@@:", unknown),
     SM_METHOD("bufferPointerType", "@@:", unknown),
 };
-static sm_class sm_buffer_binding_class = {.name = "SoftMTLBufferBinding", .protocol = "MTLBufferBinding", .size = sizeof(sm_reflected),
-                                           .dealloc = reflected_dealloc, SM_METHODS(reflected_methods)};
+static sm_class sm_buffer_binding_class = {.name = "SoftMTLBufferBinding",
+                                           .protocol = "MTLBufferBinding",
+                                           .size = sizeof(sm_reflected),
+                                           .dealloc = reflected_dealloc,
+                                           SM_METHODS(reflected_methods)};
 SM_REGISTER_AT_LOAD(sm_buffer_binding_class)
 
 static const sm_method threadgroup_methods[] = {
@@ -80,8 +89,11 @@ static const sm_method threadgroup_methods[] = {
     SM_METHOD("threadgroupMemoryAlignment", "Q@:", get_align),
     SM_METHOD("threadgroupMemoryDataSize", "Q@:", get_size),
 };
-static sm_class sm_threadgroup_binding_class = {.name = "SoftMTLThreadgroupBinding", .protocol = "MTLThreadgroupBinding",
-                                                .size = sizeof(sm_reflected), .dealloc = reflected_dealloc, SM_METHODS(threadgroup_methods)};
+static sm_class sm_threadgroup_binding_class = {.name = "SoftMTLThreadgroupBinding",
+                                                .protocol = "MTLThreadgroupBinding",
+                                                .size = sizeof(sm_reflected),
+                                                .dealloc = reflected_dealloc,
+                                                SM_METHODS(threadgroup_methods)};
 SM_REGISTER_AT_LOAD(sm_threadgroup_binding_class)
 
 static NSUInteger unsigned_type(id self, SEL cmd)
@@ -105,8 +117,8 @@ static const sm_method argument_methods[] = {
     SM_METHOD("threadgroupMemoryAlignment", "Q@:", get_align),
     SM_METHOD("threadgroupMemoryDataSize", "Q@:", get_size),
 };
-static sm_class sm_argument_class = {.name = "MTLArgument", .size = sizeof(sm_reflected), .dealloc = reflected_dealloc,
-                                     SM_METHODS(argument_methods)};
+static sm_class sm_argument_class = {
+    .name = "MTLArgument", .size = sizeof(sm_reflected), .dealloc = reflected_dealloc, SM_METHODS(argument_methods)};
 SM_REGISTER_AT_LOAD(sm_argument_class)
 
 /* ---- All of them */
@@ -130,8 +142,9 @@ static id list(const sm_kernel *kernel, bool as_arguments)
     for (uint32_t i = 0; array && i < kernel->argument_count; i++) {
         const sm_argument *argument = &kernel->arguments[i];
         if (argument->kind == SM_ARGUMENT_BUILTIN) continue;
-        Class class = as_arguments ? &sm_argument_class
-                                   : argument->kind == SM_ARGUMENT_BUFFER ? &sm_buffer_binding_class : &sm_threadgroup_binding_class;
+        Class class = as_arguments                           ? &sm_argument_class
+                      : argument->kind == SM_ARGUMENT_BUFFER ? &sm_buffer_binding_class
+                                                             : &sm_threadgroup_binding_class;
         id item = reflect(argument, class);
         if (item) sm_array_add(array, item);
         sm_release(item);
@@ -161,6 +174,6 @@ static const sm_method methods[] = {
     SM_METHOD("bindings", "@@:", get_bindings),
     SM_METHOD("arguments", "@@:", get_arguments),
 };
-sm_class sm_reflection_class = {.name = "MTLComputePipelineReflection", .size = sizeof(sm_reflection), .dealloc = dealloc,
-                                SM_METHODS(methods)};
+sm_class sm_reflection_class = {
+    .name = "MTLComputePipelineReflection", .size = sizeof(sm_reflection), .dealloc = dealloc, SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_reflection_class)

@@ -19,12 +19,16 @@ typedef struct sm_residency_descriptor {
     NSUInteger initialCapacity;
 } sm_residency_descriptor;
 
-static sm_residency_set *of(id self) { return (sm_residency_set *)self; }
+static sm_residency_set *of(id self)
+{
+    return (sm_residency_set *)self;
+}
 
 id sm_residency_set_create(sm_device *device, id given, id *error)
 {
     const char *method = "MTLDevice newResidencySetWithDescriptor:error:";
-    sm_residency_descriptor *descriptor = (sm_residency_descriptor *)sm_expect_kind(given, &sm_residency_descriptor_class, method);
+    sm_residency_descriptor *descriptor =
+        (sm_residency_descriptor *)sm_expect_kind(given, &sm_residency_descriptor_class, method);
     if (error) *error = NULL;
     if (!descriptor) sm_misuse(method, "the descriptor is nil");
     if (!descriptor || sm_device_is_removed(device) || sm_fault(SOFTMETAL_FAULT_ALLOCATION, NULL)) {
@@ -52,7 +56,8 @@ static void add(id self, SEL cmd, id given)
     id item = sm_expect_kind(given, &sm_allocation_class, SM_ON "addAllocation:");
     if (!item) return;
     if (((sm_base *)item)->device != set->base.device) {
-        sm_misuse(SM_ON "addAllocation:", "%s '%s' is of another device", item->isa->protocol, sm_label_of(item, "without a label"));
+        sm_misuse(SM_ON "addAllocation:", "%s '%s' is of another device", item->isa->protocol,
+                  sm_label_of(item, "without a label"));
         return;
     }
     pthread_mutex_lock(&set->mutex);
@@ -134,7 +139,10 @@ static NSUInteger allocation_count(id self, SEL cmd)
     return count;
 }
 
-static void sum(sm_storage *storage, void *context) { *(uint64_t *)context += sm_pages(storage->memory.bytes); }
+static void sum(sm_storage *storage, void *context)
+{
+    *(uint64_t *)context += sm_pages(storage->memory.bytes);
+}
 
 static NSUInteger allocated_size(id self, SEL cmd)
 {
@@ -149,7 +157,10 @@ static NSUInteger allocated_size(id self, SEL cmd)
     return bytes;
 }
 
-static void nothing(id self, SEL cmd) { (void)self, (void)cmd; }
+static void nothing(id self, SEL cmd)
+{
+    (void)self, (void)cmd;
+}
 
 static const sm_method methods[] = {
     SM_DEVICE_METHOD,
@@ -167,8 +178,11 @@ static const sm_method methods[] = {
     SM_METHOD("requestResidency", "v@:", nothing),
     SM_METHOD("endResidency", "v@:", nothing),
 };
-sm_class sm_residency_set_class = {.name = "SoftMTLResidencySet", .protocol = "MTLResidencySet", .size = sizeof(sm_residency_set),
-                                   .dealloc = dealloc, SM_METHODS(methods)};
+sm_class sm_residency_set_class = {.name = "SoftMTLResidencySet",
+                                   .protocol = "MTLResidencySet",
+                                   .size = sizeof(sm_residency_set),
+                                   .dealloc = dealloc,
+                                   SM_METHODS(methods)};
 SM_REGISTER_AT_LOAD(sm_residency_set_class)
 
 /* ---- MTLResidencySetDescriptor */
@@ -176,7 +190,10 @@ SM_REGISTER_AT_LOAD(sm_residency_set_class)
 SM_OBJECT_ACCESSORS(sm_residency_descriptor, label, sm_store_text)
 SM_ACCESSORS(sm_residency_descriptor, initialCapacity, NSUInteger)
 
-static void descriptor_dealloc(id self) { sm_release(get_label(self, NULL)); }
+static void descriptor_dealloc(id self)
+{
+    sm_release(get_label(self, NULL));
+}
 
 static id descriptor_copy(id self, SEL cmd)
 {
@@ -192,6 +209,8 @@ static const sm_method descriptor_methods[] = {
     SM_PROPERTY("label", "setLabel:", "@", label),
     SM_PROPERTY("initialCapacity", "setInitialCapacity:", "Q", initialCapacity),
 };
-sm_class sm_residency_descriptor_class = {.name = "MTLResidencySetDescriptor", .size = sizeof(sm_residency_descriptor),
-                                          .dealloc = descriptor_dealloc, SM_METHODS(descriptor_methods)};
+sm_class sm_residency_descriptor_class = {.name = "MTLResidencySetDescriptor",
+                                          .size = sizeof(sm_residency_descriptor),
+                                          .dealloc = descriptor_dealloc,
+                                          SM_METHODS(descriptor_methods)};
 SM_REGISTER_AT_LOAD(sm_residency_descriptor_class)

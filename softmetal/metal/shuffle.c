@@ -8,7 +8,8 @@
 /* Between the dispatches of a stretch stand barriers on resources only: one on everything ends it. */
 static bool goes_on(const sm_command *command)
 {
-    return command && (command->kind == SM_DISPATCH || (command->kind == SM_BARRIER && ((const sm_barrier_command *)command)->count > 0));
+    return command &&
+           (command->kind == SM_DISPATCH || (command->kind == SM_BARRIER && ((const sm_barrier_command *)command)->count > 0));
 }
 
 static bool uses(const sm_dispatch_command *dispatch, const sm_storage *storage)

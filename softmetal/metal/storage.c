@@ -10,7 +10,10 @@ struct sm_text {
     char text[];
 };
 
-uint64_t sm_page(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
+uint64_t sm_page(void)
+{
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
 
 uint64_t sm_pages(uint64_t bytes)
 {

@@ -92,7 +92,8 @@ static void apply_word(softmetal_world *world, char *word)
     for (size_t i = 0; i < SM_COUNT(settings); i++) {
         if (strcmp(settings[i].name, word) != 0) continue;
         if (!apply(world, &settings[i], value))
-            sm_reportf(SOFTMETAL_VALIDATION, "SOFTMETAL_WORLD: '%s' has the value '%s', which it cannot have", word, value ? value : "");
+            sm_reportf(SOFTMETAL_VALIDATION, "SOFTMETAL_WORLD: '%s' has the value '%s', which it cannot have", word,
+                       value ? value : "");
         return;
     }
     sm_reportf(SOFTMETAL_VALIDATION, "SOFTMETAL_WORLD: '%s' is not known", word);
@@ -122,7 +123,7 @@ static char *name_of(const char *wanted)
     return asprintf(&name, SM_NAME_PREFIX " %s", wanted) < 0 ? NULL : name;
 }
 
-#define SM_DEFAULT(field, value)                                                                                      \
+#define SM_DEFAULT(field, value)                                                                                               \
     if (world.field == 0) world.field = value
 
 softmetal_world sm_world_now(void)

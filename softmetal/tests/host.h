@@ -1,5 +1,6 @@
-/* A Metal host in plain C, as one is written on a Mac: the library is opened by path, everything in it is found by name, and each
- * message is sent through the types of its method. Tests named host_* know nothing else of softmetal but its public header. */
+/* A Metal host in plain C, as one is written on a Mac: the library is opened by path, everything in it is found by name, and
+ * each message is sent through the types of its method. Tests named host_* know nothing else of softmetal but its public
+ * header. */
 #ifndef SOFTMETAL_TESTS_HOST_H
 #define SOFTMETAL_TESTS_HOST_H
 
@@ -25,8 +26,12 @@ typedef bool BOOL;
 #else
 typedef signed char BOOL;
 #endif
-typedef struct MTLSize { NSUInteger width, height, depth; } MTLSize;
-typedef struct NSRange { NSUInteger location, length; } NSRange;
+typedef struct MTLSize {
+    NSUInteger width, height, depth;
+} MTLSize;
+typedef struct NSRange {
+    NSUInteger location, length;
+} NSRange;
 
 /* ---- The library */
 
@@ -94,27 +99,75 @@ static inline void open_library(void)
 
 #define TYPES(...) , ##__VA_ARGS__
 /* SEND(id, (id, NSUInteger), receiver, "selector:with:", one, two) */
-#define SEND(result, types, receiver, name, ...)                                                                      \
-    (((result (*)(id, SEL TYPES types))host.send)((id)(receiver), host.selector(name), ##__VA_ARGS__))
-#define SEND_STRUCT(result, types, receiver, name, ...)                                                               \
-    (((result (*)(id, SEL TYPES types))host.send_struct)((id)(receiver), host.selector(name), ##__VA_ARGS__))
+#define SEND(result, types, receiver, name, ...)                                                                               \
+    (((result(*)(id, SEL TYPES types))host.send)((id)(receiver), host.selector(name), ##__VA_ARGS__))
+#define SEND_STRUCT(result, types, receiver, name, ...)                                                                        \
+    (((result(*)(id, SEL TYPES types))host.send_struct)((id)(receiver), host.selector(name), ##__VA_ARGS__))
 
-static inline id get(id receiver, const char *name) { return SEND(id, (), receiver, name); }
-static inline NSUInteger number(id receiver, const char *name) { return SEND(NSUInteger, (), receiver, name); }
-static inline double real(id receiver, const char *name) { return SEND(double, (), receiver, name); }
-static inline bool test(id receiver, const char *name) { return SEND(BOOL, (), receiver, name); }
-static inline void call(id receiver, const char *name) { SEND(void, (), receiver, name); }
-static inline void set_number(id receiver, const char *name, NSUInteger value) { SEND(void, (NSUInteger), receiver, name, value); }
-static inline void set_flag(id receiver, const char *name, bool value) { SEND(void, (BOOL), receiver, name, value); }
-static inline void set_object(id receiver, const char *name, id value) { SEND(void, (id), receiver, name, value); }
-static inline void release(id object) { SEND(void, (), object, "release"); }
-static inline id new_of(const char *class) { return get(host.class_named(class), "new"); }
-static inline id string(const char *text) { return SEND(id, (const char *), host.class_named("NSString"), "stringWithUTF8String:", text); }
-static inline const char *text_of(id string) { return string ? SEND(const char *, (), string, "UTF8String") : "nil"; }
-static inline const char *error_text(id error) { return text_of(get(error, "localizedDescription")); }
-static inline const char *error_domain(id error) { return text_of(get(error, "domain")); }
-static inline int64_t error_code(id error) { return SEND(int64_t, (), error, "code"); }
-static inline void label(id object, const char *text) { set_object(object, "setLabel:", string(text)); }
+static inline id get(id receiver, const char *name)
+{
+    return SEND(id, (), receiver, name);
+}
+static inline NSUInteger number(id receiver, const char *name)
+{
+    return SEND(NSUInteger, (), receiver, name);
+}
+static inline double real(id receiver, const char *name)
+{
+    return SEND(double, (), receiver, name);
+}
+static inline bool test(id receiver, const char *name)
+{
+    return SEND(BOOL, (), receiver, name);
+}
+static inline void call(id receiver, const char *name)
+{
+    SEND(void, (), receiver, name);
+}
+static inline void set_number(id receiver, const char *name, NSUInteger value)
+{
+    SEND(void, (NSUInteger), receiver, name, value);
+}
+static inline void set_flag(id receiver, const char *name, bool value)
+{
+    SEND(void, (BOOL), receiver, name, value);
+}
+static inline void set_object(id receiver, const char *name, id value)
+{
+    SEND(void, (id), receiver, name, value);
+}
+static inline void release(id object)
+{
+    SEND(void, (), object, "release");
+}
+static inline id new_of(const char *class)
+{
+    return get(host.class_named(class), "new");
+}
+static inline id string(const char *text)
+{
+    return SEND(id, (const char *), host.class_named("NSString"), "stringWithUTF8String:", text);
+}
+static inline const char *text_of(id string)
+{
+    return string ? SEND(const char *, (), string, "UTF8String") : "nil";
+}
+static inline const char *error_text(id error)
+{
+    return text_of(get(error, "localizedDescription"));
+}
+static inline const char *error_domain(id error)
+{
+    return text_of(get(error, "domain"));
+}
+static inline int64_t error_code(id error)
+{
+    return SEND(int64_t, (), error, "code");
+}
+static inline void label(id object, const char *text)
+{
+    set_object(object, "setLabel:", string(text));
+}
 
 /* ---- Blocks of this program: on the heap, so that captures outlive the call that takes it */
 
@@ -122,7 +175,9 @@ typedef struct block {
     void *isa;
     int flags, reserved;
     void (*invoke)(void);
-    const struct { unsigned long reserved, size; } *descriptor;
+    const struct {
+        unsigned long reserved, size;
+    } *descriptor;
     void *context;
 } block;
 
@@ -142,12 +197,18 @@ static inline id new_buffer(id device, NSUInteger bytes, NSUInteger options)
 {
     return SEND(id, (NSUInteger, NSUInteger), device, "newBufferWithLength:options:", bytes, options);
 }
-static inline void *contents(id buffer) { return SEND(void *, (), buffer, "contents"); }
+static inline void *contents(id buffer)
+{
+    return SEND(void *, (), buffer, "contents");
+}
 static inline id new_library(id device, const char *source, id *error)
 {
     return SEND(id, (id, id, id *), device, "newLibraryWithSource:options:error:", string(source), NULL, error);
 }
-static inline id new_function(id library, const char *name) { return SEND(id, (id), library, "newFunctionWithName:", string(name)); }
+static inline id new_function(id library, const char *name)
+{
+    return SEND(id, (id), library, "newFunctionWithName:", string(name));
+}
 static inline id new_pipeline(id device, id function, id *error)
 {
     return SEND(id, (id, id *), device, "newComputePipelineStateWithFunction:error:", function, error);
@@ -160,7 +221,10 @@ static inline void set_bytes(id encoder, const void *bytes, NSUInteger length, N
 {
     SEND(void, (const void *, NSUInteger, NSUInteger), encoder, "setBytes:length:atIndex:", bytes, length, index);
 }
-static inline void set_pipeline(id encoder, id pipeline) { set_object(encoder, "setComputePipelineState:", pipeline); }
+static inline void set_pipeline(id encoder, id pipeline)
+{
+    set_object(encoder, "setComputePipelineState:", pipeline);
+}
 static inline void dispatch_threads(id encoder, MTLSize grid, MTLSize group)
 {
     SEND(void, (MTLSize, MTLSize), encoder, "dispatchThreads:threadsPerThreadgroup:", grid, group);
@@ -169,8 +233,14 @@ static inline void dispatch_groups(id encoder, MTLSize groups, MTLSize group)
 {
     SEND(void, (MTLSize, MTLSize), encoder, "dispatchThreadgroups:threadsPerThreadgroup:", groups, group);
 }
-static inline MTLSize size1(NSUInteger width) { return (MTLSize){width, 1, 1}; }
-static inline void end(id encoder) { call(encoder, "endEncoding"); }
+static inline MTLSize size1(NSUInteger width)
+{
+    return (MTLSize){width, 1, 1};
+}
+static inline void end(id encoder)
+{
+    call(encoder, "endEncoding");
+}
 static inline void finish(id buffer)
 {
     call(buffer, "commit");
@@ -199,17 +269,17 @@ static inline void print_reports(void)
         print_message("%s x%llu: %s\n", host.report_name(report.kind), (unsigned long long)report.count, report.message);
 }
 
-#define assert_no_reports()                                                                                           \
-    do {                                                                                                              \
-        if (host.report_count()) print_reports();                                                                     \
-        assert_int_equal(host.report_count(), 0);                                                                     \
+#define assert_no_reports()                                                                                                    \
+    do {                                                                                                                       \
+        if (host.report_count()) print_reports();                                                                              \
+        assert_int_equal(host.report_count(), 0);                                                                              \
     } while (0)
 /* One report and no other. */
-#define assert_reported(kind, part)                                                                                   \
-    do {                                                                                                              \
-        if (reported(kind, part) != 1 || host.report_count() != 1) print_reports();                                   \
-        assert_int_equal(reported(kind, part), 1);                                                                    \
-        assert_int_equal(host.report_count(), 1);                                                                     \
+#define assert_reported(kind, part)                                                                                            \
+    do {                                                                                                                       \
+        if (reported(kind, part) != 1 || host.report_count() != 1) print_reports();                                            \
+        assert_int_equal(reported(kind, part), 1);                                                                             \
+        assert_int_equal(host.report_count(), 1);                                                                              \
     } while (0)
 
 #endif

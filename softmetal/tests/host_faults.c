@@ -1,4 +1,5 @@
-/* Injected faults: each kind takes its path of failure, by count, with its usual error or a chosen one; and the environment arms them. */
+/* Injected faults: each kind takes its path of failure, by count, with its usual error or a chosen one; and the environment
+ * arms them. */
 #include "host_fixture.h"
 
 #include <pthread.h>
@@ -51,7 +52,7 @@ static void no_device(void **state)
     id first = host.create_device();
     assert_non_null(first);
     assert_null(host.create_device());
-    id (*copy_all)(void) = (id (*)(void))find("MTLCopyAllDevices");
+    id (*copy_all)(void) = (id(*)(void))find("MTLCopyAllDevices");
     arm(SOFTMETAL_FAULT_DEVICE, 0, 0);
     id none = copy_all(), all = copy_all();
     assert_int_equal(number(none, "count"), 0);
@@ -85,8 +86,10 @@ static void nth_allocation(void **state)
     arm(SOFTMETAL_FAULT_ALLOCATION, 3, 2);
     for (int i = 0; i < 6; i++) buffers[i] = new_buffer(f.device, 64, i & 1 ? PRIVATE : SHARED);
     for (int i = 0; i < 6; i++) {
-        if (i == 2 || i == 3) assert_null(buffers[i]);
-        else assert_non_null(buffers[i]);
+        if (i == 2 || i == 3)
+            assert_null(buffers[i]);
+        else
+            assert_non_null(buffers[i]);
         release(buffers[i]);
     }
     assert_int_equal(host.faults_fired(), 2);
@@ -125,7 +128,8 @@ static void no_library(void **state)
     assert_string_equal(error_domain(error), "MTLLibraryErrorDomain");
     assert_int_equal(error_code(error), 3);
     assert_non_null(strstr(error_text(error), "error:"));
-    host.inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_LIBRARY, .code = 2, .description = "the compiler service went away"});
+    host.inject(
+        &(softmetal_fault){.kind = SOFTMETAL_FAULT_LIBRARY, .code = 2, .description = "the compiler service went away"});
     assert_null(new_library(f.device, fixture_source, &error));
     assert_int_equal(error_code(error), 2);
     assert_string_equal(error_text(error), "the compiler service went away");
@@ -175,10 +179,16 @@ static void nth_command_buffer(void **state)
 /* The public code's usual text has the driver's own number in it; a host that wants another says it. */
 static void chosen_errors(void **state)
 {
-    static const struct { int64_t code; const char *text; } usual[] = {
-        {2, "00000002:kIOGPUCommandBufferCallbackErrorTimeout"},      {3, "0000000b:kIOGPUCommandBufferCallbackErrorPageFault"},
-        {4, "00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored"}, {7, "BackgroundExecutionNotPermitted"},
-        {8, "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"}, {9, "Invalid Resource"},
+    static const struct {
+        int64_t code;
+        const char *text;
+    } usual[] = {
+        {2, "00000002:kIOGPUCommandBufferCallbackErrorTimeout"},
+        {3, "0000000b:kIOGPUCommandBufferCallbackErrorPageFault"},
+        {4, "00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored"},
+        {7, "BackgroundExecutionNotPermitted"},
+        {8, "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"},
+        {9, "Invalid Resource"},
         {11, "Device was removed"},
     };
     (void)state;
@@ -188,10 +198,12 @@ static void chosen_errors(void **state)
         host.inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .code = usual[i].code});
         assert_failed(noted(&f, memory, 1), usual[i].code, usual[i].text);
     }
-    host.inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .code = 1,
+    host.inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER,
+                                   .code = 1,
                                    .description = "Discarded (victim of GPU error/recovery) (IOAF code 5)"});
     assert_failed(noted(&f, memory, 1), 1, "(IOAF code 5)");
-    host.inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .domain = "AGXDomain", .code = 77, .description = "whatever"});
+    host.inject(&(softmetal_fault){
+        .kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .domain = "AGXDomain", .code = 77, .description = "whatever"});
     id buffer = noted(&f, memory, 1);
     assert_string_equal(error_domain(get(buffer, "error")), "AGXDomain");
     assert_int_equal(error_code(get(buffer, "error")), 77);
@@ -269,7 +281,7 @@ static void removal(void **state)
     (void)state;
     fixture f = open_fixture(NULL);
     id memory = new_buffer(f.device, 256, SHARED), observer = NULL, told = NULL, error = NULL;
-    id (*copy_with_observer)(id *, block *) = (id (*)(id *, block *))find("MTLCopyAllDevicesWithObserver");
+    id (*copy_with_observer)(id *, block *) = (id(*)(id *, block *))find("MTLCopyAllDevicesWithObserver");
     block handler = BLOCK(on_removed, &told);
     release(copy_with_observer(&observer, &handler));
     arm(SOFTMETAL_FAULT_REMOVAL, 2, 0);
@@ -319,7 +331,8 @@ static void a_crash_is_an_error(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
+    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer"),
+       encoder = get(buffer, "computeCommandEncoder");
     set_pipeline(encoder, kernel(&f, WILD));
     set_buffer(encoder, memory, 0, 0);
     dispatch_threads(encoder, size1(4), size1(4));
@@ -434,8 +447,11 @@ static void check_environment(void **state)
 static void environment(void **state)
 {
     (void)state;
-    assert_int_equal(run_again("environment", "name=of a test,family=8,max_buffer=256m,threadgroup_memory=16k,colour=blue,max_threads=many,shuffle,seed=7",
-                               "allocation:2,command_buffer:2:code=8:count=2,library:text=no compiler today,earthquake:1"), 0);
+    assert_int_equal(
+        run_again("environment",
+                  "name=of a test,family=8,max_buffer=256m,threadgroup_memory=16k,colour=blue,max_threads=many,shuffle,seed=7",
+                  "allocation:2,command_buffer:2:code=8:count=2,library:text=no compiler today,earthquake:1"),
+        0);
 }
 
 int main(int count, char **arguments)

@@ -23,7 +23,8 @@ static const char fixture_source[] =
     "{ shared[i] = out[i]; threadgroup_barrier(mem_flags::mem_threadgroup); out[i] = shared[n - 1 - i]; }\n"
     "kernel void roomy(device float *out [[buffer(0)]], uint i [[thread_position_in_threadgroup]])\n"
     "{ threadgroup float room[4096]; room[i] = float(i); threadgroup_barrier(mem_flags::mem_threadgroup); out[i] = room[i]; }\n"
-    "[[max_total_threads_per_threadgroup(64)]] kernel void narrow(device uint *out [[buffer(0)]], uint i [[thread_position_in_grid]])\n"
+    "[[max_total_threads_per_threadgroup(64)]] kernel void narrow(device uint *out [[buffer(0)]], uint i "
+    "[[thread_position_in_grid]])\n"
     "{ out[i] = i; }\n"
     "kernel void wild(device uint *out [[buffer(0)]], uint i [[thread_position_in_grid]])\n"
     "{ out[i + 64u] = i; }\n"
@@ -36,7 +37,8 @@ static const char fixture_source[] =
     "                      uint3 g [[threadgroups_per_grid]])\n"
     "{ if (p.x + p.y + p.z == 0) { out[0] = n.x; out[1] = n.y; out[2] = n.z; out[3] = g.x; out[4] = g.y; out[5] = g.z; } }\n";
 
-static const char *const fixture_kernels[] = {"fill", "scale", "add", "note", "reverse", "roomy", "narrow", "wild", "halves", "through", "grid_size"};
+static const char *const fixture_kernels[] = {"fill",   "scale", "add",    "note",    "reverse",  "roomy",
+                                              "narrow", "wild",  "halves", "through", "grid_size"};
 enum { FILL, SCALE, ADD, NOTE, REVERSE, ROOMY, NARROW, WILD, HALVES, THROUGH, GRID_SIZE, KERNELS };
 
 typedef struct fixture {

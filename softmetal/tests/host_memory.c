@@ -1,4 +1,5 @@
-/* Memory: buffers of all kinds, heaps, residency sets, blits; and buffers that are closed to the CPU while the device uses them. */
+/* Memory: buffers of all kinds, heaps, residency sets, blits; and buffers that are closed to the CPU while the device uses
+ * them. */
 #include "host_fixture.h"
 
 #include <semaphore.h>
@@ -29,8 +30,10 @@ static void properties(void **state)
     (void)state;
     fixture f = open_fixture(NULL);
     const uint32_t words[] = {1, 2, 3, 4, 5};
-    id shared = new_buffer(f.device, 100, SHARED), private = new_buffer(f.device, 100, PRIVATE | UNTRACKED), managed = new_buffer(f.device, 100, MANAGED);
-    id copied = SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", words, sizeof words, SHARED | 1);
+    id shared = new_buffer(f.device, 100, SHARED), private = new_buffer(f.device, 100, PRIVATE | UNTRACKED),
+       managed = new_buffer(f.device, 100, MANAGED);
+    id copied = SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", words,
+                     sizeof words, SHARED | 1);
     assert_memory_equal(contents(copied), words, sizeof words);
     assert_int_equal(number(shared, "length"), 100);
     assert_int_equal(number(shared, "storageMode"), 0);
@@ -66,7 +69,10 @@ static void properties(void **state)
     close_fixture(&f);
 }
 
-static void on_gone(block *self, void *pointer, NSUInteger length) { *(NSUInteger *)self->context += pointer ? length : 0; }
+static void on_gone(block *self, void *pointer, NSUInteger length)
+{
+    *(NSUInteger *)self->context += pointer ? length : 0;
+}
 
 static void host_memory_is_used_and_given_back(void **state)
 {
@@ -75,8 +81,8 @@ static void host_memory_is_used_and_given_back(void **state)
     NSUInteger page = (NSUInteger)sysconf(_SC_PAGESIZE), gone = 0;
     void *pages = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     block deallocator = BLOCK(on_gone, &gone);
-    id memory = SEND(id, (void *, NSUInteger, NSUInteger, block *), f.device, "newBufferWithBytesNoCopy:length:options:deallocator:", pages, page,
-                     SHARED, &deallocator);
+    id memory = SEND(id, (void *, NSUInteger, NSUInteger, block *), f.device,
+                     "newBufferWithBytesNoCopy:length:options:deallocator:", pages, page, SHARED, &deallocator);
     assert_ptr_equal(contents(memory), pages);
     fill_with(&f, memory, 0, 0xABCD, page / 4);
     for (NSUInteger i = 0; i < page / 4; i++) assert_int_equal(((uint32_t *)pages)[i], 0xABCD);
@@ -92,13 +98,16 @@ static void copies(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id from = new_buffer(f.device, 256, SHARED), via = new_buffer(f.device, 256, PRIVATE), to = new_buffer(f.device, 256, SHARED);
+    id from = new_buffer(f.device, 256, SHARED), via = new_buffer(f.device, 256, PRIVATE),
+       to = new_buffer(f.device, 256, SHARED);
     uint8_t *in = contents(from), *out = contents(to);
     for (int i = 0; i < 256; i++) in[i] = (uint8_t)i;
     id buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "blitCommandEncoder");
-    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), encoder, "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", from, 16, via, 32, 64);
+    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), encoder,
+         "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", from, 16, via, 32, 64);
     SEND(void, (id, NSRange, uint8_t), encoder, "fillBuffer:range:value:", via, ((NSRange){96, 8}), 0xEE);
-    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), encoder, "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", via, 32, to, 0, 72);
+    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), encoder,
+         "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", via, 32, to, 0, 72);
     set_object(encoder, "optimizeContentsForGPUAccess:", to);
     end(encoder);
     finish(buffer);
@@ -116,7 +125,8 @@ static void indirect_dispatch(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id counts = new_buffer(f.device, 64, SHARED), out = new_buffer(f.device, 64, SHARED), empty = new_buffer(f.device, 64, SHARED);
+    id counts = new_buffer(f.device, 64, SHARED), out = new_buffer(f.device, 64, SHARED),
+       empty = new_buffer(f.device, 64, SHARED);
     uint32_t *groups = contents(counts);
     groups[4] = 3, groups[5] = 2, groups[6] = 1;
     groups[8] = 0, groups[9] = 2, groups[10] = 1;
@@ -150,7 +160,8 @@ static void ways_to_bind(void **state)
     id buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder"), three[] = {x, y, by};
     NSUInteger offsets[] = {0, 128, 16};
     set_pipeline(encoder, kernel(&f, SCALE));
-    SEND(void, (const id *, const NSUInteger *, NSRange), encoder, "setBuffers:offsets:withRange:", three, offsets, ((NSRange){0, 3}));
+    SEND(void, (const id *, const NSUInteger *, NSRange), encoder, "setBuffers:offsets:withRange:", three, offsets,
+         ((NSRange){0, 3}));
     dispatch_groups(encoder, size1(2), size1(8));
     SEND(void, (NSUInteger, NSUInteger), encoder, "setBufferOffset:atIndex:", 32, 0);
     SEND(void, (NSUInteger, NSUInteger), encoder, "setBufferOffset:atIndex:", 192, 1);
@@ -176,7 +187,8 @@ static void addresses(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id first = new_buffer(f.device, 256, SHARED), second = new_buffer(f.device, 256, SHARED), event = get(f.device, "newSharedEvent");
+    id first = new_buffer(f.device, 256, SHARED), second = new_buffer(f.device, 256, SHARED),
+       event = get(f.device, "newSharedEvent");
     uint32_t *in = contents(first), *out = contents(second);
     label(second, "second");
     for (uint32_t i = 0; i < 64; i++) in[i] = 10 * i;
@@ -240,7 +252,8 @@ static void threadgroup_memory(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
+    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer"),
+       encoder = get(buffer, "computeCommandEncoder");
     uint32_t *words = contents(memory);
     for (uint32_t i = 0; i < 64; i++) words[i] = i;
     set_pipeline(encoder, kernel(&f, REVERSE));
@@ -275,13 +288,16 @@ static id heap_buffer(id heap, NSUInteger bytes)
     return SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", bytes, number(heap, "resourceOptions"));
 }
 
-typedef struct size_and_align { NSUInteger size, align; } size_and_align;
+typedef struct size_and_align {
+    NSUInteger size, align;
+} size_and_align;
 
 static void automatic_heap(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    size_and_align needs = SEND(size_and_align, (NSUInteger, NSUInteger), f.device, "heapBufferSizeAndAlignWithLength:options:", 1000, SHARED);
+    size_and_align needs =
+        SEND(size_and_align, (NSUInteger, NSUInteger), f.device, "heapBufferSizeAndAlignWithLength:options:", 1000, SHARED);
     assert_true(needs.size >= 1000 && needs.size % needs.align == 0);
     id heap = new_heap(&f, 4 * needs.size, 0, 0), parts[4];
     assert_non_null(heap);
@@ -371,10 +387,12 @@ static void residency_sets(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id error = NULL, descriptor = new_of("MTLResidencySetDescriptor"), heap = new_heap(&f, 65536, 1, 0), memory = new_buffer(f.device, 4096, SHARED);
+    id error = NULL, descriptor = new_of("MTLResidencySetDescriptor"), heap = new_heap(&f, 65536, 1, 0),
+       memory = new_buffer(f.device, 4096, SHARED);
     label(descriptor, "weights");
     assert_true(SEND(BOOL, (SEL), f.device, "respondsToSelector:", host.selector("newResidencySetWithDescriptor:error:")));
-    id set = SEND(id, (id, id *), f.device, "newResidencySetWithDescriptor:error:", descriptor, &error), both[] = {heap, memory};
+    id set = SEND(id, (id, id *), f.device, "newResidencySetWithDescriptor:error:", descriptor, &error),
+       both[] = {heap, memory};
     assert_non_null(set);
     assert_string_equal(text_of(get(set, "label")), "weights");
     SEND(void, (const id *, NSUInteger), set, "addAllocations:count:", both, 2);
@@ -415,7 +433,8 @@ static void residency_sets(void **state)
 static void touch_in_flight(const softmetal_world *world, id (*choose)(fixture *f, id used, id unused), uint64_t reports)
 {
     fixture f = open_fixture(world);
-    id used = new_buffer(f.device, 256, SHARED), unused = new_buffer(f.device, 256, SHARED), event = get(f.device, "newSharedEvent");
+    id used = new_buffer(f.device, 256, SHARED), unused = new_buffer(f.device, 256, SHARED),
+       event = get(f.device, "newSharedEvent");
     label(used, "used");
     id buffer = get(f.queue, "commandBuffer");
     SEND(void, (id, uint64_t), buffer, "encodeWaitForEvent:value:", event, 1);
@@ -478,7 +497,8 @@ static void open_in_the_handler(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
+    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer"),
+       encoder = get(buffer, "computeCommandEncoder");
     uint32_t value = 6;
     set_pipeline(encoder, kernel(&f, FILL));
     set_buffer(encoder, memory, 0, 0);

@@ -9,7 +9,10 @@
 extern char **environ;
 static const char *program;
 
-static bool supports(id device, int64_t family) { return SEND(BOOL, (int64_t), device, "supportsFamily:", family); }
+static bool supports(id device, int64_t family)
+{
+    return SEND(BOOL, (int64_t), device, "supportsFamily:", family);
+}
 
 /* ---- Device */
 
@@ -62,8 +65,13 @@ static void other_worlds(void **state)
     (void)state;
     host.reset();
     void *pool = host.push_pool();
-    softmetal_world world = {.device_name = "M1 of a test", .apple_family = 7, .macos_major = 12, .working_set = 1 << 30, .max_buffer = 1 << 20,
-                             .max_threads = 512, .threadgroup_memory = 16384};
+    softmetal_world world = {.device_name = "M1 of a test",
+                             .apple_family = 7,
+                             .macos_major = 12,
+                             .working_set = 1 << 30,
+                             .max_buffer = 1 << 20,
+                             .max_threads = 512,
+                             .threadgroup_memory = 16384};
     id device = device_of(&world);
     assert_string_equal(text_of(get(device, "name")), "softmetal M1 of a test");
     assert_true(supports(device, 1007));
@@ -94,8 +102,9 @@ static void other_worlds(void **state)
 static void worlds_limit_kernels(void **state)
 {
     (void)state;
-    static const char matrices[] = "#include <metal_stdlib>\nusing namespace metal;\n"
-                                   "kernel void m(device float *x [[buffer(0)]]) { simdgroup_float8x8 a; simdgroup_load(a, x); simdgroup_store(a, x); }\n";
+    static const char matrices[] =
+        "#include <metal_stdlib>\nusing namespace metal;\n"
+        "kernel void m(device float *x [[buffer(0)]]) { simdgroup_float8x8 a; simdgroup_load(a, x); simdgroup_store(a, x); }\n";
     static const char bfloats[] = "#include <metal_stdlib>\nusing namespace metal;\n"
                                   "kernel void b(device bfloat *x [[buffer(0)]]) { x[0] = bfloat(1.0f); }\n";
     softmetal_world lacking = {.no_simdgroup_matrix = true, .no_bfloat = true};
@@ -134,7 +143,8 @@ static void libraries(void **state)
     id names = get(f.library, "functionNames"), error = NULL;
     assert_int_equal(number(names, "count"), KERNELS);
     bool found = false;
-    for (NSUInteger i = 0; i < KERNELS; i++) found = found || strcmp(text_of(SEND(id, (NSUInteger), names, "objectAtIndex:", i)), "scale") == 0;
+    for (NSUInteger i = 0; i < KERNELS; i++)
+        found = found || strcmp(text_of(SEND(id, (NSUInteger), names, "objectAtIndex:", i)), "scale") == 0;
     assert_true(found);
     id function = new_function(f.library, "scale");
     assert_string_equal(text_of(get(function, "name")), "scale");
@@ -172,13 +182,15 @@ static void compile_options(void **state)
     set_number(options, "setLanguageVersion:", 3 << 16 | 1);
     id keys[] = {string("WIDTH"), string("NAME")};
     id values[] = {SEND(id, (int), host.class_named("NSNumber"), "numberWithInt:", 64), string("7u")};
-    id macros = SEND(id, (const id *, const id *, NSUInteger), host.class_named("NSDictionary"), "dictionaryWithObjects:forKeys:count:", values, keys, 2);
+    id macros = SEND(id, (const id *, const id *, NSUInteger), host.class_named("NSDictionary"),
+                     "dictionaryWithObjects:forKeys:count:", values, keys, 2);
     set_object(options, "setPreprocessorMacros:", macros);
     id copy = get(options, "copy");
     assert_int_equal(number(copy, "languageVersion"), 3 << 16 | 1);
     id library = SEND(id, (id, id, id *), f.device, "newLibraryWithSource:options:error:", string(source), copy, &error);
     if (!library) fail_msg("%s", error_text(error));
-    id function = new_function(library, "k"), pipeline = new_pipeline(f.device, function, &error), memory = new_buffer(f.device, 16, SHARED);
+    id function = new_function(library, "k"), pipeline = new_pipeline(f.device, function, &error),
+       memory = new_buffer(f.device, 16, SHARED);
     if (!pipeline) fail_msg("%s", error_text(error));
     id buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
     set_pipeline(encoder, pipeline);
@@ -227,12 +239,14 @@ static void completion_handlers(void **state)
     answer is = {.object = NULL};
     sem_init(&is.told, 0, 0);
     block made = BLOCK(on_made, &is), reflected = BLOCK(on_reflected, &is);
-    SEND(void, (id, id, block *), f.device, "newLibraryWithSource:options:completionHandler:", string(fixture_source), NULL, &made);
+    SEND(void, (id, id, block *), f.device, "newLibraryWithSource:options:completionHandler:", string(fixture_source), NULL,
+         &made);
     wait_for(&is);
     id library = is.object;
     assert_non_null(library);
     assert_null(is.error);
-    SEND(void, (id, id, block *), f.device, "newLibraryWithSource:options:completionHandler:", string("kernel void k() { oops }"), NULL, &made);
+    SEND(void, (id, id, block *), f.device,
+         "newLibraryWithSource:options:completionHandler:", string("kernel void k() { oops }"), NULL, &made);
     wait_for(&is);
     assert_null(is.object);
     assert_int_equal(error_code(is.error), 3);
@@ -242,7 +256,8 @@ static void completion_handlers(void **state)
     wait_for(&is);
     assert_non_null(is.object);
     release(is.object);
-    SEND(void, (id, NSUInteger, block *), f.device, "newComputePipelineStateWithFunction:options:completionHandler:", function, 1, &reflected);
+    SEND(void, (id, NSUInteger, block *), f.device, "newComputePipelineStateWithFunction:options:completionHandler:", function,
+         1, &reflected);
     wait_for(&is);
     assert_non_null(is.object);
     assert_int_equal(number(get(is.reflection, "bindings"), "count"), 3);
@@ -257,14 +272,13 @@ static void completion_handlers(void **state)
 
 /* ---- Functions with constants */
 
-static const char constants_source[] =
-    "#include <metal_stdlib>\nusing namespace metal;\n"
-    "constant uint width [[function_constant(0)]];\n"
-    "constant bool doubled [[function_constant(1)]];\n"
-    "constant float by [[function_constant(2)]];\n"
-    "constant bool has_by = is_function_constant_defined(by);\n"
-    "kernel void k(device float *out [[buffer(0)]])\n"
-    "{ out[0] = float(width) * (doubled ? 2.0f : 1.0f); out[1] = has_by ? by : -1.0f; }\n";
+static const char constants_source[] = "#include <metal_stdlib>\nusing namespace metal;\n"
+                                       "constant uint width [[function_constant(0)]];\n"
+                                       "constant bool doubled [[function_constant(1)]];\n"
+                                       "constant float by [[function_constant(2)]];\n"
+                                       "constant bool has_by = is_function_constant_defined(by);\n"
+                                       "kernel void k(device float *out [[buffer(0)]])\n"
+                                       "{ out[0] = float(width) * (doubled ? 2.0f : 1.0f); out[1] = has_by ? by : -1.0f; }\n";
 
 static id specialise(id library, id values, id *error)
 {
@@ -352,15 +366,16 @@ static void pipelines(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id error = NULL, function = new_function(f.library, "scale"), descriptor = new_of("MTLComputePipelineDescriptor"), reflection = NULL;
+    id error = NULL, function = new_function(f.library, "scale"), descriptor = new_of("MTLComputePipelineDescriptor"),
+       reflection = NULL;
     label(descriptor, "scaler");
     set_object(descriptor, "setComputeFunction:", function);
     set_number(descriptor, "setMaxTotalThreadsPerThreadgroup:", 256);
     set_number(SEND(id, (NSUInteger), get(descriptor, "buffers"), "objectAtIndexedSubscript:", 1), "setMutability:", 2);
     id copy = get(descriptor, "copy");
     assert_int_equal(number(SEND(id, (NSUInteger), get(copy, "buffers"), "objectAtIndexedSubscript:", 1), "mutability"), 2);
-    id pipeline = SEND(id, (id, NSUInteger, id *, id *), f.device, "newComputePipelineStateWithDescriptor:options:reflection:error:", copy, 3,
-                       &reflection, &error);
+    id pipeline = SEND(id, (id, NSUInteger, id *, id *), f.device,
+                       "newComputePipelineStateWithDescriptor:options:reflection:error:", copy, 3, &reflection, &error);
     if (!pipeline) fail_msg("%s", error_text(error));
     assert_string_equal(text_of(get(pipeline, "label")), "scaler");
     assert_int_equal(number(pipeline, "maxTotalThreadsPerThreadgroup"), 256);
@@ -369,7 +384,11 @@ static void pipelines(void **state)
     assert_int_equal(number(kernel(&f, NARROW), "maxTotalThreadsPerThreadgroup"), 64);
     id bindings = get(reflection, "bindings");
     assert_int_equal(number(bindings, "count"), 3);
-    static const struct { const char *name; NSUInteger size; uint64_t access; } wanted[] = {{"x", 4, 0}, {"y", 4, 1}, {"by", 8, 0}};
+    static const struct {
+        const char *name;
+        NSUInteger size;
+        uint64_t access;
+    } wanted[] = {{"x", 4, 0}, {"y", 4, 1}, {"by", 8, 0}};
     for (NSUInteger i = 0; i < 3; i++) {
         id binding = SEND(id, (NSUInteger), bindings, "objectAtIndex:", i);
         assert_string_equal(text_of(get(binding, "name")), wanted[i].name);
@@ -380,14 +399,14 @@ static void pipelines(void **state)
     }
     assert_int_equal(number(get(reflection, "arguments"), "count"), 3);
     set_number(descriptor, "setMaxTotalThreadsPerThreadgroup:", 2048);
-    assert_null(SEND(id, (id, NSUInteger, id *, id *), f.device, "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, 0,
-                     NULL, &error));
+    assert_null(SEND(id, (id, NSUInteger, id *, id *), f.device,
+                     "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, 0, NULL, &error));
     assert_non_null(strstr(error_text(error), "maxTotalThreadsPerThreadgroup (2048) exceeds the maximum allowed (1024)"));
     assert_no_reports();
     call(descriptor, "reset");
     assert_null(get(descriptor, "computeFunction"));
-    assert_null(SEND(id, (id, NSUInteger, id *, id *), f.device, "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, 0,
-                     NULL, &error));
+    assert_null(SEND(id, (id, NSUInteger, id *, id *), f.device,
+                     "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, 0, NULL, &error));
     assert_reported(SOFTMETAL_VALIDATION, "the function is nil");
     id all[] = {pipeline, copy, descriptor, function};
     for (int i = 0; i < 4; i++) release(all[i]);
@@ -398,7 +417,10 @@ static void pipelines(void **state)
 
 enum { FAIL_ON_MISS = 4 };
 
-static id file_url(const char *path) { return SEND(id, (id), host.class_named("NSURL"), "fileURLWithPath:", string(path)); }
+static id file_url(const char *path)
+{
+    return SEND(id, (id), host.class_named("NSURL"), "fileURLWithPath:", string(path));
+}
 
 static id open_archive(id device, const char *path, id *error)
 {
@@ -414,7 +436,8 @@ static id described(fixture *f, const char *name, id archive)
     id descriptor = new_of("MTLComputePipelineDescriptor"), function = new_function(f->library, name);
     set_object(descriptor, "setComputeFunction:", function);
     if (archive)
-        set_object(descriptor, "setBinaryArchives:", SEND(id, (const id *, NSUInteger), host.class_named("NSArray"), "arrayWithObjects:count:", &archive, 1));
+        set_object(descriptor, "setBinaryArchives:",
+                   SEND(id, (const id *, NSUInteger), host.class_named("NSArray"), "arrayWithObjects:count:", &archive, 1));
     release(function);
     return descriptor;
 }
@@ -422,8 +445,8 @@ static id described(fixture *f, const char *name, id archive)
 static bool makes_pipeline(fixture *f, const char *name, id archive, NSUInteger options)
 {
     id descriptor = described(f, name, archive), error = NULL;
-    id pipeline = SEND(id, (id, NSUInteger, id *, id *), f->device, "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor,
-                       options, NULL, &error);
+    id pipeline = SEND(id, (id, NSUInteger, id *, id *), f->device,
+                       "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, options, NULL, &error);
     assert_true((pipeline != NULL) == (error == NULL));
     release(pipeline);
     release(descriptor);
@@ -519,7 +542,8 @@ static id new_samples(fixture *f, NSUInteger count)
     assert_int_equal(number(sets, "count"), 1);
     id set = SEND(id, (NSUInteger), sets, "objectAtIndex:", 0);
     assert_string_equal(text_of(get(set, "name")), text_of(*(id *)find("MTLCommonCounterSetTimestamp")));
-    assert_string_equal(text_of(get(SEND(id, (NSUInteger), get(set, "counters"), "objectAtIndex:", 0), "name")), "GPUTimestamp");
+    assert_string_equal(text_of(get(SEND(id, (NSUInteger), get(set, "counters"), "objectAtIndex:", 0), "name")),
+                        "GPUTimestamp");
     set_object(descriptor, "setCounterSet:", set);
     set_number(descriptor, "setSampleCount:", count);
     id samples = SEND(id, (id, id *), f->device, "newCounterSampleBufferWithDescriptor:error:", descriptor, &error);
@@ -555,7 +579,8 @@ static void counter_samples(void **state)
     dispatch_threads(encoder, size1(64), size1(32));
     end(encoder);
     id blit = get(buffer, "blitCommandEncoder");
-    SEND(void, (id, NSRange, id, NSUInteger), blit, "resolveCounters:inRange:destinationBuffer:destinationOffset:", samples, ((NSRange){0, 3}), resolved, 8);
+    SEND(void, (id, NSRange, id, NSUInteger), blit, "resolveCounters:inRange:destinationBuffer:destinationOffset:", samples,
+         ((NSRange){0, 3}), resolved, 8);
     end(blit);
     finish(buffer);
     SEND(void, (uint64_t *, uint64_t *), f.device, "sampleTimestamps:gpuTimestamp:", &cpu[1], &gpu[1]);
@@ -595,7 +620,8 @@ static void capture_says_no(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id manager = get(host.class_named("MTLCaptureManager"), "sharedCaptureManager"), descriptor = new_of("MTLCaptureDescriptor"), error = NULL;
+    id manager = get(host.class_named("MTLCaptureManager"), "sharedCaptureManager"),
+       descriptor = new_of("MTLCaptureDescriptor"), error = NULL;
     assert_non_null(manager);
     assert_false(SEND(BOOL, (int64_t), manager, "supportsDestination:", 2));
     set_object(descriptor, "setCaptureObject:", f.queue);
@@ -611,7 +637,8 @@ static void capture_says_no(void **state)
     release(scope);
     release(descriptor);
     assert_no_reports();
-    assert_null(SEND(id, (id, NSUInteger, NSUInteger), f.device, "newIndirectCommandBufferWithDescriptor:maxCommandCount:options:", NULL, 4, 0));
+    assert_null(SEND(id, (id, NSUInteger, NSUInteger), f.device,
+                     "newIndirectCommandBufferWithDescriptor:maxCommandCount:options:", NULL, 4, 0));
     assert_reported(SOFTMETAL_VALIDATION, "softmetal has no indirect command buffers");
     close_fixture(&f);
 }
@@ -623,17 +650,10 @@ int main(int count, char **arguments)
     const struct CMUnitTest child[] = {cmocka_unit_test(archive_of_another_process)};
     if (count == 2 && strcmp(arguments[1], "archive") == 0) return cmocka_run_group_tests(child, NULL, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(default_world),
-        cmocka_unit_test(other_worlds),
-        cmocka_unit_test(worlds_limit_kernels),
-        cmocka_unit_test(libraries),
-        cmocka_unit_test(compile_options),
-        cmocka_unit_test(completion_handlers),
-        cmocka_unit_test(function_constants),
-        cmocka_unit_test(pipelines),
-        cmocka_unit_test(archives),
-        cmocka_unit_test(counter_samples),
-        cmocka_unit_test(capture_says_no),
+        cmocka_unit_test(default_world),      cmocka_unit_test(other_worlds),    cmocka_unit_test(worlds_limit_kernels),
+        cmocka_unit_test(libraries),          cmocka_unit_test(compile_options), cmocka_unit_test(completion_handlers),
+        cmocka_unit_test(function_constants), cmocka_unit_test(pipelines),       cmocka_unit_test(archives),
+        cmocka_unit_test(counter_samples),    cmocka_unit_test(capture_says_no),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

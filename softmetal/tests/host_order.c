@@ -196,7 +196,10 @@ static void completion_is_delayed(void **state)
 
 /* ---- Events */
 
-static void event(id buffer, const char *method, id of, uint64_t value) { SEND(void, (id, uint64_t), buffer, method, of, value); }
+static void event(id buffer, const char *method, id of, uint64_t value)
+{
+    SEND(void, (id, uint64_t), buffer, method, of, value);
+}
 
 static void events_between_queues(void **state)
 {
@@ -230,7 +233,8 @@ static void shared_events_and_the_cpu(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id log = new_buffer(f.device, LOG_BYTES, SHARED), one = get(f.device, "newSharedEvent"), buffer = get(f.queue, "commandBuffer");
+    id log = new_buffer(f.device, LOG_BYTES, SHARED), one = get(f.device, "newSharedEvent"),
+       buffer = get(f.queue, "commandBuffer");
     label(one, "one");
     assert_int_equal(number(one, "signaledValue"), 0);
     assert_false(SEND(BOOL, (uint64_t, uint64_t), one, "waitUntilSignaledValue:timeoutMS:", 1, 20));
@@ -274,7 +278,8 @@ static void listeners(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id one = get(f.device, "newSharedEvent"), listener = new_of("MTLSharedEventListener"), buffer = get(f.queue, "commandBuffer");
+    id one = get(f.device, "newSharedEvent"), listener = new_of("MTLSharedEventListener"),
+       buffer = get(f.queue, "commandBuffer");
     notice first = {.value = 0}, never = {.value = 0}, at_once = {.value = 0};
     sem_init(&first.told, 0, 0);
     sem_init(&never.told, 0, 0);
@@ -308,7 +313,8 @@ static void fences(void **state)
     end(first);
     id second = get(buffer, "blitCommandEncoder");
     set_object(second, "waitForFence:", fence);
-    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), second, "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", log, 4, log, 8, 4);
+    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), second,
+         "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", log, 4, log, 8, 4);
     SEND(void, (id, NSRange, uint8_t), second, "fillBuffer:range:value:", log, ((NSRange){12, 8}), 0x11);
     set_object(second, "updateFence:", fence);
     end(second);
@@ -333,7 +339,8 @@ typedef enum order { SERIAL, CONCURRENT, BARRIER_SCOPE, BARRIER_RESOURCE, BARRIE
 static bool eight_notes(const softmetal_world *world, order how)
 {
     fixture f = open_fixture(world);
-    id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED), buffer = get(f.queue, "commandBuffer"), encoder = NULL;
+    id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED),
+       buffer = get(f.queue, "commandBuffer"), encoder = NULL;
     for (uint32_t i = 1; i <= 8; i++) {
         if (!encoder) encoder = SEND(id, (NSUInteger), buffer, "computeCommandEncoderWithDispatchType:", how != SERIAL);
         note(&f, encoder, log, i);
@@ -357,9 +364,12 @@ static bool eight_notes(const softmetal_world *world, order how)
 
 static void what_orders_dispatches(void **state)
 {
-    static const struct { order how; bool orders; } ways[] = {{SERIAL, true},           {CONCURRENT, false}, {BARRIER_SCOPE, true},
-                                                              {BARRIER_RESOURCE, true}, {BARRIER_TEXTURES, false}, {ENCODERS, true},
-                                                              {BARRIER_OTHER, false}};
+    static const struct {
+        order how;
+        bool orders;
+    } ways[] = {{SERIAL, true},           {CONCURRENT, false},       {BARRIER_SCOPE, true},
+                {BARRIER_RESOURCE, true}, {BARRIER_TEXTURES, false}, {ENCODERS, true},
+                {BARRIER_OTHER, false}};
     (void)state;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         int in_order = 0;
@@ -368,8 +378,10 @@ static void what_orders_dispatches(void **state)
             in_order += eight_notes(&world, ways[i].how);
             assert_no_reports();
         }
-        if (ways[i].orders) assert_int_equal(in_order, 6);
-        else assert_true(in_order < 6);
+        if (ways[i].orders)
+            assert_int_equal(in_order, 6);
+        else
+            assert_true(in_order < 6);
     }
 }
 
@@ -381,7 +393,8 @@ static void barriers_on_one_resource(void **state)
     for (uint64_t seed = 1; seed <= 8; seed++) {
         softmetal_world world = {.shuffle = true, .seed = seed};
         fixture f = open_fixture(&world);
-        id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED), buffer = get(f.queue, "commandBuffer");
+        id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED),
+           buffer = get(f.queue, "commandBuffer");
         id encoder = SEND(id, (NSUInteger), buffer, "computeCommandEncoderWithDispatchType:", 1);
         for (uint32_t i = 1; i <= 100; i++) { /* more than are shuffled at a time */
             note(&f, encoder, log, i);
@@ -419,8 +432,10 @@ static void *encode_much(void *argument)
         void *pool = host.push_pool();
         id buffer = get(is->queue, "commandBuffer");
         note_in(is->f, buffer, is->log, i);
-        if (i % 50 == 0) finish(buffer);
-        else call(buffer, "commit");
+        if (i % 50 == 0)
+            finish(buffer);
+        else
+            call(buffer, "commit");
         is->worked = i % 50 != 0 || number(buffer, "status") == STATUS_COMPLETED;
         host.pop_pool(pool);
         if (!is->worked) break;

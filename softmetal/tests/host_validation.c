@@ -16,9 +16,9 @@ typedef struct scene {
 typedef struct rule {
     const char *name;
     void (*act)(scene *s, bool wrong);
-    const char *report;  /* part of the report's message */
-    const char *and;     /* and another part, or NULL */
-    bool completes;      /* the command buffer completes all the same: Metal would only complain */
+    const char *report; /* part of the report's message */
+    const char *and;    /* and another part, or NULL */
+    bool completes;     /* the command buffer completes all the same: Metal would only complain */
 } rule;
 
 static uint32_t seven = 7;
@@ -30,7 +30,10 @@ static void bind_fill(scene *s)
     set_bytes(s->encoder, &seven, sizeof seven, 1);
 }
 
-static void go(scene *s, NSUInteger threads) { dispatch_threads(s->encoder, size1(threads), size1(threads < 32 ? threads : 32)); }
+static void go(scene *s, NSUInteger threads)
+{
+    dispatch_threads(s->encoder, size1(threads), size1(threads < 32 ? threads : 32));
+}
 
 /* ---- Arguments */
 
@@ -176,7 +179,10 @@ static void reverse(scene *s, NSUInteger length)
     go(s, 32);
 }
 
-static void threadgroup_missing(scene *s, bool wrong) { reverse(s, wrong ? 0 : 128); }
+static void threadgroup_missing(scene *s, bool wrong)
+{
+    reverse(s, wrong ? 0 : 128);
+}
 static void threadgroup_multiple(scene *s, bool wrong)
 {
     SEND(void, (NSUInteger, NSUInteger), s->encoder, "setThreadgroupMemoryLength:atIndex:", wrong ? 40 : 48, 1);
@@ -255,8 +261,8 @@ static void simdgroup_promise(scene *s, bool wrong)
     id descriptor = new_of("MTLComputePipelineDescriptor"), function = new_function(s->f->library, "fill"), error = NULL;
     set_object(descriptor, "setComputeFunction:", function);
     set_flag(descriptor, "setThreadGroupSizeIsMultipleOfThreadExecutionWidth:", true);
-    id pipeline = SEND(id, (id, NSUInteger, id *, id *), s->f->device, "newComputePipelineStateWithDescriptor:options:reflection:error:",
-                       descriptor, 0, NULL, &error);
+    id pipeline = SEND(id, (id, NSUInteger, id *, id *), s->f->device,
+                       "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, 0, NULL, &error);
     assert_non_null(pipeline);
     bind_fill(s);
     set_pipeline(s->encoder, pipeline);
@@ -288,9 +294,18 @@ static void indirect(scene *s, id counts, NSUInteger offset)
          "dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:", counts, offset, size1(4));
 }
 
-static void indirect_short(scene *s, bool wrong) { indirect(s, s->memory, wrong ? BYTES - 8 : BYTES - 12); }
-static void indirect_misaligned(scene *s, bool wrong) { indirect(s, s->memory, wrong ? 2 : 4); }
-static void indirect_nil(scene *s, bool wrong) { indirect(s, wrong ? NULL : s->memory, 0); }
+static void indirect_short(scene *s, bool wrong)
+{
+    indirect(s, s->memory, wrong ? BYTES - 8 : BYTES - 12);
+}
+static void indirect_misaligned(scene *s, bool wrong)
+{
+    indirect(s, s->memory, wrong ? 2 : 4);
+}
+static void indirect_nil(scene *s, bool wrong)
+{
+    indirect(s, wrong ? NULL : s->memory, 0);
+}
 static void indirect_too_large(scene *s, bool wrong)
 {
     uint32_t *counts = contents(s->memory);
@@ -306,8 +321,10 @@ static void two_encoders(scene *s, bool wrong)
     go(s, 4);
     if (!wrong) end(s->encoder);
     id second = get(s->buffer, "blitCommandEncoder");
-    if (wrong) assert_null(second);
-    else s->encoder = second;
+    if (wrong)
+        assert_null(second);
+    else
+        s->encoder = second;
 }
 
 static void used_after_end(scene *s, bool wrong)
@@ -438,7 +455,8 @@ static void sampling_inside(scene *s, bool wrong)
     set_number(descriptor, "setSampleCount:", 2);
     id samples = SEND(id, (id, id *), s->f->device, "newCounterSampleBufferWithDescriptor:error:", descriptor, &error);
     assert_non_null(samples);
-    if (wrong) SEND(void, (id, NSUInteger, BOOL), s->encoder, "sampleCountersInBuffer:atSampleIndex:withBarrier:", samples, 0, 1);
+    if (wrong)
+        SEND(void, (id, NSUInteger, BOOL), s->encoder, "sampleCountersInBuffer:atSampleIndex:withBarrier:", samples, 0, 1);
     release(samples);
     release(descriptor);
 }
@@ -495,22 +513,46 @@ static id blit(scene *s)
 
 static void copy(scene *s, id from, NSUInteger at, id to, NSUInteger to_at, NSUInteger bytes)
 {
-    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), blit(s), "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", from, at, to,
-         to_at, bytes);
+    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), blit(s),
+         "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", from, at, to, to_at, bytes);
 }
 
-static void copy_beyond_source(scene *s, bool wrong) { copy(s, s->memory, wrong ? BYTES - 4 : BYTES - 8, s->memory, 0, 8); }
-static void copy_beyond_destination(scene *s, bool wrong) { copy(s, s->memory, 0, s->memory, wrong ? BYTES - 4 : BYTES - 8, 8); }
-static void copy_overlaps(scene *s, bool wrong) { copy(s, s->memory, 0, s->memory, wrong ? 4 : 8, 8); }
-static void copy_misaligned(scene *s, bool wrong) { copy(s, s->memory, 0, s->memory, 64, wrong ? 6 : 8); }
-static void copy_from_nil(scene *s, bool wrong) { copy(s, wrong ? NULL : s->memory, 0, s->memory, 64, 8); }
+static void copy_beyond_source(scene *s, bool wrong)
+{
+    copy(s, s->memory, wrong ? BYTES - 4 : BYTES - 8, s->memory, 0, 8);
+}
+static void copy_beyond_destination(scene *s, bool wrong)
+{
+    copy(s, s->memory, 0, s->memory, wrong ? BYTES - 4 : BYTES - 8, 8);
+}
+static void copy_overlaps(scene *s, bool wrong)
+{
+    copy(s, s->memory, 0, s->memory, wrong ? 4 : 8, 8);
+}
+static void copy_misaligned(scene *s, bool wrong)
+{
+    copy(s, s->memory, 0, s->memory, 64, wrong ? 6 : 8);
+}
+static void copy_from_nil(scene *s, bool wrong)
+{
+    copy(s, wrong ? NULL : s->memory, 0, s->memory, 64, 8);
+}
 static void fill_range(scene *s, NSRange range)
 {
     SEND(void, (id, NSRange, uint8_t), blit(s), "fillBuffer:range:value:", s->memory, range, 9);
 }
-static void fill_beyond(scene *s, bool wrong) { fill_range(s, (NSRange){BYTES - 8, wrong ? 12 : 8}); }
-static void fill_nothing(scene *s, bool wrong) { fill_range(s, (NSRange){0, wrong ? 0 : 4}); }
-static void fill_overflows(scene *s, bool wrong) { fill_range(s, (NSRange){8, wrong ? UINT64_MAX - 3 : 4}); }
+static void fill_beyond(scene *s, bool wrong)
+{
+    fill_range(s, (NSRange){BYTES - 8, wrong ? 12 : 8});
+}
+static void fill_nothing(scene *s, bool wrong)
+{
+    fill_range(s, (NSRange){0, wrong ? 0 : 4});
+}
+static void fill_overflows(scene *s, bool wrong)
+{
+    fill_range(s, (NSRange){8, wrong ? UINT64_MAX - 3 : 4});
+}
 static void synchronize_shared(scene *s, bool wrong)
 {
     id managed = new_buffer(s->f->device, 64, MANAGED);
@@ -522,12 +564,17 @@ static const rule rules[] = {
     {"a buffer is missing", missing_buffer, "kernel 'fill'", "missing buffer binding at index 0 for 'out'", false},
     {"a constant is missing", missing_constant, "kernel 'fill'", "missing buffer binding at index 1 for 'value'", false},
     {"a buffer was unbound", unbound_again, "kernel 'fill'", "missing buffer binding at index 0", false},
-    {"a struct is short", short_struct, "kernel 'scale'", "index 2 for 'by' has 4 bytes from offset 0, the argument needs at least 8", false},
-    {"nothing is left from the offset on", short_from_offset, "kernel 'fill'", "0 bytes from offset 4096, the argument needs at least 4", false},
-    {"an offset is beyond the end", offset_beyond, "offset 4100 at buffer index 0 is beyond the 4096 bytes of buffer 'memory'", NULL, false},
+    {"a struct is short", short_struct, "kernel 'scale'",
+     "index 2 for 'by' has 4 bytes from offset 0, the argument needs at least 8", false},
+    {"nothing is left from the offset on", short_from_offset, "kernel 'fill'",
+     "0 bytes from offset 4096, the argument needs at least 4", false},
+    {"an offset is beyond the end", offset_beyond, "offset 4100 at buffer index 0 is beyond the 4096 bytes of buffer 'memory'",
+     NULL, false},
     {"an offset is misaligned", offset_misaligned, "offset 2 at buffer index 0 for 'out' is not a multiple of 4", NULL, false},
-    {"an offset of halves is misaligned", half_offset, "offset 1 at buffer index 0 for 'out' is not a multiple of 2", NULL, false},
-    {"an offset of a constant is misaligned", constant_offset, "offset 18 at buffer index 1 for 'value' is not a multiple of 4", NULL, false},
+    {"an offset of halves is misaligned", half_offset, "offset 1 at buffer index 0 for 'out' is not a multiple of 2", NULL,
+     false},
+    {"an offset of a constant is misaligned", constant_offset, "offset 18 at buffer index 1 for 'value' is not a multiple of 4",
+     NULL, false},
     {"an offset is set where nothing is bound", offset_later, "no buffer is set at index 5", NULL, false},
     {"an offset is set beyond the end", offset_later_beyond, "offset 4112 at buffer index 0 is beyond", NULL, false},
     {"a buffer index is too high", buffer_index, "buffer index 31 is not below 31", NULL, false},
@@ -535,24 +582,32 @@ static const rule rules[] = {
     {"more than 4 KiB are set", too_many_bytes, "4100 bytes at index 2; from 1 to 4096 can be set so", NULL, false},
     {"no bytes are set", no_bytes, "0 bytes at index 2", NULL, false},
     {"bytes come from nowhere", bytes_from_null, "from a null pointer", NULL, false},
-    {"a queue is no buffer", object_of_wrong_class, "a SoftMTLCommandQueue was passed where a SoftMTLBuffer belongs", NULL, true},
+    {"a queue is no buffer", object_of_wrong_class, "a SoftMTLCommandQueue was passed where a SoftMTLBuffer belongs", NULL,
+     true},
     {"threadgroup memory is missing", threadgroup_missing, "kernel 'reverse'", "index 0 for 'shared' has 0 bytes", false},
-    {"threadgroup memory is no multiple of 16", threadgroup_multiple, "length 40 at threadgroup index 1 is not a multiple of 16", NULL, false},
-    {"threadgroup memory is over the limit", threadgroup_too_long, "length 32784 at threadgroup index 1 is over the device's 32768", NULL, false},
+    {"threadgroup memory is no multiple of 16", threadgroup_multiple,
+     "length 40 at threadgroup index 1 is not a multiple of 16", NULL, false},
+    {"threadgroup memory is over the limit", threadgroup_too_long,
+     "length 32784 at threadgroup index 1 is over the device's 32768", NULL, false},
     {"threadgroup memory is over the limit in sum", threadgroup_sum, "32784 bytes of threadgroup memory", NULL, false},
-    {"threadgroup memory is over the limit with the kernel's own", threadgroup_own_and_set, "16384 the kernel's own, 16400 set", NULL, false},
+    {"threadgroup memory is over the limit with the kernel's own", threadgroup_own_and_set, "16384 the kernel's own, 16400 set",
+     NULL, false},
     {"a threadgroup memory index is too high", threadgroup_index, "threadgroup memory index 31 is not below 31", NULL, false},
     {"a threadgroup has no threads", group_of_none, "a threadgroup of 4 x 0 x 1 threads has none", NULL, false},
-    {"a threadgroup is too large", group_too_large, "32 x 32 x 2 threads is over the pipeline's maxTotalThreadsPerThreadgroup, 1024", NULL, false},
-    {"a threadgroup is over the kernel's attribute", group_over_attribute, "kernel 'narrow'", "maxTotalThreadsPerThreadgroup, 64", false},
+    {"a threadgroup is too large", group_too_large,
+     "32 x 32 x 2 threads is over the pipeline's maxTotalThreadsPerThreadgroup, 1024", NULL, false},
+    {"a threadgroup is over the kernel's attribute", group_over_attribute, "kernel 'narrow'",
+     "maxTotalThreadsPerThreadgroup, 64", false},
     {"a threadgroup's size overflows", group_overflows, "is over the pipeline's maxTotalThreadsPerThreadgroup", NULL, false},
     {"a grid has no threads", grid_of_none, "a grid of 4 x 1 x 0 threads has none", NULL, false},
     {"a grid has no threadgroups", groups_of_none, "a grid of 0 x 1 x 1 threadgroups has none", NULL, false},
     {"a grid is too large", grid_too_large, "8589934592 x 1 x 1 threads has 2^32 or more along an axis", NULL, false},
-    {"a promise of whole simdgroups is broken", simdgroup_promise, "a threadgroup of 48 threads is no multiple of 32", NULL, false},
+    {"a promise of whole simdgroups is broken", simdgroup_promise, "a threadgroup of 48 threads is no multiple of 32", NULL,
+     false},
     {"no pipeline is set", no_pipeline, "no pipeline is set", NULL, false},
     {"the pipeline is nil", nil_pipeline, "the pipeline is nil", NULL, false},
-    {"an indirect buffer is short", indirect_short, "do not lie at offset 4088 of the indirect buffer's 4096 bytes", NULL, false},
+    {"an indirect buffer is short", indirect_short, "do not lie at offset 4088 of the indirect buffer's 4096 bytes", NULL,
+     false},
     {"an indirect offset is misaligned", indirect_misaligned, "at offset 2 of the indirect buffer", NULL, false},
     {"an indirect buffer is nil", indirect_nil, "the indirect buffer is nil", NULL, false},
     {"indirect counts are too large", indirect_too_large, "4294967295 threadgroups of 4 threads along one axis", NULL, false},
@@ -562,9 +617,12 @@ static const rule rules[] = {
     {"an encoder is open at commit", committed_open, "encoder 'encoder' of command buffer 'buffer' was not ended", NULL, false},
     {"a command buffer is committed twice", committed_twice, "command buffer 'buffer' was committed already", NULL, true},
     {"encoding after commit", encoded_after_commit, "command buffer 'buffer' was committed already", NULL, true},
-    {"a handler after commit", handler_after_commit, "addCompletedHandler:]: command buffer 'buffer' was committed already", NULL, true},
-    {"waiting before commit", waited_before_commit, "waitUntilCompleted]: command buffer 'buffer' was not committed", NULL, true},
-    {"waiting for scheduling before commit", scheduled_before_commit, "waitUntilScheduled]: command buffer 'buffer' was not committed", NULL, true},
+    {"a handler after commit", handler_after_commit, "addCompletedHandler:]: command buffer 'buffer' was committed already",
+     NULL, true},
+    {"waiting before commit", waited_before_commit, "waitUntilCompleted]: command buffer 'buffer' was not committed", NULL,
+     true},
+    {"waiting for scheduling before commit", scheduled_before_commit,
+     "waitUntilScheduled]: command buffer 'buffer' was not committed", NULL, true},
     {"enqueued twice", enqueued_twice, "command buffer 'buffer' is enqueued already", NULL, true},
     {"an event inside of an encoder", event_inside_encoder, "encodeSignalEvent:value:]", "is still open", false},
     {"a debug group is left open", debug_groups, "1 debug groups that were not popped", NULL, true},
@@ -573,11 +631,15 @@ static const rule rules[] = {
     {"a fence is nil", nil_fence, "the fence is nil", NULL, false},
     {"a barrier on nil", barrier_on_nil, "memoryBarrierWithResources:count:]: resource 0 is nil", NULL, false},
     {"samples inside of an encoder", sampling_inside, "takes samples at the start and end of encoders only", NULL, false},
-    {"a buffer of another device", other_device, "MTLBuffer 'without a label' is of another device than the encoder", NULL, false},
+    {"a buffer of another device", other_device, "MTLBuffer 'without a label' is of another device than the encoder", NULL,
+     false},
     {"an event of another device", other_device_event, "is of another device", NULL, false},
-    {"a buffer is released too early", released_in_flight, "has unretained references, and MTLBuffer 'without a label'", NULL, false},
-    {"a copy beyond its source", copy_beyond_source, "8 bytes from offset 4092 are not inside the 4096 of the source 'memory'", NULL, false},
-    {"a copy beyond its destination", copy_beyond_destination, "8 bytes from offset 4092 are not inside the 4096 of the destination", NULL, false},
+    {"a buffer is released too early", released_in_flight, "has unretained references, and MTLBuffer 'without a label'", NULL,
+     false},
+    {"a copy beyond its source", copy_beyond_source, "8 bytes from offset 4092 are not inside the 4096 of the source 'memory'",
+     NULL, false},
+    {"a copy beyond its destination", copy_beyond_destination,
+     "8 bytes from offset 4092 are not inside the 4096 of the destination", NULL, false},
     {"a copy overlaps", copy_overlaps, "8 bytes from offset 0 overlap those at offset 4 of the same buffer", NULL, false},
     {"a copy is misaligned", copy_misaligned, "6 bytes from offset 0 of the source: both must be multiples of 4", NULL, false},
     {"a copy from nil", copy_from_nil, "the source is nil", NULL, false},
@@ -629,7 +691,8 @@ static void breaks_and_keeps(void **state)
 
 static id no_copy(fixture *f, void *at, NSUInteger bytes, NSUInteger options)
 {
-    return SEND(id, (void *, NSUInteger, NSUInteger, id), f->device, "newBufferWithBytesNoCopy:length:options:deallocator:", at, bytes, options, NULL);
+    return SEND(id, (void *, NSUInteger, NSUInteger, id), f->device, "newBufferWithBytesNoCopy:length:options:deallocator:", at,
+                bytes, options, NULL);
 }
 
 static void buffers_that_cannot_be(void **state)
@@ -648,9 +711,11 @@ static void buffers_that_cannot_be(void **state)
     assert_int_equal(reported(SOFTMETAL_VALIDATION, "the length 1048577 is over the device's maxBufferLength, 1048576"), 1);
     assert_null(new_buffer(f.device, 64, 3 << 4));
     assert_int_equal(reported(SOFTMETAL_VALIDATION, "storage mode 3"), 1);
-    assert_null(SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", NULL, 16, SHARED));
+    assert_null(
+        SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", NULL, 16, SHARED));
     assert_int_equal(reported(SOFTMETAL_VALIDATION, "the bytes are a null pointer"), 1);
-    assert_null(SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", &seven, 4, PRIVATE));
+    assert_null(
+        SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", &seven, 4, PRIVATE));
     assert_int_equal(reported(SOFTMETAL_VALIDATION, "bytes cannot be put in a private buffer"), 1);
     close_fixture(&f);
 }
@@ -768,12 +833,15 @@ static void the_buffer_stops_at_the_misuse(void **state)
 {
     (void)state;
     fixture f = open_fixture(NULL);
-    id memory = new_buffer(f.device, 64, SHARED), buffer = get(f.queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
+    id memory = new_buffer(f.device, 64, SHARED), buffer = get(f.queue, "commandBuffer"),
+       encoder = get(buffer, "computeCommandEncoder");
     set_pipeline(encoder, kernel(&f, NOTE));
     set_buffer(encoder, memory, 0, 0);
     for (uint32_t i = 1; i <= 3; i++) {
-        if (i == 2) set_buffer(encoder, NULL, 0, 1);
-        else set_bytes(encoder, &i, sizeof i, 1);
+        if (i == 2)
+            set_buffer(encoder, NULL, 0, 1);
+        else
+            set_bytes(encoder, &i, sizeof i, 1);
         dispatch_threads(encoder, size1(1), size1(1));
     }
     end(encoder);
@@ -794,14 +862,10 @@ int main(void)
     enum { RULES = sizeof rules / sizeof *rules };
     open_library();
     static const struct CMUnitTest others[] = {
-        cmocka_unit_test(buffers_that_cannot_be),
-        cmocka_unit_test(memory_of_the_host),
-        cmocka_unit_test(private_memory_has_no_contents),
-        cmocka_unit_test(encoder_released_open),
-        cmocka_unit_test(a_queue_of_uncommitted_buffers),
-        cmocka_unit_test(waiting_in_a_handler),
-        cmocka_unit_test(waiting_in_a_scheduled_handler),
-        cmocka_unit_test(the_buffer_stops_at_the_misuse),
+        cmocka_unit_test(buffers_that_cannot_be),         cmocka_unit_test(memory_of_the_host),
+        cmocka_unit_test(private_memory_has_no_contents), cmocka_unit_test(encoder_released_open),
+        cmocka_unit_test(a_queue_of_uncommitted_buffers), cmocka_unit_test(waiting_in_a_handler),
+        cmocka_unit_test(waiting_in_a_scheduled_handler), cmocka_unit_test(the_buffer_stops_at_the_misuse),
     };
     static struct CMUnitTest tests[RULES + sizeof others / sizeof *others];
     for (size_t i = 0; i < RULES; i++)

@@ -1,4 +1,5 @@
-/* Every allocation of the library's own fails in turn while a host goes the whole path: nothing crashes, and nothing is left. */
+/* Every allocation of the library's own fails in turn while a host goes the whole path: nothing crashes, and nothing is left.
+ */
 #include "host.h"
 
 void objc_msgSend(void);
@@ -30,9 +31,10 @@ static void link_library(void)
     host.reset = softmetal_reset;
 }
 
-static const char source[] = "#include <metal_stdlib>\nusing namespace metal;\n"
-                             "constant uint by [[function_constant(0)]];\n"
-                             "kernel void k(device uint *out [[buffer(0)]], uint i [[thread_position_in_grid]]) { out[i] = by; }\n";
+static const char source[] =
+    "#include <metal_stdlib>\nusing namespace metal;\n"
+    "constant uint by [[function_constant(0)]];\n"
+    "kernel void k(device uint *out [[buffer(0)]], uint i [[thread_position_in_grid]]) { out[i] = by; }\n";
 
 static void on_completed(block *self, id buffer)
 {
@@ -57,26 +59,34 @@ static void encode(id buffer, id pipeline, id memory)
     end(blit);
 }
 
-static id new_buffer_of(id heap) { return SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", 64, number(heap, "resourceOptions")); }
+static id new_buffer_of(id heap)
+{
+    return SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", 64, number(heap, "resourceOptions"));
+}
 
 /* What a host does, with nil wherever something could not be had. Returns whether the result is right. */
 static bool go(int *told)
 {
-    id error = NULL, device = host.create_device(), queue = get(device, "newCommandQueue"), library = new_library(device, source, &error);
-    id values = new_of("MTLFunctionConstantValues"), heap_descriptor = new_of("MTLHeapDescriptor"), buffer_descriptor = new_of("MTLCommandBufferDescriptor");
+    id error = NULL, device = host.create_device(), queue = get(device, "newCommandQueue"),
+       library = new_library(device, source, &error);
+    id values = new_of("MTLFunctionConstantValues"), heap_descriptor = new_of("MTLHeapDescriptor"),
+       buffer_descriptor = new_of("MTLCommandBufferDescriptor");
     const uint32_t seven = 7;
     SEND(void, (const void *, NSUInteger, id), values, "setConstantValue:type:withName:", &seven, 33, string("by"));
     get(library, "functionNames");
     id plain = new_function(library, "k");
     get(plain, "functionConstantsDictionary");
-    id function = values ? SEND(id, (id, id, id *), library, "newFunctionWithName:constantValues:error:", string("k"), values, &error) : NULL;
+    id function =
+        values ? SEND(id, (id, id, id *), library, "newFunctionWithName:constantValues:error:", string("k"), values, &error)
+               : NULL;
     id reflection = NULL, pipeline = NULL, event = get(device, "newSharedEvent");
     if (function)
-        pipeline = SEND(id, (id, NSUInteger, id *, id *), device, "newComputePipelineStateWithFunction:options:reflection:error:", function, 1,
-                        &reflection, &error);
+        pipeline = SEND(id, (id, NSUInteger, id *, id *), device,
+                        "newComputePipelineStateWithFunction:options:reflection:error:", function, 1, &reflection, &error);
     set_number(heap_descriptor, "setSize:", 4096);
     set_number(heap_descriptor, "setStorageMode:", 0);
-    id heap = heap_descriptor ? SEND(id, (id), device, "newHeapWithDescriptor:", heap_descriptor) : NULL, part = new_buffer_of(heap);
+    id heap = heap_descriptor ? SEND(id, (id), device, "newHeapWithDescriptor:", heap_descriptor) : NULL,
+       part = new_buffer_of(heap);
     id memory = new_buffer(device, 256, SHARED), again;
     label(memory, "memory");
     set_number(buffer_descriptor, "setErrorOptions:", 1);
@@ -92,8 +102,10 @@ static bool go(int *told)
     finish(again = get(queue, "commandBuffer"));
     get(get(again, "error"), "userInfo");
     host.inject(NULL);
-    bool right = number(buffer, "status") == STATUS_COMPLETED && memory && ((uint32_t *)contents(memory))[15] == 7 && number(event, "signaledValue") == 1;
-    id all[] = {memory, part, heap, event, pipeline, function, plain, values, heap_descriptor, buffer_descriptor, library, queue, device};
+    bool right = number(buffer, "status") == STATUS_COMPLETED && memory && ((uint32_t *)contents(memory))[15] == 7 &&
+                 number(event, "signaledValue") == 1;
+    id all[] = {memory,  part,  heap,  event, pipeline, function, plain, values, heap_descriptor, buffer_descriptor,
+                library, queue, device};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) release(all[i]);
     return right;
 }
@@ -116,8 +128,10 @@ static void each_allocation_fails(void **state)
             sm_fail_allocations(nth, for_ever ? UINT64_MAX : 1);
             bool right = go(&told);
             uint64_t so_far = sm_fail_allocations(0, 0);
-            if (!for_ever) made = so_far;
-            else if (right) made = 0;
+            if (!for_ever)
+                made = so_far;
+            else if (right)
+                made = 0;
             failed += !right;
             host.pop_pool(pool);
             size_t left = host.check_leaks();

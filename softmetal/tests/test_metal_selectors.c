@@ -1,5 +1,6 @@
-/* What softmetal implements against the table derived from metal-cpp (selectors/table.txt): the same types where both have a method;
- * and no method of a class that compute hosts use is lacking without being listed, with its reason, in selectors/gaps.txt. */
+/* What softmetal implements against the table derived from metal-cpp (selectors/table.txt): the same types where both have a
+ * method; and no method of a class that compute hosts use is lacking without being listed, with its reason, in
+ * selectors/gaps.txt. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,8 +49,10 @@ static void read_table(void)
         if (*line == '#' || sscanf(line, "%7s %255s %255s", kind, first, second) != 3) continue;
         assert_true(table_count < SM_MOST);
         bool is_class = strcmp(kind, "class") == 0;
-        if (is_class) snprintf(class, sizeof class, "%.127s", first);
-        else snprintf(to->selector, sizeof to->selector, "%s", first);
+        if (is_class)
+            snprintf(class, sizeof class, "%.127s", first);
+        else
+            snprintf(to->selector, sizeof to->selector, "%s", first);
         snprintf(to->class, sizeof to->class, "%s", class);
         snprintf(to->types, sizeof to->types, "%s", second);
         to->sign = is_class ? 0 : *kind;
@@ -107,7 +110,8 @@ static const entry *find_method(const char *class, char sign, const char *select
 {
     for (const entry *at = find_class(class); at; at = find_class(at->types)) {
         for (size_t i = 0; i < table_count; i++) {
-            if (table[i].sign == sign && strcmp(table[i].class, at->class) == 0 && strcmp(table[i].selector, selector) == 0) return &table[i];
+            if (table[i].sign == sign && strcmp(table[i].class, at->class) == 0 && strcmp(table[i].selector, selector) == 0)
+                return &table[i];
         }
     }
     return NULL;
@@ -115,7 +119,8 @@ static const entry *find_method(const char *class, char sign, const char *select
 
 /* ---- What softmetal has */
 
-/* The name under which the table knows a class of softmetal's: its protocol's, or its own; of a part of one, that of the whole. */
+/* The name under which the table knows a class of softmetal's: its protocol's, or its own; of a part of one, that of the whole.
+ */
 static const char *table_name(Class class)
 {
     if (strcmp(class->name, "SoftMTLDeviceMaker") == 0) return "MTLDevice";
@@ -153,7 +158,8 @@ static size_t check_types(Class class, char sign, size_t *compared)
         if (!is) continue;
         ++*compared;
         if (sm_encodings_agree(is->types, methods[i].types)) continue;
-        print_error("%c[%s %s] has the types '%s'; in metal-cpp '%s'\n", sign, class->name, methods[i].selector, methods[i].types, is->types);
+        print_error("%c[%s %s] has the types '%s'; in metal-cpp '%s'\n", sign, class->name, methods[i].selector,
+                    methods[i].types, is->types);
         wrong++;
     }
     return wrong;
@@ -202,7 +208,8 @@ static size_t check_class(const entry *class)
     for (size_t i = 0; i < table_count; i++) {
         const entry *method = &table[i];
         if (!method->sign || strcmp(method->class, class->class) != 0) continue;
-        bool there = types_of(is, method->sign, method->selector) != NULL, listed = is_gap(class->class, method->sign, method->selector);
+        bool there = types_of(is, method->sign, method->selector) != NULL,
+             listed = is_gap(class->class, method->sign, method->selector);
         if (there != listed) continue;
         print_error("%c[%s %s] is %s\n", method->sign, class->class, method->selector,
                     there ? "implemented, and listed as lacking" : "neither implemented nor listed");
@@ -236,7 +243,8 @@ static void nothing_is_made_up(void **state)
         Class class = sm_class_at(i);
         for (size_t m = 0; strncmp(table_name(class), "MTL", 3) == 0 && m < class->method_count; m++) {
             bool known = find_method(table_name(class), '-', class->methods[m].selector) != NULL;
-            for (size_t r = 0; r < sizeof roots / sizeof *roots; r++) known = known || strcmp(roots[r], class->methods[m].selector) == 0;
+            for (size_t r = 0; r < sizeof roots / sizeof *roots; r++)
+                known = known || strcmp(roots[r], class->methods[m].selector) == 0;
             if (known) continue;
             print_error("-[%s %s] is not in the table\n", class->name, class->methods[m].selector);
             unknown++;
@@ -254,7 +262,9 @@ static void hosts_may_send_the_table(void **state)
     softmetal_reset();
     for (size_t i = 0; i < table_count; i++) {
         const entry *is = &table[i];
-        if (!is->sign || strncmp(is->class, "MTL", 3) != 0 || !implementation(is->class) || is_gap(is->class, is->sign, is->selector)) continue;
+        if (!is->sign || strncmp(is->class, "MTL", 3) != 0 || !implementation(is->class) ||
+            is_gap(is->class, is->sign, is->selector))
+            continue;
         snprintf(selector, sizeof selector, "%c%s", is->sign, is->selector);
         if (!softmetal_expect_signature(is->class, selector, is->types)) fail_msg("%s %s %s", is->class, selector, is->types);
         announced++;
@@ -292,12 +302,8 @@ int main(void)
     id device = MTLCreateSystemDefaultDevice(); /* so that the static library's Metal part is linked */
     sm_release(device);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_whole),
-        cmocka_unit_test(wrong_types_are_seen),
-        cmocka_unit_test(types_agree),
-        cmocka_unit_test(gaps_are_listed),
-        cmocka_unit_test(nothing_is_made_up),
-        cmocka_unit_test(hosts_may_send_the_table),
+        cmocka_unit_test(table_is_whole),  cmocka_unit_test(wrong_types_are_seen), cmocka_unit_test(types_agree),
+        cmocka_unit_test(gaps_are_listed), cmocka_unit_test(nothing_is_made_up),   cmocka_unit_test(hosts_may_send_the_table),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(table);
