@@ -2,7 +2,8 @@
  *
  * SOFTMETAL_WORLD is a list of names and name=value with commas between them, after the fields of softmetal_world:
  *   name=TEXT family=N macos=N no_simdgroup_matrix no_bfloat discrete working_set=BYTES max_buffer=BYTES max_threads=N
- *   threadgroup_memory=BYTES checked strict keep_open flush_to_zero ulp_jitter=N shuffle seed=N workers=N delay=MICROSECONDS
+ *   threadgroup_memory=BYTES checked strict keep_open flush_to_zero ulp_jitter=N shuffle seed=N workers=N
+ *   time_limit=MILLISECONDS delay=MICROSECONDS
  * BYTES and N may end in k, m or g (of 1024). Example: SOFTMETAL_WORLD="family=8,checked,shuffle,seed=7,max_buffer=256m". */
 #include "metal/metal.h"
 
@@ -48,6 +49,7 @@ static const sm_setting settings[] = {
     {"shuffle", SM_FLAG, SM_FIELD(shuffle)},
     {"seed", SM_U64, SM_FIELD(seed)},
     {"workers", SM_U32, SM_FIELD(workers)},
+    {"time_limit", SM_U32, SM_FIELD(kernel_time_limit_ms)},
     {"delay", SM_U32, SM_FIELD(completion_delay_us)},
 };
 
