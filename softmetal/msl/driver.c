@@ -114,14 +114,19 @@ void sm_command_flavour(sm_command *command, sm_arena *arena, const sm_compiler 
     sm_command_words(command, arena, "-std=c++17 -O2 -g1 -w -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fwrapv "
                                      "-fno-exceptions -fno-rtti -fno-threadsafe-statics");
     sm_command_words(command, arena, processor());
-    sm_command_words(command, arena, compiler->clang ? "-Xclang -ffloat16-excess-precision=none -fbracket-depth=512" : "-fexcess-precision=16");
+    sm_command_words(command, arena, compiler->clang ? "-Xclang -ffloat16-excess-precision=none -fbracket-depth=512 -fdebug-default-version=4" : "-fexcess-precision=16");
     /* -ffast-math by its parts: as a whole it would link code that switches denormals off for the host. */
     if (flavour->fast_math)
         sm_command_words(command, arena, "-DSOFTMETAL_FAST_MATH -fno-signed-zeros -fno-trapping-math -fassociative-math -freciprocal-math -ffinite-math-only");
     if (flavour->checked) sm_command_words(command, arena, "-DSOFTMETAL_CHECKED -fsanitize=thread -fno-optimize-sibling-calls");
-    if (flavour->checked && compiler->clang)
-        sm_command_words(command, arena, "-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-atomics=1");
-    if (flavour->checked && !compiler->clang) sm_command_words(command, arena, "--param tsan-instrument-func-entry-exit=0");
+    /* A place in the code is one line: what two branches have in common is not merged. Every load is told, also before a store. */
+    if (flavour->checked && compiler->clang) {
+        sm_command_words(command, arena, "-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-atomics=1 "
+                                         "-mllvm -tsan-instrument-read-before-write=1");
+        sm_command_words(command, arena, "-mllvm -simplifycfg-sink-common=0 -mllvm -simplifycfg-hoist-common=0 -mllvm -enable-tail-merge=0");
+    }
+    if (flavour->checked && !compiler->clang)
+        sm_command_words(command, arena, "--param tsan-instrument-func-entry-exit=0 -fno-tree-tail-merge -fno-crossjumping");
     if (flavour->jitter) sm_command_add(command, "-DSOFTMETAL_JITTER");
     if (flavour->no_bfloat) sm_command_add(command, "-DSOFTMETAL_NO_BFLOAT");
     if (flavour->no_simdgroup_matrix) sm_command_add(command, "-DSOFTMETAL_NO_SIMDGROUP_MATRIX");
