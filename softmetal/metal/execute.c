@@ -57,13 +57,6 @@ static bool refused(sm_execution *run, const sm_command *command)
 
 /* ---- Order */
 
-/* Until the checker tells memories apart. */
-__attribute__((weak)) void sm_executor_order_memory(sm_executor *executor, sm_memory *memory)
-{
-    (void)memory;
-    sm_executor_order(executor);
-}
-
 static void order(sm_execution *run)
 {
     pthread_mutex_lock(&run->device->executing);

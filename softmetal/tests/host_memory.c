@@ -269,6 +269,43 @@ static void threadgroup_memory(void **state)
     close_fixture(&f);
 }
 
+/* What nothing has written is seen by the checker: blits and kernels write, and so does the CPU. */
+static void private_memory_is_written_first(void **state)
+{
+    (void)state;
+    for (int written = 0; written < 2; written++) {
+        softmetal_world world = {.build = SOFTMETAL_CHECKED};
+        fixture f = open_fixture(&world);
+        id from = new_buffer(f.device, 256, PRIVATE), to = new_buffer(f.device, 256, SHARED),
+           buffer = get(f.queue, "commandBuffer");
+        float by[] = {2, 1};
+        label(from, "from");
+        if (written) {
+            id blit = get(buffer, "blitCommandEncoder");
+            SEND(void, (id, NSRange, uint8_t), blit, "fillBuffer:range:value:", from, ((NSRange){0, 128}), 0);
+            end(blit);
+        }
+        id encoder = get(buffer, "computeCommandEncoder");
+        set_pipeline(encoder, kernel(&f, SCALE));
+        set_buffer(encoder, from, 0, 0);
+        set_buffer(encoder, to, 0, 1);
+        set_bytes(encoder, by, sizeof by, 2);
+        dispatch_threads(encoder, size1(32), size1(32));
+        end(encoder);
+        finish(buffer);
+        if (written) {
+            assert_true(*(float *)contents(to) == 1);
+            assert_no_reports();
+        } else {
+            assert_int_equal(reported(SOFTMETAL_UNINITIALISED_READ, "labelled 'from'"), 32); /* once a thread, merged into one */
+            assert_int_equal(host.report_count(), 1);
+        }
+        release(from);
+        release(to);
+        close_fixture(&f);
+    }
+}
+
 /* ---- Heaps */
 
 static id new_heap(fixture *f, NSUInteger size, int64_t type, NSUInteger storage)
@@ -541,6 +578,7 @@ int main(void)
         cmocka_unit_test(addresses),
         cmocka_unit_test(heap_in_use),
         cmocka_unit_test(threadgroup_memory),
+        cmocka_unit_test(private_memory_is_written_first),
         cmocka_unit_test(automatic_heap),
         cmocka_unit_test(placement_heap),
         cmocka_unit_test(heaps_that_cannot_be),

@@ -385,6 +385,23 @@ static void what_orders_dispatches(void **state)
     }
 }
 
+static void missing_barriers_are_named(void **state)
+{
+    (void)state;
+    softmetal_world world = {.build = SOFTMETAL_CHECKED};
+    static const order fine[] = {SERIAL, BARRIER_SCOPE, BARRIER_RESOURCE, ENCODERS},
+                       wrong[] = {CONCURRENT, BARRIER_TEXTURES, BARRIER_OTHER};
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        eight_notes(&world, fine[i]);
+        assert_no_reports();
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        eight_notes(&world, wrong[i]);
+        if (reported(SOFTMETAL_MISSING_BARRIER, "note") == 0) print_reports();
+        assert_true(reported(SOFTMETAL_MISSING_BARRIER, "note") > 0);
+    }
+}
+
 /* A barrier on one log orders its notes, and not those of another log. */
 static void barriers_on_one_resource(void **state)
 {
@@ -533,6 +550,7 @@ int main(void)
         cmocka_unit_test(listeners),
         cmocka_unit_test(fences),
         cmocka_unit_test(what_orders_dispatches),
+        cmocka_unit_test(missing_barriers_are_named),
         cmocka_unit_test(barriers_on_one_resource),
         cmocka_unit_test(two_queues_two_threads),
         cmocka_unit_test(one_queue_two_threads),
