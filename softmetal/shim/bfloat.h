@@ -37,6 +37,14 @@ struct bfloat {
     template <class T, class = enable_if_t<is_same<with_bfloat<T>, float>>, class = void>
     SM_INLINE constexpr explicit bfloat(T value) : bits(round(float(value))) {}
 
+    // From what has a conversion of its own, as to bool.
+    template <class T, class = enable_if_t<__is_class(T) && !is_same<T, bfloat>>, class = decltype(float(*(const T *)nullptr))>
+    SM_INLINE constexpr bfloat &operator=(const T &value)
+    {
+        bits = round(float(value));
+        return *this;
+    }
+
     // To float by itself, to nothing else: `c ? b : 0` would be ambiguous.
     template <class T, class = enable_if_t<is_same<T, float>>> SM_INLINE constexpr operator T() const
     {

@@ -6,12 +6,12 @@
 
 namespace sm
 {
-// To the nearest integer, of ties the even one; NaN is 0.
-SM_INLINE uint to_unorm(float x, int bits) { return uint(__builtin_rintf(op_saturate::apply(x) * float((1u << bits) - 1))); }
+// To the nearest integer, of ties the even one; NaN is 0. In double the product is exact.
+SM_INLINE uint to_unorm(float x, int bits) { return uint(__builtin_rint(op_saturate::apply(x) * double((1u << bits) - 1))); }
 SM_INLINE uint to_snorm(float x, int bits)
 {
     const float clamped = x != x ? 0.0f : op_clamp::apply(x, -1.0f, 1.0f);
-    return uint(int(__builtin_rintf(clamped * float((1u << (bits - 1)) - 1)))) & ((1u << bits) - 1);
+    return uint(int(__builtin_rint(clamped * double((1u << (bits - 1)) - 1)))) & ((1u << bits) - 1);
 }
 SM_INLINE float from_unorm(uint word, int at, int bits)
 {
@@ -25,12 +25,13 @@ SM_INLINE float from_snorm(uint word, int at, int bits)
 }
 SM_INLINE float to_srgb(float x)
 {
-    x = op_saturate::apply(x);
-    return x < 0.0031308f ? 12.92f * x : 1.055f * __builtin_powf(x, 1 / 2.4f) - 0.055f;
+    const double linear = op_saturate::apply(x);
+    return float(linear < 0.0031308 ? 12.92 * linear : 1.055 * __builtin_pow(linear, 1 / 2.4) - 0.055);
 }
-SM_INLINE float from_srgb(float x)
+SM_INLINE float from_srgb(uint word, int at)
 {
-    return x <= 0.04045f ? x / 12.92f : __builtin_powf((x + 0.055f) / 1.055f, 2.4f);
+    const double x = double(word >> at & 255u) / 255;
+    return float(x <= 0.04045 ? x / 12.92 : __builtin_pow((x + 0.055) / 1.055, 2.4));
 }
 } // namespace sm
 
@@ -72,8 +73,8 @@ namespace metal
     }                                                                                                                 \
     SM_INLINE vec<T, 4> unpack_unorm4x8_srgb_to_##T(uint w)                                                           \
     {                                                                                                                 \
-        return vec<T, 4>(T(sm::from_srgb(sm::from_unorm(w, 0, 8))), T(sm::from_srgb(sm::from_unorm(w, 8, 8))),        \
-                         T(sm::from_srgb(sm::from_unorm(w, 16, 8))), T(sm::from_unorm(w, 24, 8)));                    \
+        return vec<T, 4>(T(sm::from_srgb(w, 0)), T(sm::from_srgb(w, 8)),        \
+                         T(sm::from_srgb(w, 16)), T(sm::from_unorm(w, 24, 8)));                    \
     }                                                                                                                 \
     SM_INLINE vec<T, 2> unpack_snorm2x16_to_##T(uint w)                                                               \
     {                                                                                                                 \

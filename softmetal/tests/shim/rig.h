@@ -181,7 +181,7 @@ static inline uint32_t format_encode(const rig_format *f, double value)
 {
     const int bias = (1 << (f->exponent - 1)) - 1;
     const uint32_t sign = signbit(value) ? 1u << (f->mantissa + f->exponent) : 0, infinity = ((1u << f->exponent) - 1) << f->mantissa;
-    if (isnan(value)) return infinity | 1u << (f->mantissa - 1);
+    if (isnan(value)) return sign | infinity | 1u << (f->mantissa - 1);
     value = fabs(format_round(f, value));
     if (isinf(value)) return sign | infinity;
     if (value == 0) return sign;
