@@ -1,3 +1,4 @@
+#include "executor/executor.h"
 #include "msl/build.h"
 #include "msl/errors.h"
 #include "msl/preprocess.h"
@@ -90,6 +91,22 @@ static bool list_functions(sm_msl_library *library)
     return true;
 }
 
+/* What a strict world refuses is a report besides, for hosts that answer an error by going another way. It tells the first error. */
+static bool strict_or_report(sm_msl_library *library, char **errors)
+{
+    if (sm_check_strict(&library->cache, library->preprocessed, library->text, text_name(library), errors)) return true;
+    const char *name = text_name(library), *place = *errors ? strstr(*errors, ": error: ") : NULL;
+    size_t length = strlen(name);
+    if (!place || strncmp(*errors, name, length) != 0 || (*errors)[length] != ':') return false;
+    char *message = strndup(*errors, strcspn(*errors, "\n"));
+    softmetal_report report = {.kind = SOFTMETAL_STRICT, .message = message ? message : "", .thread = -1, .other_thread = -1,
+                               .threadgroup = -1, .other_threadgroup = -1, .count = 1,
+                               .line = (uint32_t)strtoul(*errors + length + 1, NULL, 10)};
+    if (report.line) sm_report(&report);
+    free(message);
+    return false;
+}
+
 sm_msl_library *sm_msl_library_create(const char *text, const sm_msl_options *options, char **errors)
 {
     *errors = NULL;
@@ -104,7 +121,7 @@ sm_msl_library *sm_msl_library_create(const char *text, const sm_msl_options *op
         ok = false;
     }
     ok = ok && sm_check_library(library, errors);
-    ok = ok && (!options->world.strict || sm_check_strict(&library->cache, library->preprocessed, library->text, text_name(library), errors));
+    ok = ok && (!options->world.strict || strict_or_report(library, errors));
     if (ok) return library;
     sm_msl_library_destroy(library);
     return NULL;

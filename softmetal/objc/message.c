@@ -4,6 +4,10 @@
 #include "objc/runtime.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <sys/uio.h>
+#include <unistd.h>
+#endif
 
 _Atomic uint64_t sm_messages;
 
@@ -30,11 +34,33 @@ static bool ends_a_reference(const char *name)
     return strcmp(name, "release") == 0 || strcmp(name, "autorelease") == 0 || strcmp(name, "drain") == 0;
 }
 
+#if defined(__x86_64__)
+/* A struct that objc_msgSend should return: the caller's first argument is where it wants it, the second one the receiver. Whether that
+ * is memory at all is asked of the system. */
+static bool is_shifted(SEL selector)
+{
+    __typeof__(*(id)0) there = {0};
+    struct iovec to = {&there, sizeof there}, from = {(void *)(uintptr_t)selector, sizeof there};
+    if (!selector || sm_is_selector(selector) || process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)sizeof there) return false;
+    if (there.magic != SM_ALIVE) return false;
+    sm_reportf(SOFTMETAL_BAD_SIGNATURE, "a %s was sent a message that returns a struct with objc_msgSend: on x86-64 it takes objc_msgSend_stret",
+               there.isa->name);
+    return true;
+}
+#else
+static bool is_shifted(SEL selector)
+{
+    (void)selector;
+    return false;
+}
+#endif
+
 /* False if the receiver is not, or no longer, an object. */
 static bool receiver_is_alive(id self, SEL selector)
 {
     if (self->magic == SM_ALIVE || sm_is_block(self)) return true;
     const char *name = text(selector);
+    if (self->magic != SM_ENDED && is_shifted(selector)) return false;
     if (self->magic != SM_ENDED)
         sm_reportf(SOFTMETAL_USE_AFTER_END, "'%s' sent to %p, which is no object, or one that ended long ago", name,
                    (void *)self);
