@@ -70,6 +70,16 @@ template <uint32_t Value> struct fixed {
     }
 };
 
+// How many groups of `Width` threads a threadgroup has that is as large as was dispatched; at the grid's edge they may be fewer.
+template <uint32_t Width> struct dispatched {
+    template <class P> P get(const sm_lane *lane) const
+    {
+        const uint32_t *size = lane->dispatch_threads_per_threadgroup;
+        const uint32_t count = (size[0] * size[1] * size[2] + Width - 1) / Width, values[3] = {count, 1, 1};
+        return components<remove_cvref<P>>(values);
+    }
+};
+
 template <class R, class... P, class... S> inline void call(R (*function)(P...), const sm_lane *lane, S... sources)
 {
     static_assert(sizeof...(P) == sizeof...(S), "the kernel's declaration and its definition differ");

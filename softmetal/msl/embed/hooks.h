@@ -7,7 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// clang instruments atomics also where no_sanitize is said: a hook would call itself.
+#ifdef __clang__
+#define SM_HOOK extern "C" __attribute__((disable_sanitizer_instrumentation, noinline, used))
+#else
 #define SM_HOOK extern "C" __attribute__((no_sanitize("thread"), noinline, used))
+#endif
 #define SM_TELL(address, size, kind) sm::services->access(address, size, kind, __builtin_return_address(0))
 
 #define SM_HOOKS(size)                                                                                                 \
