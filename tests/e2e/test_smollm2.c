@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "model/flat.h"
+#include "support/device.h"
 
 #define FILE_NAME "SmolLM2-135M-Instruct.Q4_1.gguf"
 #define FILE_BYTES 98362432
@@ -106,8 +107,9 @@ static int set_up(void **state)
     if (pv_flat_read(&allocator, text, length, "smollm2.json", &expected, &error) != PV_OK) fail_msg("%s", error.message);
     free(text);
     for (size_t n = 0; n < CONVERSATIONS; n++) read_conversation(n, &conversations[n]);
-    pv_model_options options = {.context = 512, .max_sequences = CONVERSATIONS, .kv_bytes = 64 << 20};
-    if (pv_runtime_create(NULL, &runtime, &error) != PV_OK) fail_msg("%s", error.message);
+    pv_model_options options = {.context = 512, .max_sequences = CONVERSATIONS, .kv_bytes = 64 << 20,
+                                .device = test_device() != NULL ? test_device() : "cpu"};
+    if (pv_runtime_create(&(pv_runtime_options){.metal_library = test_metal_library()}, &runtime, &error) != PV_OK) fail_msg("%s", error.message);
     if (pv_model_load(runtime, model_path, &options, &model, &error) != PV_OK) fail_msg("%s", error.message);
     return 0;
 }
@@ -166,17 +168,17 @@ static void run_greedy(const conversation *const *prompts, const size_t *lengths
     for (size_t i = 0; i < number; i++) assert_int_equal(answers[i].count, count);
 }
 
-/* Holds ids against the reference's from step `first` on; returns how many steps agree before a near tie, all if there is none. */
-static size_t compare(size_t n, const conversation *c, size_t first, const int32_t *ids)
+/* Holds ids against the reference's from step `first` to `end`; returns how many steps agree before a near tie, all if there is none. */
+static size_t compare(size_t n, const conversation *c, size_t first, size_t end, const int32_t *ids)
 {
-    for (size_t i = first; i < STEPS; i++) {
+    for (size_t i = first; i < end; i++) {
         if (ids[i - first] == c->ids[i]) continue;
         if (ids[i - first] != c->second[i] || c->gap[i] >= NEAR_TIE)
             fail_msg("conversation %zu, step %zu: id %d, the reference has %d, then %d, %g apart", n, i, ids[i - first], c->ids[i], c->second[i],
                      c->gap[i]);
         return i;
     }
-    return STEPS;
+    return end;
 }
 
 /* ---- Tests ---- */
@@ -220,7 +222,7 @@ static void greedy_answers_are_those_of_the_reference(void **state)
             size_t length = c.prompt_length + first;
             memcpy(c.prompt + c.prompt_length, c.ids, first * sizeof *c.ids); /* the reference's own text so far */
             run_greedy(&prompt, &length, 1, STEPS - first, &a);
-            done = compare(n, &c, first, a.ids);
+            done = compare(n, &c, first, STEPS, a.ids);
             if (done == STEPS) break;
             print_message("# conversation %zu: near tie at step %zu, %g apart\n", n, done, c.gap[done]);
         }
@@ -246,12 +248,33 @@ static void answers_are_the_same_together_as_alone(void **state)
     }
 }
 
+/* A simulated GPU is slow: 16 steps, all conversations together and the first one alone. */
+static void a_gpu_gives_the_ids_of_the_reference(void **state)
+{
+    enum { GPU_STEPS = 16 };
+    const conversation *prompts[CONVERSATIONS];
+    size_t lengths[CONVERSATIONS], ties = 0;
+    static answer together[CONVERSATIONS], alone;
+    (void)state;
+    skip_without_model();
+    for (size_t n = 0; n < CONVERSATIONS; n++) prompts[n] = &conversations[n], lengths[n] = conversations[n].prompt_length;
+    run_greedy(prompts, lengths, CONVERSATIONS, GPU_STEPS, together);
+    for (size_t n = 0; n < CONVERSATIONS; n++) ties += compare(n, prompts[n], 0, GPU_STEPS, together[n].ids) < GPU_STEPS;
+    run_greedy(prompts, lengths, 1, GPU_STEPS, &alone);
+    compare(0, prompts[0], 0, GPU_STEPS, alone.ids);
+    assert_true(ties <= 1);
+}
+
 int main(void)
 {
+    const struct CMUnitTest on_gpu[] = {
+        cmocka_unit_test(conversations_become_the_same_text_and_ids),
+        cmocka_unit_test(a_gpu_gives_the_ids_of_the_reference),
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversations_become_the_same_text_and_ids),
         cmocka_unit_test(greedy_answers_are_those_of_the_reference),
         cmocka_unit_test(answers_are_the_same_together_as_alone),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return test_device() != NULL ? cmocka_run_group_tests(on_gpu, set_up, tear_down) : cmocka_run_group_tests(tests, set_up, tear_down);
 }

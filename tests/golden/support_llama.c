@@ -1,5 +1,7 @@
 #include "support_llama.h"
 
+#include "support/device.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -164,8 +166,9 @@ float *golden_logits(const golden_case *c, const char *path, const golden_run *r
     pv_runtime *runtime;
     pv_model *model;
     pv_engine *engine;
-    pv_runtime_options runtime_options = {.cpu_kernels = run->kernels, .threads = run->threads};
-    pv_model_options model_options = {.context = 512, .max_sequences = 1, .max_step_rows = run->max_step_rows, .load = run->load};
+    pv_runtime_options runtime_options = {.cpu_kernels = run->kernels, .threads = run->threads, .metal_library = test_metal_library()};
+    pv_model_options model_options = {.context = 512, .max_sequences = 1, .max_step_rows = run->max_step_rows, .load = run->load,
+                                      .device = test_device() != NULL ? test_device() : "cpu"};
     recorder r = {.c = c, .logits = malloc(c->token_count * c->vocabulary * sizeof(float))};
     for (size_t i = 0; i < c->token_count * c->vocabulary; i++) r.logits[i] = NAN;
     if (pv_runtime_create(&runtime_options, &runtime, &error) != PV_OK) fail_msg("%s", error.message);

@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 
+#include "support/device.h"
 #include "support_llama.h"
 
 #define MAX_CASES 32
@@ -28,6 +29,9 @@ static const golden_run ways[] = {
     {.threads = 1, .max_step_rows = 512, .prompt = 1},
 };
 
+/* On a GPU: many rows, few, one; each size has kernels of its own, so that bits may differ. */
+static bool runs_this_way(size_t way) { return test_device() == NULL || way == 0 || way == 3 || way == 5; }
+
 /* Runs the file every way, and asserts that the logits are close to the reference, and the same bits every way. */
 static void check_file(const golden_case *c, const golden_file *file, const char *kernels)
 {
@@ -36,6 +40,7 @@ static void check_file(const golden_case *c, const golden_file *file, const char
     golden_make_folder(folder);
     golden_write(c, file, folder, path);
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        if (!runs_this_way(i)) continue;
         golden_run run = ways[i];
         run.kernels = kernels;
         if (run.prompt == 0) run.prompt = c->token_count;
@@ -44,7 +49,7 @@ static void check_file(const golden_case *c, const golden_file *file, const char
         if (!golden_passes(deviation))
             fail_msg("%s %s%s, kernels %s, way %zu: rms is %.3g and maximum %.3g times what is allowed", file->gguf ? "gguf" : "safetensors",
                      file->layout, file->shards == 2 ? " in shards" : "", kernels != NULL ? kernels : "best", i, deviation.rms, deviation.max);
-        if (first != NULL) assert_memory_equal(first, logits, c->token_count * c->vocabulary * sizeof *logits);
+        if (first != NULL && test_device() == NULL) assert_memory_equal(first, logits, c->token_count * c->vocabulary * sizeof *logits);
         if (first == NULL)
             first = logits;
         else
@@ -56,7 +61,7 @@ static void check_file(const golden_case *c, const golden_file *file, const char
 
 static void check_everywhere(const golden_case *c, golden_file file)
 {
-    check_file(c, &file, "generic");
+    if (test_device() == NULL) check_file(c, &file, "generic");
     check_file(c, &file, NULL);
 }
 
