@@ -3,7 +3,8 @@
 #
 # core is unit, conformance, golden, e2e and fault. clang builds everything with clang and runs unit and conformance. fuzz re-runs
 # the corpus and lets every libFuzzer target search for FUZZ_SECONDS (20). sanitize runs the suites under ASan and UBSan, the
-# threaded ones under TSan. cross builds for 64-bit Arm and runs its kernels under qemu. JOBS: processes at once.
+# threaded ones under TSan. metal builds the software Metal device and runs its own tests and the Metal backend on it. cross builds
+# for 64-bit Arm and runs its kernels under qemu. JOBS: processes at once.
 #
 # Build folders build, build-asan ... stay and are reused. Exit: 0 all passed, 1 something failed, 2 an unknown suite.
 set -u
@@ -12,7 +13,7 @@ exec </dev/null
 
 known="core unit conformance golden e2e fault clang fuzz sanitize cross metal cuda all"
 core="unit conformance golden e2e fault"
-ci="$core clang fuzz" # sanitize and cross by name, until they pass on 2 cores in the time that CI has
+ci="$core metal clang fuzz" # sanitize and cross by name, until they pass on 2 cores in the time that CI has
 jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
 fuzz_seconds=${FUZZ_SECONDS:-20}
 # Tests that run several threads of the library's, or call it from several.
@@ -213,6 +214,7 @@ suite_cross()
 
 suite_metal()
 {
+    have g++ || have clang++-19 || { skip "no g++ (scripts/install-deps metal)"; return; }
     build build-metal -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_SOFTMETAL=ON -DPENSIEVE_CLI=OFF -DPENSIEVE_EXAMPLES=OFF &&
         run build-metal -L '^metal$'
 }
