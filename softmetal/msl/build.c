@@ -283,6 +283,17 @@ static uint32_t find_entry(const sm_unit *unit, const char *name)
     return SM_NO_TOKEN;
 }
 
+/* Kernels without function constants are compiled together where they are few: that takes half the time that one by one takes. Of a
+ * large library a host uses a part. */
+#define TOGETHER 8
+
+static bool compile_together(const sm_unit *unit)
+{
+    bool plain = unit->constant_count == 0 && unit->entry_count <= TOGETHER;
+    for (uint32_t i = 0; i < unit->kernel_count; i++) plain = plain && !unit->declarations[unit->kernels[i].declaration].is_template;
+    return plain;
+}
+
 static bool choose_kernel(void *handle, const char *function, sm_built *built)
 {
     const sm_object_table *table = dlsym(handle, SM_OBJECT_SYMBOL);
@@ -304,6 +315,7 @@ bool sm_msl_build(sm_msl_library *library, const char *function, const sm_consta
     sm_build build = {.library = library, .generation = {.values = values, .value_count = value_count}};
     build.generation.entry = find_entry(&library->unit, function);
     bool ok = build.generation.entry != SM_NO_TOKEN;
+    if (compile_together(&library->unit)) build.generation.entry = SM_NO_TOKEN;
     if (!ok) build.error = sm_arena_printf(&build.arena, "there is no kernel named '%s'", function);
     ok = ok && prepare(&build);
     void *handle = ok ? load(&build, &built->from_cache) : NULL;

@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#define TRIM_EVERY 64 /* stores of a process, from the first one on */
+
 /* At the end of each entry. */
 typedef struct sm_trailer {
     char magic[16];
@@ -155,7 +157,10 @@ bool sm_cache_open(sm_cache *cache, sm_arena *arena, const char **error)
     else made = false;
     free(absolute);
     snprintf(cache->shim, sizeof cache->shim, "%s/shim-%.16s", cache->directory, key.text);
-    if (made && put_headers(cache)) return true;
+    if (made && put_headers(cache)) {
+        utimensat(AT_FDCWD, cache->shim, NULL, 0);
+        return true;
+    }
     *error = sm_arena_printf(arena, "the cache of compiled kernels, %s, cannot be written: %s; set SOFTMETAL_CACHE to a folder that can be", cache->directory,
                              strerror(errno));
     return false;
@@ -238,6 +243,8 @@ bool sm_cache_store(const sm_cache *cache, const sm_cache_key *key, const char *
         ok = ok && rename(file, path) == 0;
     }
     sm_text_free(&bytes);
+    static unsigned stores;
+    if (ok && __atomic_fetch_add(&stores, 1, __ATOMIC_RELAXED) % TRIM_EVERY == 0) sm_cache_trim(cache);
     return ok;
 }
 

@@ -45,6 +45,9 @@ bool sm_cache_store(const sm_cache *cache, const sm_cache_key *key, const char *
 bool sm_cache_write(const sm_cache *cache, const sm_workspace *workspace, const sm_cache_key *key, const char *suffix, const char *bytes,
                     size_t length);
 
+/* Removes what was not used for longest, down to the limit. Called now and then by what stores. */
+void sm_cache_trim(const sm_cache *cache);
+
 /* Whole files, for all of msl. */
 bool sm_file_write(const char *path, const char *bytes, size_t length);
 bool sm_file_read(const char *path, sm_text *bytes);

@@ -48,8 +48,16 @@ static bool match_runs(const sm_run *a, const sm_run *b, int *match)
     return true;
 }
 
-/* The token's own place, or that of the macro it comes from: the first unmatched word behind the last one that is matched. */
-static sm_place matched_place(const sm_run *b, const int *match, uint32_t wanted)
+static bool is_matched(const int *match, uint32_t count, uint32_t original)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (match[i] == (int)original) return true;
+    }
+    return false;
+}
+
+/* The token's own place, or that of the macro it comes from: the name before or behind that did not reach the preprocessed text. */
+static sm_place matched_place(const sm_run *a, const sm_run *b, const int *match, uint32_t wanted, uint32_t within)
 {
     uint32_t found = 0;
     if (match[wanted] >= 0) {
@@ -57,14 +65,42 @@ static sm_place matched_place(const sm_run *b, const int *match, uint32_t wanted
     } else {
         uint32_t before = wanted;
         while (before > 0 && match[before - 1] < 0) before--;
-        found = before > 0 ? (uint32_t)match[before - 1] + 1 : 0;
-        if (found >= b->count) found = b->count - 1;
+        uint32_t next = before > 0 ? (uint32_t)match[before - 1] + 1 : 0;
+        if (next >= b->count) next = b->count - 1;
+        for (found = next + 1; found-- > 0;) {
+            if (sm_token_is(b->tokens, b->first + found, SM_IDENTIFIER) && !is_matched(match, a->count, found)) break;
+        }
+        if (found == UINT32_MAX) found = next;
+        within = 0;
     }
     const sm_token *token = &b->tokens->list[b->first + found];
-    return (sm_place){SM_SOURCE_FILE, token->line, token->column};
+    return (sm_place){SM_SOURCE_FILE, token->line, token->column + (within < token->length ? within : token->length)};
 }
 
-static sm_place original_place(const sm_origin *origin, const sm_token *token)
+/* The tokens of lines [first, last] around one of them. */
+static sm_run run_around(const sm_tokens *tokens, uint32_t at, uint32_t last_line)
+{
+    const sm_token *list = tokens->list;
+    sm_run run = {tokens, at, 1};
+    while (run.first > 0 && list[run.first - 1].file == list[at].file && list[run.first - 1].line == list[at].line) run.first--;
+    while (run.first + run.count < tokens->count && list[run.first + run.count].file == list[at].file && list[run.first + run.count].line >= list[at].line &&
+           list[run.first + run.count].line <= last_line)
+        run.count++;
+    if (run.count > MATCH_LIMIT) run.count = MATCH_LIMIT;
+    return run;
+}
+
+/* The line on which the text goes on behind the line of a token: a macro's arguments may span several. */
+static uint32_t next_line_of(const sm_tokens *tokens, uint32_t at)
+{
+    for (uint32_t i = at + 1; i < tokens->count; i++) {
+        if (tokens->list[i].file == tokens->list[at].file && tokens->list[i].line > tokens->list[at].line) return tokens->list[i].line;
+    }
+    return tokens->list[at].line;
+}
+
+/* `within`: so many bytes behind the token's start. */
+static sm_place original_place(const sm_origin *origin, const sm_token *token, uint32_t within)
 {
     const sm_tokens *tokens = &origin->unit->tokens;
     sm_place place = {tokens->files[token->file], token->line, token->column};
@@ -72,23 +108,13 @@ static sm_place original_place(const sm_origin *origin, const sm_token *token)
     sm_arena arena = {0};
     sm_tokens original = {0};
     int *match = calloc(MATCH_LIMIT, sizeof *match);
-    uint32_t at = (uint32_t)(token - tokens->list), first = at, last = at;
-    while (first > 0 && tokens->list[first - 1].file == token->file && tokens->list[first - 1].line == token->line) first--;
-    while (last + 1 < tokens->count && tokens->list[last + 1].file == token->file && tokens->list[last + 1].line == token->line) last++;
-    uint32_t end_line = token->line + 1;
-    for (uint32_t i = last + 1; i < tokens->count; i++) {
-        if (tokens->list[i].file != token->file || tokens->list[i].line <= token->line) continue;
-        end_line = tokens->list[i].line;
-        break;
-    }
+    uint32_t at = (uint32_t)(token - tokens->list), last_line = next_line_of(tokens, at);
     /* An original that cannot be read to its end is read as far as it goes. */
     sm_lex(&original, &arena, origin->text, strlen(origin->text), SM_SOURCE_FILE, SM_LEX_ORIGINAL);
-    sm_run a = {tokens, first, last - first + 1}, b = {&original, 0, 0};
+    sm_run a = run_around(tokens, at, last_line), b = {&original, 0, 0};
     while (b.first < original.count && original.list[b.first].line < token->line) b.first++;
-    while (b.first + b.count < original.count && original.list[b.first + b.count].line < end_line) b.count++;
-    if (a.count > MATCH_LIMIT) a.count = MATCH_LIMIT;
-    if (b.count > MATCH_LIMIT) b.count = MATCH_LIMIT;
-    if (match && b.count && at - first < a.count && match_runs(&a, &b, match)) place = matched_place(&b, match, at - first);
+    while (b.first + b.count < original.count && b.count < MATCH_LIMIT && original.list[b.first + b.count].line <= last_line) b.count++;
+    if (match && b.count && at - a.first < a.count && match_runs(&a, &b, match)) place = matched_place(&a, &b, match, at - a.first, within);
     free(match);
     sm_tokens_free(&original);
     sm_arena_free(&arena);
@@ -118,7 +144,7 @@ static void say(const sm_origin *origin, sm_place place, const char *severity, c
 {
     const char *file = place.file && strcmp(place.file, SM_SOURCE_FILE) != 0 ? place.file : origin->name;
     sm_text line = {0};
-    if (place.line) sm_text_printf(&line, "%s:%u:%u: %s: ", file, place.line, place.column, severity);
+    if (place.line) sm_text_printf(&line, "%s:%u:%u: %s: ", file, place.line, place.column ? place.column : 1, severity);
     else sm_text_printf(&line, "%s: %s: ", file, severity);
     put_message(origin, message, length, &line);
     sm_text_put(&line, "\n");
@@ -134,7 +160,7 @@ void sm_report_notes(const sm_origin *origin, sm_text *out)
     for (uint32_t i = 0; i < unit->note_count; i++) {
         const sm_note *note = &unit->notes[i];
         sm_place place = {unit->tokens.file_count > note->file ? unit->tokens.files[note->file] : NULL, note->line, note->column};
-        if (note->token != SM_NO_TOKEN) place = original_place(origin, &unit->tokens.list[note->token]);
+        if (note->token != SM_NO_TOKEN) place = original_place(origin, &unit->tokens.list[note->token], 0);
         say(origin, place, note->severity, note->message, strlen(note->message), out);
     }
 }
@@ -227,6 +253,16 @@ static const sm_token *token_at(const sm_origin *origin, uint16_t file, uint32_t
     return best;
 }
 
+/* How far behind a token's start a column is; what was written in its place counts as its start. */
+static uint32_t within_token(const sm_origin *origin, const sm_token *token, uint32_t column)
+{
+    uint32_t start = origin->placements[token - origin->unit->tokens.list].column;
+    if (column <= start) return 0;
+    size_t written = token->replacement ? strlen(token->replacement) : token->length;
+    if (column - start >= written) return token->length;
+    return token->replacement ? 0 : column - start;
+}
+
 /* Where in the user's text; false if the message is about something else. */
 static bool locate(const sm_origin *origin, const sm_message *message, sm_place *place)
 {
@@ -235,13 +271,13 @@ static bool locate(const sm_origin *origin, const sm_message *message, sm_place 
     if (!unit) return strncmp(message->file, "text.metal", 10) != 0;
     if (strcmp(message->file, SM_THUNK_FILE) == 0) {
         if (message->line == 0 || message->line > unit->entry_count) return false;
-        *place = original_place(origin, &unit->tokens.list[unit->declarations[unit->entries[message->line - 1].declaration].name]);
+        *place = original_place(origin, &unit->tokens.list[unit->declarations[unit->entries[message->line - 1].declaration].name], 0);
         return true;
     }
     for (uint32_t i = 0; i < unit->tokens.file_count; i++) {
         if (strcmp(unit->tokens.files[i], message->file) != 0) continue;
         const sm_token *token = token_at(origin, (uint16_t)i, message->line, message->column);
-        if (token) *place = original_place(origin, token);
+        if (token) *place = original_place(origin, token, within_token(origin, token, message->column));
         place->file = unit->tokens.files[i];
         return true;
     }
@@ -263,7 +299,18 @@ static bool locate_later(const sm_origin *origin, const char *line, sm_place *pl
     return false;
 }
 
-bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *out)
+/* What says nothing that another error does not say better. */
+static bool is_noise(const sm_message *message)
+{
+    static const char *const noise[] = {"declared void", "did you forget to '#include"};
+    for (size_t i = 0; i < sizeof noise / sizeof *noise; i++) {
+        if (memmem(message->text, message->length, noise[i], strlen(noise[i]))) return true;
+    }
+    return false;
+}
+
+/* Goes through all that was said. Errors of the generated end follow from others, if there are others: `ends` says which are wanted. */
+static bool report(const sm_origin *origin, const char *said, bool ends, sm_text *out)
 {
     sm_place context = {0};
     bool errors = false, shown = false;
@@ -277,18 +324,13 @@ bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *o
             continue;
         }
         trim(&message);
-        bool note = strcmp(message.severity, "note") == 0, warning = strcmp(message.severity, "warning") == 0;
-        if (warning) {
-            shown = false;
+        if (strcmp(message.severity, "note") == 0) {
+            if (located && shown && !is_noise(&message)) say(origin, place, "note", message.text, message.length, out);
             continue;
         }
-        if (note) {
-            if (located && shown) {
-                sm_place own = {place.file, place.line, place.column};
-                say(origin, own, "note", message.text, message.length, out);
-            }
-            continue;
-        }
+        bool end = strcmp(message.file, SM_THUNK_FILE) == 0;
+        shown = strcmp(message.severity, "warning") != 0 && end == ends && !is_noise(&message);
+        if (!shown) continue;
         if (!located) {
             if (context.line) place = context;
             else if (!locate_later(origin, next_line(line), &place)) place = (sm_place){message.file, message.line, message.column};
@@ -296,7 +338,12 @@ bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *o
         if (origin->unit) say(origin, place, message.severity, message.text, message.length, out);
         else say_missing(origin, place, &message, out);
         context = (sm_place){0};
-        errors = shown = true;
+        errors = true;
     }
     return errors;
+}
+
+bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *out)
+{
+    return report(origin, said, false, out) || report(origin, said, true, out);
 }

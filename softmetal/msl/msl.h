@@ -1,8 +1,8 @@
 /* From MSL text to objects that the executor runs.
  *
  * text → preprocessor (with empty metal_* headers) → tokens rewritten into C++17 over the shim → compiler → shared object → table of kernels.
- * Function constants become constexpr values: one object for each specialisation. Objects are cached on disk by a hash of text, options,
- * values, shim and compiler. Any thread. */
+ * Function constants become constexpr values: one object for each function and its values; a few functions without constants share one.
+ * Objects are cached on disk by a hash of text, options, values, shim and compiler. Any thread. */
 #ifndef SOFTMETAL_MSL_MSL_H
 #define SOFTMETAL_MSL_MSL_H
 
@@ -32,7 +32,7 @@ typedef struct sm_constant_info {
 typedef struct sm_function_info {
     const char *name;     /* host_name */
     uint32_t line;
-    const sm_constant_info *constants; /* that the library declares */
+    const sm_constant_info *constants; /* that it uses */
     size_t constant_count;
 } sm_function_info;
 

@@ -46,17 +46,44 @@ static sm_cache_key key_of(const sm_command *command, const sm_compiler *compile
 {
     sm_bytes parts[260];
     size_t count = 0;
-    parts[count++] = (sm_bytes){"preprocess 1", 12};
+    parts[count++] = (sm_bytes){"preprocess 2", 12};
     parts[count++] = (sm_bytes){compiler->identity, strlen(compiler->identity)};
     for (size_t i = 1; i < command->count; i++) parts[count++] = (sm_bytes){command->list[i], strlen(command->list[i])};
     parts[count++] = (sm_bytes){text, strlen(text)};
     return sm_cache_key_of(parts, count);
 }
 
+static bool allowed(const sm_cache *cache, const char *path, size_t length)
+{
+    size_t shim = strlen(cache->shim);
+    return (length > shim && memcmp(path, cache->shim, shim) == 0) || include_path() || length == 0 || path[0] == '<';
+}
+
+/* A file that was found all the same, by a path of its own: as if it had not been. `made` is what the preprocessor wrote. */
+static bool refuse_files(const sm_cache *cache, const char *made, const char *text, sm_text *said)
+{
+    unsigned line = 1, marked;
+    int length = 0, flag;
+    for (const char *at = made; *at; at += strcspn(at, "\n"), at += *at == '\n', line++, length = 0) {
+        if (sscanf(at, "# %u \"%n", &marked, &length) != 1 || length == 0) continue;
+        const char *path = at + length, *end = path + strcspn(path, "\"\n");
+        if (sscanf(end, "\" %d", &flag) == 1 && flag == 1 && !allowed(cache, path, (size_t)(end - path))) {
+            /* `line` is that of the #include: the marker stands where the directive stood. */
+            const char *directive = text;
+            for (unsigned i = 1; i < line && *directive; i++) directive += strcspn(directive, "\n"), directive += *directive == '\n';
+            size_t column = strcspn(directive, "\"<\n") + 1;
+            sm_text_printf(said, SM_SOURCE_FILE ":%u:%zu: fatal error: '%.*s' file not found\n", line, column, (int)(end - path), path);
+            return true;
+        }
+        line = marked - 1;
+    }
+    return false;
+}
+
 static bool run(const sm_cache *cache, sm_command *command, const sm_cache_key *key, const char *text, sm_arena *arena, char **output, const char **error)
 {
     sm_workspace workspace;
-    sm_text input = {0}, made = {0};
+    sm_text input = {0}, made = {0}, said = {0};
     sm_process_result result = {0};
     char path[PATH_MAX + 16];
     if (!sm_workspace_create(cache, &workspace, arena, error)) return false;
@@ -67,7 +94,11 @@ static bool run(const sm_cache *cache, sm_command *command, const sm_cache_key *
     sm_command_words(command, arena, "-x c++ text.metal -o text.ii");
     ok = ok && sm_command_run(command, &workspace, &result);
     snprintf(path, sizeof path, "%s/text.ii", workspace.path);
-    if (ok && sm_file_read(path, &made)) {
+    if (ok && sm_file_read(path, &made) && refuse_files(cache, made.bytes, text, &said)) {
+        ok = false;
+        *error = "a file outside of the text";
+        *output = sm_text_take(&said);
+    } else if (ok && made.length) {
         if (!include_path()) sm_cache_write(cache, &workspace, key, ".ii", made.bytes, made.length);
         *output = sm_text_take(&made);
     } else if (!*error) {
@@ -77,6 +108,7 @@ static bool run(const sm_cache *cache, sm_command *command, const sm_cache_key *
     }
     sm_text_free(&made);
     sm_text_free(&input);
+    sm_text_free(&said);
     sm_text_free(&result.output);
     sm_workspace_destroy(&workspace);
     return ok;

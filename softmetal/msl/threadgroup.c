@@ -3,6 +3,8 @@
  * give wrong numbers without a word. */
 #include "msl/unit.h"
 
+#define SPECIFIERS 256 /* words of a declaration that are read */
+
 typedef enum sm_context {
     STATEMENT, /* behind ; { } : else if (…) */
     INSIDE,    /* behind ( or , or <, in brackets */
@@ -66,7 +68,7 @@ static void read_specifiers(const sm_unit *unit, sm_reading *r)
     static const char *const qualifiers[] = {"const", "volatile", "static", "constexpr", "inline", "typename", "struct", "class", "union",
                                              "enum", "unsigned", "signed", "extern", "template", NULL};
     uint32_t i = r->start;
-    while (i < unit->tokens.count) {
+    while (i < unit->tokens.count && i - r->start < SPECIFIERS) {
         if (sm_is_attribute(unit, i) || (sm_at(unit, i, "<") && sm_partner(unit, i) != SM_NO_TOKEN)) {
             i = sm_skip(unit, i);
         } else if (takes_parentheses(unit, i) && sm_at(unit, i + 1, "(")) {
@@ -172,7 +174,10 @@ static bool in_template_arguments(const sm_unit *unit, const sm_reading *r)
 static bool visit(sm_unit *unit, uint32_t token, bool in_body)
 {
     sm_reading r = {.start = token, .name = SM_NO_TOKEN};
-    while (step_back(unit, &r)) {}
+    uint32_t steps = 0;
+    while (step_back(unit, &r)) {
+        if (++steps > SPECIFIERS) return sm_refuse(unit, token, "this declaration has too many words");
+    }
     if (r.context == TRAILING && !in_body) return true;
     read_specifiers(unit, &r);
     if (r.context == STATEMENT && in_body && !in_record(unit, token) && !r.typedefs && !points(unit, r.stop)) {

@@ -18,9 +18,14 @@ void sm_unit_free(sm_unit *unit)
     *unit = (sm_unit){0};
 }
 
+#define ERROR_LIMIT 20 /* what comes after is not told */
+
 static void add_note(sm_unit *unit, const char *severity, uint32_t token, const char *format, va_list arguments)
 {
     char message[1024];
+    bool error = strcmp(severity, "error") == 0;
+    unit->error_count += error;
+    if (unit->error_count > ERROR_LIMIT) return;
     vsnprintf(message, sizeof message, format, arguments);
     if (!sm_grow(&unit->notes, unit->note_count, &unit->note_capacity, sizeof *unit->notes)) {
         unit->arena.failed = true;
@@ -38,7 +43,6 @@ static void add_note(sm_unit *unit, const char *severity, uint32_t token, const 
         note->line = unit->tokens.error_line;
         note->column = unit->tokens.error_column;
     }
-    unit->error_count += strcmp(severity, "error") == 0;
 }
 
 bool sm_refuse(sm_unit *unit, uint32_t token, const char *format, ...)
