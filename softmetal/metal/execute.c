@@ -183,7 +183,6 @@ static void begin(sm_execution *run, const sm_command *command)
     const sm_begin_command *is = (const sm_begin_command *)command;
     run->type = is->type;
     memcpy(run->samples, is->samples, sizeof run->samples);
-    order(run);
     take_samples(run, true);
 }
 

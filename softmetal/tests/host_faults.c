@@ -118,6 +118,25 @@ static void allocations_for_ever(void **state)
     close_fixture(&f);
 }
 
+/* Each counts the events that came since it was armed, also those that another one failed. */
+static void several_at_once(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(NULL);
+    static const bool there[] = {false, true, false, false, true};
+    arm(SOFTMETAL_FAULT_ALLOCATION, 1, 1);
+    arm(SOFTMETAL_FAULT_ALLOCATION, 3, 2);
+    arm(SOFTMETAL_FAULT_QUEUE, 1, 1);
+    for (size_t i = 0; i < sizeof there; i++) {
+        id buffer = new_buffer(f.device, 64, SHARED);
+        assert_int_equal(buffer != NULL, there[i]);
+        release(buffer);
+    }
+    assert_null(get(f.device, "newCommandQueue"));
+    assert_int_equal(host.faults_fired(), 4);
+    close_fixture(&f);
+}
+
 static void no_library(void **state)
 {
     (void)state;
@@ -465,6 +484,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(no_queue),
         cmocka_unit_test(nth_allocation),
         cmocka_unit_test(allocations_for_ever),
+        cmocka_unit_test(several_at_once),
         cmocka_unit_test(no_library),
         cmocka_unit_test(no_function_or_pipeline),
         cmocka_unit_test(nth_command_buffer),

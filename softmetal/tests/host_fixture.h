@@ -33,13 +33,15 @@ static const char fixture_source[] =
     "struct table { device uint *first; device uint *second; };\n"
     "kernel void through(constant table &t [[buffer(0)]], uint i [[thread_position_in_grid]])\n"
     "{ t.second[i] = t.first[i] + 1; }\n"
+    "kernel void bytes(device uint *out [[buffer(0)]], constant uchar *in [[buffer(1)]], uint i [[thread_position_in_grid]])\n"
+    "{ out[i] = in[i]; }\n"
     "kernel void grid_size(device uint *out [[buffer(0)]], uint3 p [[thread_position_in_grid]], uint3 n [[threads_per_grid]],\n"
     "                      uint3 g [[threadgroups_per_grid]])\n"
     "{ if (p.x + p.y + p.z == 0) { out[0] = n.x; out[1] = n.y; out[2] = n.z; out[3] = g.x; out[4] = g.y; out[5] = g.z; } }\n";
 
-static const char *const fixture_kernels[] = {"fill",   "scale", "add",    "note",    "reverse",  "roomy",
-                                              "narrow", "wild",  "halves", "through", "grid_size"};
-enum { FILL, SCALE, ADD, NOTE, REVERSE, ROOMY, NARROW, WILD, HALVES, THROUGH, GRID_SIZE, KERNELS };
+static const char *const fixture_kernels[] = {"fill",   "scale", "add",    "note",    "reverse", "roomy",
+                                              "narrow", "wild",  "halves", "through", "bytes",   "grid_size"};
+enum { FILL, SCALE, ADD, NOTE, REVERSE, ROOMY, NARROW, WILD, HALVES, THROUGH, BYTES_OF_CONSTANT, GRID_SIZE, KERNELS };
 
 typedef struct fixture {
     void *pool;

@@ -224,6 +224,7 @@ static void heap_in_use(void **state)
     set_number(descriptor, "setStorageMode:", 0);
     id heap = SEND(id, (id), f.device, "newHeapWithDescriptor:", descriptor), out = new_buffer(f.device, 256, SHARED);
     id part = SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", 256, number(heap, "resourceOptions"));
+    release(SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", 256, number(heap, "resourceOptions")));
     const uint64_t table[] = {number(part, "gpuAddress"), number(out, "gpuAddress")};
     id buffer = get(f.queue, "commandBuffer");
     SEND(void, (id, uint64_t), buffer, "encodeWaitForEvent:value:", event, 1);
@@ -297,7 +298,8 @@ static void private_memory_is_written_first(void **state)
             assert_true(*(float *)contents(to) == 1);
             assert_no_reports();
         } else {
-            assert_int_equal(reported(SOFTMETAL_UNINITIALISED_READ, "labelled 'from'"), 32); /* once a thread, merged into one */
+            assert_int_equal(reported(SOFTMETAL_UNINITIALISED_READ, "labelled 'from'"),
+                             32); /* once a thread, merged into one */
             assert_int_equal(host.report_count(), 1);
         }
         release(from);
@@ -364,6 +366,12 @@ static void automatic_heap(void **state)
     call(parts[1], "makeAliasable");
     assert_true(test(parts[1], "isAliasable"));
     assert_int_equal(number(heap, "usedSize"), needs.size);
+    id same_place = heap_buffer(heap, 3 * needs.size);
+    assert_non_null(same_place);
+    assert_int_equal(number(same_place, "heapOffset"), number(parts[1], "heapOffset"));
+    release(parts[1]); /* what it had was given back already */
+    parts[1] = same_place;
+    assert_int_equal(number(heap, "usedSize"), 4 * needs.size);
     assert_no_reports();
     assert_null(SEND(id, (NSUInteger, NSUInteger), heap, "newBufferWithLength:options:", 16, PRIVATE));
     assert_reported(SOFTMETAL_VALIDATION, "have storage mode 2");

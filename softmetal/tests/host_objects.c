@@ -534,6 +534,59 @@ static void archives(void **state)
     close_fixture(&f);
 }
 
+static id specialised(fixture *f, id library, uint32_t width, bool doubled, bool in_turn)
+{
+    id values = new_of("MTLFunctionConstantValues"), error = NULL;
+    if (in_turn) set_constant(values, &width, TYPE_UINT, 0);
+    set_constant(values, &doubled, TYPE_BOOL, 1);
+    if (!in_turn) set_constant(values, &width, TYPE_UINT, 0);
+    id function = specialise(library, values, &error), descriptor = new_of("MTLComputePipelineDescriptor");
+    if (!function) fail_msg("%s", error_text(error));
+    assert_ptr_equal(get(function, "device"), f->device);
+    set_object(descriptor, "setComputeFunction:", function);
+    release(function);
+    release(values);
+    return descriptor;
+}
+
+static bool is_archived(fixture *f, id archive, id descriptor)
+{
+    id error = NULL,
+       list = SEND(id, (const id *, NSUInteger), host.class_named("NSArray"), "arrayWithObjects:count:", &archive, 1);
+    set_object(descriptor, "setBinaryArchives:", list);
+    id pipeline =
+        SEND(id, (id, NSUInteger, id *, id *), f->device,
+             "newComputePipelineStateWithDescriptor:options:reflection:error:", descriptor, FAIL_ON_MISS, NULL, &error);
+    release(pipeline);
+    release(descriptor);
+    return pipeline != NULL;
+}
+
+/* An archive tells specialisations apart, and texts, and not the order in which values were set. */
+static void archives_of_constants(void **state)
+{
+    (void)state;
+    static const char other_source[] = "#include <metal_stdlib>\nusing namespace metal;\n"
+                                       "constant uint width [[function_constant(0)]];\n"
+                                       "constant bool doubled [[function_constant(1)]];\n"
+                                       "kernel void k(device float *out [[buffer(0)]]) { out[0] = doubled ? 1 : width; }\n";
+    fixture f = open_fixture(NULL);
+    id error = NULL, library = new_library(f.device, constants_source, &error),
+       other = new_library(f.device, other_source, &error);
+    id archive = open_archive(f.device, NULL, &error), descriptor = specialised(&f, library, 7, true, true);
+    assert_true(SEND(BOOL, (id, id *), archive, "addComputePipelineFunctionsWithDescriptor:error:", descriptor, &error));
+    assert_true(is_archived(&f, archive, descriptor));
+    assert_true(is_archived(&f, archive, specialised(&f, library, 7, true, false)));
+    assert_false(is_archived(&f, archive, specialised(&f, library, 8, true, true)));
+    assert_false(is_archived(&f, archive, specialised(&f, library, 7, false, true)));
+    assert_false(is_archived(&f, archive, specialised(&f, other, 7, true, true)));
+    release(archive);
+    release(library);
+    release(other);
+    assert_no_reports();
+    close_fixture(&f);
+}
+
 /* ---- Counters */
 
 static id new_samples(fixture *f, NSUInteger count)
@@ -650,10 +703,18 @@ int main(int count, char **arguments)
     const struct CMUnitTest child[] = {cmocka_unit_test(archive_of_another_process)};
     if (count == 2 && strcmp(arguments[1], "archive") == 0) return cmocka_run_group_tests(child, NULL, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(default_world),      cmocka_unit_test(other_worlds),    cmocka_unit_test(worlds_limit_kernels),
-        cmocka_unit_test(libraries),          cmocka_unit_test(compile_options), cmocka_unit_test(completion_handlers),
-        cmocka_unit_test(function_constants), cmocka_unit_test(pipelines),       cmocka_unit_test(archives),
-        cmocka_unit_test(counter_samples),    cmocka_unit_test(capture_says_no),
+        cmocka_unit_test(default_world),
+        cmocka_unit_test(other_worlds),
+        cmocka_unit_test(worlds_limit_kernels),
+        cmocka_unit_test(libraries),
+        cmocka_unit_test(compile_options),
+        cmocka_unit_test(completion_handlers),
+        cmocka_unit_test(function_constants),
+        cmocka_unit_test(pipelines),
+        cmocka_unit_test(archives),
+        cmocka_unit_test(archives_of_constants),
+        cmocka_unit_test(counter_samples),
+        cmocka_unit_test(capture_says_no),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

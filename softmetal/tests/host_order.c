@@ -388,11 +388,13 @@ static void what_orders_dispatches(void **state)
 static void missing_barriers_are_named(void **state)
 {
     (void)state;
-    softmetal_world world = {.build = SOFTMETAL_CHECKED};
+    softmetal_world world = {.build = SOFTMETAL_CHECKED}, shuffled = {.build = SOFTMETAL_CHECKED, .shuffle = true, .seed = 3};
     static const order fine[] = {SERIAL, BARRIER_SCOPE, BARRIER_RESOURCE, ENCODERS},
                        wrong[] = {CONCURRENT, BARRIER_TEXTURES, BARRIER_OTHER};
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
-        eight_notes(&world, fine[i]);
+        assert_true(eight_notes(&world, fine[i]));
+        assert_no_reports();
+        assert_true(eight_notes(&shuffled, fine[i]));
         assert_no_reports();
     }
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -107,6 +107,14 @@ static void constant_offset(scene *s, bool wrong)
     go(s, 4);
 }
 
+static void constant_bytes_offset(scene *s, bool wrong)
+{
+    set_pipeline(s->encoder, kernel(s->f, BYTES_OF_CONSTANT));
+    set_buffer(s->encoder, s->memory, 0, 0);
+    set_buffer(s->encoder, s->memory, wrong ? 2 : 4, 1);
+    go(s, 4);
+}
+
 static void offset_later(scene *s, bool wrong)
 {
     bind_fill(s);
@@ -575,6 +583,8 @@ static const rule rules[] = {
      false},
     {"an offset of a constant is misaligned", constant_offset, "offset 18 at buffer index 1 for 'value' is not a multiple of 4",
      NULL, false},
+    {"an offset of bytes in the constant space is misaligned", constant_bytes_offset,
+     "offset 2 at buffer index 1 for 'in' is not a multiple of 4", NULL, false},
     {"an offset is set where nothing is bound", offset_later, "no buffer is set at index 5", NULL, false},
     {"an offset is set beyond the end", offset_later_beyond, "offset 4112 at buffer index 0 is beyond", NULL, false},
     {"a buffer index is too high", buffer_index, "buffer index 31 is not below 31", NULL, false},
