@@ -299,14 +299,27 @@ static bool locate_later(const sm_origin *origin, const char *line, sm_place *pl
     return false;
 }
 
-/* What says nothing that another error does not say better. */
+/* What says nothing that another error does not say better, and rules of OpenCL that MSL does not have: there a scalar takes on the
+ * type of the vector's elements. */
 static bool is_noise(const sm_message *message)
 {
-    static const char *const noise[] = {"declared void", "did you forget to '#include"};
+    static const char *const noise[] = {"declared void", "did you forget to '#include", "scalar operand type has greater rank"};
     for (size_t i = 0; i < sizeof noise / sizeof *noise; i++) {
         if (memmem(message->text, message->length, noise[i], strlen(noise[i]))) return true;
     }
     return false;
+}
+
+bool sm_only_noise(const char *said)
+{
+    bool any = false;
+    for (const char *line = said; *line; line = next_line(line)) {
+        sm_message message;
+        if (!parse(line, strcspn(line, "\n"), &message) || !message.severity || !strstr(message.severity, "error")) continue;
+        if (!is_noise(&message)) return false;
+        any = true;
+    }
+    return any;
 }
 
 /* Goes through all that was said. Errors of the generated end follow from others, if there are others: `ends` says which are wanted. */

@@ -18,4 +18,7 @@ void sm_report_notes(const sm_origin *origin, sm_text *out);
 /* What a compiler said; false if there was no error in it that could be understood. */
 bool sm_report_diagnostics(const sm_origin *origin, const char *said, sm_text *out);
 
+/* True if all errors that a compiler told are such as are no errors in MSL. */
+bool sm_only_noise(const char *said);
+
 #endif

@@ -22,7 +22,7 @@ static void make_command(sm_strict *s, sm_command *command)
 {
     sm_command_add(command, s->clang.path);
     sm_command_words(command, &s->arena, "-x cl -cl-std=clc++2021 -cl-no-stdinc -target x86_64-linux-gnu -fsyntax-only -w -fbracket-depth=512 "
-                                         "-Xclang -cl-ext=-cl_khr_fp64,-__opencl_c_fp64,+cl_khr_fp16 -fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=20");
+                                         "-Xclang -cl-ext=-cl_khr_fp64,-__opencl_c_fp64,+cl_khr_fp16 -fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=200");
     sm_command_add(command, "-include");
     sm_command_add(command, sm_arena_printf(&s->arena, "%s/opencl_strict.h", s->cache->shim));
 }
@@ -37,6 +37,7 @@ static bool compile(sm_strict *s, const sm_origin *origin, const sm_command *com
         return false;
     }
     bool ok = sm_command_run(command, workspace, &result);
+    if (result.end == SM_PROCESS_EXITED && result.output.bytes && sm_only_noise(result.output.bytes)) ok = true;
     bool understood = !ok && result.end == SM_PROCESS_EXITED && result.output.bytes && sm_report_diagnostics(origin, result.output.bytes, &s->said);
     if (!ok && !understood) s->error = sm_command_failure(&s->arena, command, &result);
     sm_text_free(&result.output);

@@ -76,16 +76,45 @@ static uint32_t unary_end(const sm_unit *unit, uint32_t at)
     }
 }
 
-/* (float4)x becomes sm_make<float4>(x). */
+/* typename T in some template header of the text */
+static bool is_type_parameter(const sm_unit *unit, uint32_t at)
+{
+    const sm_token *token = &unit->tokens.list[at];
+    if (token->kind != SM_IDENTIFIER) return false;
+    for (uint32_t i = 0; i < unit->declaration_count; i++) {
+        const sm_declaration *d = &unit->declarations[i];
+        for (uint32_t k = d->first; d->is_template && k + 1 < d->specifiers; k++) {
+            if (!sm_at(unit, k, "typename") && !sm_at(unit, k, "class")) continue;
+            const sm_token *name = &unit->tokens.list[k + 1];
+            if (name->length == token->length && memcmp(unit->tokens.text + name->start, unit->tokens.text + token->start, token->length) == 0) return true;
+        }
+    }
+    return false;
+}
+
+/* T(…) in an expression, T a template parameter. */
+static bool makes_dependent(const sm_unit *unit, uint32_t at)
+{
+    static const char *const before[] = {"=", "(", ",", "return", "+", "-", "*", "/", "<", ">", "?", ":", "[", "+=", "-=", "*=", "&&", "||", "==", "{"};
+    if (at == 0 || !is_type_parameter(unit, at) || is_declarator(unit, at + 1)) return false;
+    for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
+        if (sm_at(unit, at - 1, before[i])) return true;
+    }
+    return false;
+}
+
+/* (float4)x becomes sm_make<float4>(x); (T)x, where T may be a vector, sm_cast<T>(x). */
 static void rewrite_cast(sm_unit *unit, uint32_t open)
 {
     uint32_t last = vector_type(unit, open + 1);
+    bool dependent = last == SM_NO_TOKEN && sm_partner(unit, open) == open + 2 && is_type_parameter(unit, open + 1);
+    if (dependent) last = open + 1;
     if (last == SM_NO_TOKEN || last + 1 != sm_partner(unit, open)) return;
     if (open > 0 && (sm_named(unit, open - 1) || sm_at(unit, open - 1, ">") || sm_at(unit, open - 1, ")") || sm_at(unit, open - 1, "]")) &&
         !sm_at(unit, open - 1, "return")) return;
     uint32_t end = unary_end(unit, last + 2);
     if (end == SM_NO_TOKEN) return;
-    unit->tokens.list[open].replacement = "sm_make<";
+    unit->tokens.list[open].replacement = dependent ? "sm_cast<" : "sm_make<";
     unit->tokens.list[last + 1].replacement = ">(";
     put_after(unit, end, ")");
 }
@@ -98,8 +127,20 @@ static void rewrite_static_cast(sm_unit *unit, uint32_t at)
     unit->tokens.list[at].replacement = "sm_cast";
 }
 
+/* A table at program scope converts to `constant float *`, be it constexpr or not; clang would keep the const. */
+static void rewrite_table(sm_unit *unit, const sm_declaration *d)
+{
+    bool constant = false;
+    if (d->kind != SM_DECLARATION_VARIABLE || d->name == SM_NO_TOKEN || unit->scopes[d->scope].record || !sm_at(unit, d->name + 1, "[")) return;
+    for (uint32_t i = d->specifiers; i < d->name; i++) constant |= sm_at(unit, i, "constant");
+    for (uint32_t i = d->specifiers; i < d->name && constant; i++) {
+        if (sm_at(unit, i, "const") || sm_at(unit, i, "constexpr")) unit->tokens.list[i].dropped = true;
+    }
+}
+
 bool sm_rewrite_strict(sm_unit *unit)
 {
+    for (uint32_t i = 0; i < unit->declaration_count; i++) rewrite_table(unit, &unit->declarations[i]);
     for (uint32_t i = 0; i < unit->tokens.count; i++) {
         if (sm_is_attribute(unit, i)) {
             uint32_t end = sm_partner(unit, i);
@@ -113,6 +154,9 @@ bool sm_rewrite_strict(sm_unit *unit)
             rewrite_static_cast(unit, i);
         } else if (sm_at(unit, i, "(")) {
             rewrite_cast(unit, i);
+        } else if (sm_at(unit, i + 1, "(") && makes_dependent(unit, i)) {
+            put_before(unit, i, "sm_construct<");
+            put_after(unit, i, ">");
         } else {
             uint32_t last = vector_type(unit, i);
             bool member = i > 0 && (sm_at(unit, i - 1, "::") || sm_at(unit, i - 1, ".") || sm_at(unit, i - 1, "->"));

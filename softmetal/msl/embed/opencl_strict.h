@@ -3,6 +3,7 @@
 #pragma once
 
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#pragma OPENCL EXTENSION __cl_clang_function_pointers : enable
 
 #define device __global
 #define constant __constant
@@ -62,6 +63,8 @@ SM_VECTORS(bfloat, bfloat)
 #define FLT_MIN __FLT_MIN__
 #define FLT_EPSILON __FLT_EPSILON__
 #define HALF_MAX 65504.0h
+#define MAXHALF 65504.0h
+#define HUGE_VALH __builtin_inff16()
 #define HALF_MIN 6.103515625e-05h
 #define HALF_EPSILON 0.0009765625h
 #define INT_MAX 2147483647
@@ -128,6 +131,13 @@ template <class T, class A> constexpr T sm_cast(A a)
     } else {
         return static_cast<T>(a);
     }
+}
+
+// T(a, b, …) where T may be a vector.
+template <class T, class... A> constexpr T sm_construct(A... a)
+{
+    if constexpr (sm_is_vector<T>::size != 0) return sm_make<T>(a...);
+    else return T(a...);
 }
 
 // threadgroup T name[n]; inside of a kernel
