@@ -1,5 +1,6 @@
 #include "executor/executor.h"
 #include "msl/build.h"
+#include "executor/executor.h"
 #include "msl/errors.h"
 #include "msl/preprocess.h"
 #include "msl/strict.h"
@@ -68,6 +69,17 @@ static bool read_text(sm_msl_library *library, char **errors)
     return false;
 }
 
+/* What is taken, and may not mean what it seems to: a report each. */
+static void report_warnings(const sm_msl_library *library)
+{
+    sm_origin origin = origin_of(library, NULL);
+    sm_text out = {0};
+    sm_report_notes(&origin, &out);
+    char *rest = NULL;
+    for (char *line = out.bytes ? strtok_r(out.bytes, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) sm_reportf(SOFTMETAL_STRICT, "%s", line);
+    sm_text_free(&out);
+}
+
 static bool list_functions(sm_msl_library *library)
 {
     const sm_unit *unit = &library->unit;
@@ -122,7 +134,10 @@ sm_msl_library *sm_msl_library_create(const char *text, const sm_msl_options *op
     }
     ok = ok && sm_check_library(library, errors);
     ok = ok && (!options->world.strict || strict_or_report(library, errors));
-    if (ok) return library;
+    if (ok) {
+        report_warnings(library);
+        return library;
+    }
     sm_msl_library_destroy(library);
     return NULL;
 }

@@ -2,7 +2,12 @@
  *
  * text → preprocessor (with empty metal_* headers) → tokens rewritten into C++17 over the shim → compiler → shared object → table of kernels.
  * Function constants become constexpr values: one object for each function and its values; a few functions without constants share one.
- * Objects are cached on disk by a hash of text, options, values, shim and compiler. Any thread. */
+ * Objects are cached on disk by a hash of text, options, values, shim and compiler. Any thread.
+ *
+ * Environment: SOFTMETAL_CXX, the C++ compiler (a name or path; else g++, clang++-19, clang++, c++); SOFTMETAL_CLANG, that of the strict
+ * check (else clang-19 or later); SOFTMETAL_CACHE, the cache's folder (else $XDG_CACHE_HOME/softmetal, ~/.cache/softmetal);
+ * SOFTMETAL_CACHE_LIMIT in MiB (2048); SOFTMETAL_COMPILE_TIMEOUT in seconds (600); SOFTMETAL_INCLUDE, folders for #include with colons
+ * between, which newLibraryWithSource: does not have: for scripts that compile the files of others. */
 #ifndef SOFTMETAL_MSL_MSL_H
 #define SOFTMETAL_MSL_MSL_H
 
@@ -46,7 +51,7 @@ typedef struct sm_constant_value {
 typedef struct sm_msl_library sm_msl_library;
 
 /* Checks the text and lists its functions. On failure NULL, and *errors is a malloc'ed text like Apple's: "program_source:3:7: error: …", a
- * line each, with the line of the text and its column. Warnings of a strict check that passed are reports. */
+ * line each, with the line of the text and its column. What is taken but may not mean what it seems to is a STRICT report. */
 sm_msl_library *sm_msl_library_create(const char *text, const sm_msl_options *options, char **errors);
 void sm_msl_library_destroy(sm_msl_library *library);
 size_t sm_msl_function_count(const sm_msl_library *library);

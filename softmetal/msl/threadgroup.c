@@ -143,7 +143,10 @@ static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
         sm_refuse(unit, at, "threadgroup variable '%s' must not have an initialiser", text);
         return SM_NO_TOKEN;
     }
-    if (at > initialiser) sm_drop(unit, initialiser, at - 1);
+    if (at > initialiser) {
+        sm_drop(unit, initialiser, at - 1);
+        sm_remark(unit, "warning", initialiser, "the initialiser of threadgroup variable '%s' has no effect", text);
+    }
     const char *value = unit->strict ? " = sm_threadgroup_memory()"
                                      : sm_arena_printf(&unit->arena, " = sm::threadgroup_variable<%u>([] {}, %u)", kernel, name->line);
     name->before = "(&";

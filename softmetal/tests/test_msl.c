@@ -283,13 +283,47 @@ static void test_macros_and_version(void **state)
     }
 }
 
+/* Fast mathematics takes it that there is no NaN; a text that asks for safe mathematics gets it. */
+static void test_math_mode(void **state)
+{
+    (void)state;
+    static const char body[] = "kernel void k(device float *x [[buffer(0)]]) { x[1] = x[0] != x[0]; }\n";
+    for (int safe = 0; safe < 2; safe++) {
+        char text[256];
+        snprintf(text, sizeof text, "%s%s", safe ? "#pragma METAL fp math_mode(safe)\n" : "", body);
+        sm_msl_library *library = test_library(text, &(sm_msl_options){.fast_math = true});
+        sm_built built = test_build(library, "k", NULL, 0);
+        float x[2] = {__builtin_nanf(""), -1};
+        void *buffers[SM_BUFFERS] = {x};
+        test_run(&built, &(sm_lane){.buffers = buffers});
+        assert_true(x[1] == (float)safe);
+        sm_msl_library_destroy(library);
+    }
+}
+
+/* Taken, with a report: as some texts have it. */
+static void test_ignored_initialiser(void **state)
+{
+    (void)state;
+    softmetal_reset();
+    sm_msl_library *library = test_library("kernel void k(device float *x [[buffer(0)]])\n{\n    threadgroup float t[4] = {0};\n    t[1] = 2;\n    x[0] = t[1];\n}\n", NULL);
+    assert_int_equal(softmetal_report_count(), 1);
+    softmetal_report report;
+    assert_true(softmetal_get_report(0, &report));
+    assert_int_equal(report.kind, SOFTMETAL_STRICT);
+    assert_string_equal(report.message, "program_source:3:28: warning: the initialiser of threadgroup variable 't' has no effect");
+    test_build(library, "k", NULL, 0);
+    sm_msl_library_destroy(library);
+    softmetal_reset();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_saxpy), cmocka_unit_test(test_implicit_indices), cmocka_unit_test(test_builtins), cmocka_unit_test(test_names_and_limits),
         cmocka_unit_test(test_literals), cmocka_unit_test(test_array_arguments), cmocka_unit_test(test_templates),
         cmocka_unit_test(test_threadgroup_memory), cmocka_unit_test(test_address_spaces), cmocka_unit_test(test_flavours), cmocka_unit_test(test_clang),
-        cmocka_unit_test(test_macros_and_version),
+        cmocka_unit_test(test_macros_and_version), cmocka_unit_test(test_math_mode), cmocka_unit_test(test_ignored_initialiser),
     };
     return cmocka_run_group_tests_name("msl", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* Texts that nobody would write: each gets an answer, none crashes the translator. */
+#include "msl/errors.h"
 #include "msl/generate.h"
 #include "msl/unit.h"
 #include "support_msl.h"
@@ -9,6 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+
+/* What the translator found, and what a compiler might say of it: each message is about the text, or is left out. */
+static void report(const char *text, size_t length, const sm_unit *unit, const sm_placement *placements)
+{
+    char *original = malloc(length + 1), said[512];
+    memcpy(original, text, length);
+    original[length] = 0;
+    sm_origin origin = {.name = "mine", .text = original, .unit = unit, .placements = placements};
+    sm_text out = {0};
+    snprintf(said, sizeof said,
+             "program_source: In function 'f':\nprogram_source:1:9: error: one [-Wone]\nprogram_source:%zu:%zu: error: two\n/shim/vector.h:3:4: error: three\n"
+             "program_source:1:1: note: in instantiation of f requested here\nsoftmetal-entry:1:2: error: four\n:::: error\nx:1: \n9:9:9:\n", length / 40 + 1, length % 50);
+    sm_report_notes(&origin, &out);
+    sm_report_diagnostics(&origin, said, &out);
+    assert_false(out.failed);
+    for (const char *line = out.bytes; line && *line; line = strchr(line, '\n') + 1) assert_non_null(strchr(line, '\n'));
+    sm_text_free(&out);
+    free(original);
+}
 
 /* Translates both ways, generates, and lets it all go. True if the text was taken. */
 static bool translate(const char *text, size_t length)
@@ -31,6 +51,7 @@ static bool translate(const char *text, size_t length)
             generation = (sm_generation){.entry = 0};
             assert_true(sm_generate(&unit, &generation, &arena, &out, placements, &error));
         }
+        report(text, length, &unit, placements);
         free(placements);
         sm_text_free(&out);
         sm_arena_free(&arena);
