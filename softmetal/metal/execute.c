@@ -183,6 +183,7 @@ static void begin(sm_execution *run, const sm_command *command)
     const sm_begin_command *is = (const sm_begin_command *)command;
     run->type = is->type;
     memcpy(run->samples, is->samples, sizeof run->samples);
+    order(run); /* of the first encoder too: what runs before any order is not told from what was never run */
     take_samples(run, true);
 }
 
