@@ -8,6 +8,8 @@
 
 #include "tests/kernels.h"
 
+#include "msl/msl.h"
+
 static sm_executor *executor;
 static sm_memory memory;
 
@@ -457,19 +459,30 @@ static void test_time_limit(void **state)
     crash(&kernel, 640, 32, SM_DEADLOCK, SOFTMETAL_TRAP);
 }
 
-static void endless_barriers(const sm_lane *lane)
-{
-    volatile uint32_t *word = lane->buffers[0];
-    while (word[1] == 0) BARRIER();
-}
-
-/* The signal finds the kernel's code now and then, between the executor's. */
+/* The signal finds the kernel's code now and then, between the executor's. The two must be told apart: so this is an object of its own. */
 static void test_time_limit_in_barriers(void **state)
 {
     (void)state;
+    static const char text[] = "#include <metal_stdlib>\n"
+                               "using namespace metal;\n"
+                               "kernel void endless(device volatile uint *x [[buffer(0)]]) {\n"
+                               "    while (x[1] == 0) threadgroup_barrier(mem_flags::mem_device); // line 4\n"
+                               "}\n";
+    const sm_msl_options options = {.name = "text"};
+    char *errors = NULL;
+    sm_built built;
+    sm_msl_library *library = sm_msl_library_create(text, &options, &errors);
+    assert_non_null(library);
+    assert_true(sm_msl_build(library, "endless", NULL, 0, &built, &errors));
+    sm_dispatch dispatch = {.kernel = built.kernel, .services = built.services, .grid = {64, 1, 1}, .group = {64, 1, 1}};
     memset(memory.cpu, 0, memory.bytes);
-    const sm_kernel kernel = KERNEL(endless_barriers);
-    crash(&kernel, 64, 64, SM_DEADLOCK, SOFTMETAL_TRAP);
+    bind_memory(&dispatch, 0, &memory);
+    assert_int_equal(sm_executor_run(executor, &dispatch), SM_DEADLOCK);
+    const softmetal_report report = the_report(SOFTMETAL_TRAP);
+    assert_int_equal(report.line, 4);
+    assert_non_null(strstr(report.message, "did not end in time"));
+    check_alive();
+    sm_msl_library_destroy(library);
 }
 
 static volatile bool cancel;
