@@ -141,6 +141,15 @@ static void bind(sm_executor *executor, sm_job *job)
     }
 }
 
+/* Other executors may run the same object at this time: it is written once. */
+static void give_services(const sm_dispatch *dispatch)
+{
+    if (dispatch->services == NULL) return;
+    const sm_services *before = __atomic_load_n(dispatch->services, __ATOMIC_RELAXED);
+    if (before == &sm_executor_services) return;
+    __atomic_compare_exchange_n(dispatch->services, &before, &sm_executor_services, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 static sm_kernel_notes *notes_of(sm_executor *executor, const sm_kernel *kernel)
 {
     sm_kernel_notes *notes = &executor->notes[(uintptr_t)kernel / sizeof *kernel % SM_NOTES];
@@ -313,7 +322,7 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     job->chunk = shares < 1 ? 1 : shares > 64 ? 64 : shares;
     bind(executor, job);
     if (executor->plan != NULL && !sm_check_begin(executor)) return SM_NO_MEMORY;
-    if (dispatch->services != NULL) *dispatch->services = &sm_executor_services;
+    give_services(dispatch);
     for (uint32_t i = 0; i < executor->worker_count; i++) {
         executor->workers[i].worker->job = job;
         executor->workers[i].worker->crash.end = SM_END_NONE;

@@ -456,7 +456,7 @@ static void enter(sm_worker *worker, sm_fiber *fiber)
     worker->thrown = false;
     worker->previous = &worker->main;
     worker->fiber = fiber;
-    atomic_store_explicit(&worker->running, true, memory_order_relaxed);
+    atomic_store_explicit(&worker->running, true, memory_order_release); /* after what the guard reads */
     atomic_signal_fence(memory_order_seq_cst);
     sm_fiber_go(&worker->main, fiber);
     atomic_signal_fence(memory_order_seq_cst);

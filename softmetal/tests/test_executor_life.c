@@ -27,6 +27,12 @@ static void check_doubling(sm_executor *executor, sm_memory *memory, int rounds)
     for (uint32_t i = 0; i < count; i++) assert_true(((float *)memory->cpu)[i] == (float)i * (float)(1 << rounds));
 }
 
+#ifdef SM_SANITIZED
+#define DISPATCHES 500
+#else
+#define DISPATCHES 10000
+#endif
+
 /* ---- For long -------------------------------------------------------------------------------------------------------- */
 
 /* From /proc/self/status: KiB, or a number. Sanitizers keep what was freed: with them it stays 0. */
@@ -53,7 +59,7 @@ static void test_no_growth(void **state)
         sm_executor *executor = sm_executor_create(&world);
         assert_non_null(executor);
         uint64_t resident = 0, size = 0;
-        for (int i = 0; i < 10000; i++) {
+        for (int i = 0; i < DISPATCHES; i++) {
             sm_memory memory;
             assert_true(sm_memory_create(&memory, 4096, false));
             sm_executor_order(executor);
@@ -270,7 +276,7 @@ static void test_flight(void **state)
 static void *touch_in_flight(void *context)
 {
     volatile uint8_t *bytes = context;
-    for (int i = 0; i < 1000; i++) bytes[i] = 1;
+    for (int i = 0; i < 1000; i += 4) bytes[i] = 1;
     return NULL;
 }
 
@@ -284,7 +290,7 @@ static void test_flight_threads(void **state)
     assert_true(sm_memory_create(&memory, 1000, false));
     for (int round = 0; round < 50; round++) {
         pthread_t threads[4];
-        for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, touch_in_flight, memory.cpu), 0);
+        for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, touch_in_flight, memory.cpu + i), 0);
         for (int i = 0; i < 20; i++) sm_memory_begin_flight(&memory), sm_memory_end_flight(&memory);
         for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     }
