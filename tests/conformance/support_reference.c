@@ -36,7 +36,7 @@ uint64_t ref_random(uint64_t *seed)
 
 double ref_uniform(uint64_t *seed)
 {
-    return ldexp((double)(ref_random(seed) >> 11), -52) - 1;
+    return (double)(ref_random(seed) >> 11) * 0x1p-52 - 1;
 }
 
 double ref_normal(uint64_t *seed)

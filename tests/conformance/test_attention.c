@@ -434,7 +434,7 @@ static void attention_cases(rig *r)
 {
     for (size_t i = 0; i < ARRAY_COUNT(attention_table); i++) {
         if (solutions[i].q == NULL) solve(&solutions[i], &attention_table[i]);
-        run_attention(r, &solutions[i], r->threads != 2);
+        run_attention(r, &solutions[i], r->threads != 2 && !r->plain); /* the op itself is the same on a plain device */
     }
     rig_expect_ran(r, "attention", NULL);
 }

@@ -27,7 +27,7 @@ typedef struct linear_case {
 
 /* A case in float64: inputs, and what is wanted of every part. */
 typedef struct problem {
-    const linear_case *spec;
+    linear_case spec;
     uint32_t outs; /* parts that are written */
     float *x, *norm, *bias[3], *residual;
     uint8_t *canonical[3];
@@ -45,7 +45,7 @@ static float *random_floats(uint64_t *seed, size_t count, double size)
 
 static void make_inputs(problem *p, uint64_t *seed)
 {
-    const linear_case *s = p->spec;
+    const linear_case *s = &p->spec;
     p->x = random_floats(seed, (size_t)s->rows * s->cols, 2);
     p->norm = random_floats(seed, s->cols, 1);
     if (s->rows > 2) memset(p->x + s->cols, 0, s->cols * sizeof *p->x); /* a row of zeros: no division by its maximum */
@@ -62,7 +62,7 @@ static void make_inputs(problem *p, uint64_t *seed)
 
 static void solve_part(problem *p, uint32_t part)
 {
-    const linear_case *s = p->spec;
+    const linear_case *s = &p->spec;
     uint32_t out = s->part[part].out;
     pv_layout layout = s->part[part].layout;
     double *value = malloc(s->cols * sizeof *value), *mass = malloc(s->cols * sizeof *mass);
@@ -87,7 +87,7 @@ static void solve_part(problem *p, uint32_t part)
 
 static void make_problem(problem *p, const linear_case *s)
 {
-    *p = (problem){.spec = s, .outs = s->flags & GLU ? 1 : s->part_count};
+    *p = (problem){.spec = *s, .outs = s->flags & GLU ? 1 : s->part_count};
     uint64_t seed = s->rows * 1000003u + s->cols * 101u + s->part[0].layout;
     make_inputs(p, &seed);
     for (uint32_t i = 0; i < s->part_count; i++) solve_part(p, i);
@@ -107,10 +107,39 @@ static void free_problem(problem *p)
     }
 }
 
+/* Problems are the same for every kernel set and thread count: each is solved once and kept till the end of the test. */
+static problem kept[160];
+static size_t kept_count;
+
+static bool same_case(const linear_case *a, const linear_case *b)
+{
+    bool same = a->rows == b->rows && a->cols == b->cols && a->part_count == b->part_count && a->flags == b->flags;
+    for (uint32_t i = 0; same && i < a->part_count; i++)
+        same = a->part[i].layout == b->part[i].layout && a->part[i].out == b->part[i].out;
+    return same;
+}
+
+static const problem *problem_of(const linear_case *s)
+{
+    for (size_t i = 0; i < kept_count; i++) {
+        if (same_case(&kept[i].spec, s)) return &kept[i];
+    }
+    assert_true(kept_count < ARRAY_COUNT(kept));
+    make_problem(&kept[kept_count], s);
+    return &kept[kept_count++];
+}
+
+static int forget_problems(void **state)
+{
+    (void)state;
+    while (kept_count > 0) free_problem(&kept[--kept_count]);
+    return 0;
+}
+
 /* Everything of the op that does not depend on the step. */
 static pv_op place(rig *r, const problem *p)
 {
-    const linear_case *s = p->spec;
+    const linear_case *s = &p->spec;
     pv_op op = {.kind = PV_OP_linear, .linear = {.epsilon = epsilon, .part_count = s->part_count}};
     if (s->flags & NORM) op.linear.norm = rig_vector(r, p->norm, s->cols);
     if (s->flags & GLU) op.linear.glu = PV_ACTIVATION_SILU;
@@ -139,7 +168,7 @@ static float *pick_rows(const float *all, uint32_t cols, const uint32_t *rows, u
 /* Runs the op on these rows of the problem; found[part]: [count][out], the caller frees. */
 static void run_rows(rig *r, const problem *p, pv_op op, const uint32_t *rows, uint32_t count, float *found[3])
 {
-    const linear_case *s = p->spec;
+    const linear_case *s = &p->spec;
     pv_extent extent = s->flags & LOGITS ? PV_EXTENT_LOGITS : PV_EXTENT_ROWS;
     step_of_rows(r, count, s->flags & LOGITS);
     float *x = pick_rows(p->x, s->cols, rows, count), *residual = pick_rows(p->residual, s->part[0].out, rows, count);
@@ -159,11 +188,11 @@ static void run_rows(rig *r, const problem *p, pv_op op, const uint32_t *rows, u
  * rows hold zeros and no NaN. A GPU has other kernels for few rows than for many: there fewer rows give values as right as before. */
 static void expect_same_alone(rig *r, const problem *p, pv_op op, const uint32_t *rows, uint32_t count, float *const all[3])
 {
-    const bool same_kernels = rig_backend() == &pv_cpu_backend || count == p->spec->rows;
+    const bool same_kernels = rig_backend() == &pv_cpu_backend || count == p->spec.rows;
     float *found[3];
     run_rows(r, p, op, rows, count, found);
     for (uint32_t part = 0; part < p->outs; part++) {
-        uint32_t out = p->spec->part[part].out;
+        uint32_t out = p->spec.part[part].out;
         if (same_kernels) {
             float *wanted = pick_rows(all[part], out, rows, count);
             rig_expect_bytes(r, "linear: other bits than in the batch", found[part], wanted, (size_t)count * out * sizeof *wanted);
@@ -175,9 +204,15 @@ static void expect_same_alone(rig *r, const problem *p, pv_op op, const uint32_t
     }
 }
 
+/* Ops that a plain device runs for this case. */
+static size_t plain_ops(const linear_case *s)
+{
+    return 1 + ((s->flags & NORM) != 0) + ((s->flags & GLU) != 0) + (s->part_count - 1);
+}
+
 static void expect_lowered(rig *r, const linear_case *s)
 {
-    size_t most = 1 + ((s->flags & NORM) != 0) + ((s->flags & GLU) != 0) + (s->part_count - 1);
+    const size_t most = plain_ops(s);
     if (r->plain)
         rig_expect(r, "linear: a plain device declines every fused form", r->pieces == most);
     else
@@ -187,30 +222,30 @@ static void expect_lowered(rig *r, const linear_case *s)
 static void run_case(rig *r, const linear_case *s)
 {
     rig_reset(r);
-    problem p;
+    const problem *p = problem_of(s);
     uint32_t every[MAX_ROWS], last = s->rows - 1;
     float *found[3];
-    make_problem(&p, s);
-    pv_op op = place(r, &p);
+    pv_op op = place(r, p);
     for (uint32_t i = 0; i < s->rows; i++) every[i] = i;
-    run_rows(r, &p, op, every, s->rows, found);
+    run_rows(r, p, op, every, s->rows, found);
     expect_lowered(r, s);
-    for (uint32_t i = 0; i < p.outs; i++) {
+    for (uint32_t i = 0; i < p->outs; i++) {
         size_t count = (size_t)s->rows * s->part[i].out;
-        rig_expect_values(r, "linear", found[i], p.wanted[i], count);
+        rig_expect_values(r, "linear", found[i], p->wanted[i], count);
         rig_same_bits(r, found[i], count * sizeof *found[i]);
     }
-    if (s->rows > 1 && !(s->flags & NAN_ROW)) {
+    /* Where nothing is fused a plain device does what the other one did. */
+    const bool again = r->threads != 2 && (!r->plain || plain_ops(s) > 1);
+    if (again && s->rows > 1 && !(s->flags & NAN_ROW)) {
         const uint32_t mixed[] = {last, 0, s->rows / 2};
         r->clean_padding = true;
-        expect_same_alone(r, &p, op, every, s->rows, found);
+        expect_same_alone(r, p, op, every, s->rows, found);
         r->clean_padding = false;
-        expect_same_alone(r, &p, op, &last, 1, found);
-        expect_same_alone(r, &p, op, mixed, ARRAY_COUNT(mixed), found);
-        if (s->rows > 10) expect_same_alone(r, &p, op, every + 1, 9, found);
+        expect_same_alone(r, p, op, &last, 1, found);
+        expect_same_alone(r, p, op, mixed, ARRAY_COUNT(mixed), found);
+        if (s->rows > 10) expect_same_alone(r, p, op, every + 1, 9, found);
     }
-    for (uint32_t i = 0; i < p.outs; i++) free(found[i]);
-    free_problem(&p);
+    for (uint32_t i = 0; i < p->outs; i++) free(found[i]);
 }
 
 /* ---- Cases ----------------------------------------------------------------------------------------------------------- */
@@ -321,13 +356,13 @@ static void a_tampered_result_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_part_cases),
-        cmocka_unit_test(test_residual_cases),
-        cmocka_unit_test(test_norm_cases),
-        cmocka_unit_test(test_glu_cases),
-        cmocka_unit_test(test_parts_cases),
-        cmocka_unit_test(test_large_cases),
-        cmocka_unit_test(a_tampered_result_is_noticed),
+        cmocka_unit_test_teardown(test_one_part_cases, forget_problems),
+        cmocka_unit_test_teardown(test_residual_cases, forget_problems),
+        cmocka_unit_test_teardown(test_norm_cases, forget_problems),
+        cmocka_unit_test_teardown(test_glu_cases, forget_problems),
+        cmocka_unit_test_teardown(test_parts_cases, forget_problems),
+        cmocka_unit_test_teardown(test_large_cases, forget_problems),
+        cmocka_unit_test_teardown(a_tampered_result_is_noticed, forget_problems),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

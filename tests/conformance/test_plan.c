@@ -17,13 +17,13 @@
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 enum {
-    LAYERS = 3,
+    LAYERS = 2, /* one of each kind */
     VOCABULARY = 301,
     WIDTH = 256,
     HEADS = 4,
     KV_HEADS = 2,
     HEAD_DIM = 64,
-    FEED_FORWARD = 512,
+    FEED_FORWARD = 288,
     SLOTS = 24,
     CONTEXT = 1024,
     PAGES = 12,
@@ -293,13 +293,19 @@ static void expect_alike(rig *r, const char *what, const remains *a, const remai
 
 static void plan_cases(rig *r)
 {
-    remains whole = run_model(r, WHOLE), apart = run_model(r, ONE_BY_ONE), twice = run_model(r, TWICE);
-    expect_alike(r, "plan: whole and one by one", &whole, &apart);
-    expect_alike(r, "plan: every step twice", &whole, &twice);
+    remains whole = run_model(r, WHOLE);
     rig_same_bits(r, whole.bytes, whole.length);
+    if (r->threads != 2) {
+        remains apart = run_model(r, ONE_BY_ONE);
+        expect_alike(r, "plan: whole and one by one", &whole, &apart);
+        free(apart.bytes);
+    }
+    if (r->threads != 1 || rig_backend() != &pv_cpu_backend) {
+        remains twice = run_model(r, TWICE);
+        expect_alike(r, "plan: every step twice", &whole, &twice);
+        free(twice.bytes);
+    }
     free(whole.bytes);
-    free(apart.bytes);
-    free(twice.bytes);
 }
 
 /* ---- Over faults ----------------------------------------------------------------------------------------------------- */

@@ -283,26 +283,29 @@ static void test_fused_equals_plain(void **state)
 
 enum { BITS_ROWS = 40, BITS_COLS = 512, BITS_OUT = 83 };
 
-/* Runs rows [first, first + count) of 40 as a step of their own; other rows of x hold NaN. */
-static void run_rows(const char *kernels, uint32_t threads, pv_layout layout, uint32_t first, uint32_t count, bool alone, float *out)
+static void bits_scene(scene *s, const char *kernels, uint32_t threads, pv_layout layout)
 {
-    scene s;
-    const uint32_t outs[] = {BITS_OUT};
-    scene_make(&s, kernels, threads, BITS_ROWS, BITS_COLS, 1, &layout, outs);
-    float *x = cpu_values(&s.op.linear.x);
+    scene_make(s, kernels, threads, BITS_ROWS, BITS_COLS, 1, &layout, (const uint32_t[]){BITS_OUT});
+}
+
+/* Runs rows [first, first + count) of 40 as a step of their own; other rows of x hold NaN. */
+static void run_rows(scene *s, uint32_t first, uint32_t count, bool alone, float *out)
+{
+    float *x = cpu_values(&s->op.linear.x);
     for (uint32_t r = 0; r < BITS_ROWS; r++) {
         const uint32_t from = alone ? first + r : r;
         const bool wanted = from >= first && from < first + count;
-        for (uint32_t i = 0; i < BITS_COLS; i++) x[r * BITS_COLS + i] = wanted ? s.x[from * BITS_COLS + i] : NAN;
+        for (uint32_t i = 0; i < BITS_COLS; i++) x[r * BITS_COLS + i] = wanted ? s->x[from * BITS_COLS + i] : NAN;
     }
-    s.step.view.counts->rows = alone ? count : BITS_ROWS;
-    cpu_run(s.slab.device, &s.op, 1, &s.step);
-    memcpy(out + first * BITS_OUT, cpu_values(&s.op.linear.parts[0].out) + (alone ? 0 : first * BITS_OUT), count * BITS_OUT * sizeof *out);
+    float *found = cpu_values(&s->op.linear.parts[0].out);
+    for (size_t i = 0; i < BITS_ROWS * BITS_OUT; i++) found[i] = NAN;
+    s->step.view.counts->rows = alone ? count : BITS_ROWS;
+    cpu_run(s->slab.device, &s->op, 1, &s->step);
+    memcpy(out + first * BITS_OUT, found + (alone ? 0 : first * BITS_OUT), count * BITS_OUT * sizeof *out);
     if (!alone && count < BITS_ROWS) { /* NaN gives NaN, so that broken activations are noticed */
         const uint32_t other = first > 0 ? first - 1 : first + count;
-        for (uint32_t c = 0; c < BITS_OUT; c++) assert_true(isnan(cpu_values(&s.op.linear.parts[0].out)[other * BITS_OUT + c]));
+        for (uint32_t c = 0; c < BITS_OUT; c++) assert_true(isnan(found[other * BITS_OUT + c]));
     }
-    scene_free(&s);
 }
 
 /* A row's bits do not depend on how many rows run with it, on what stands in them, or on threads. */
@@ -315,13 +318,18 @@ static void same_bits_of(const char *kernels)
                 {1, 2, false}, {11, 3, false}};
     float *want = malloc(BITS_ROWS * BITS_OUT * sizeof *want), *got = malloc(BITS_ROWS * BITS_OUT * sizeof *got);
     for (int layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
-        run_rows(kernels, 1, (pv_layout)layout, 0, BITS_ROWS, true, want);
+        scene s;
+        bits_scene(&s, kernels, 1, (pv_layout)layout);
+        run_rows(&s, 0, BITS_ROWS, true, want);
+        scene_free(&s);
         for (uint32_t i = 0; i < BITS_ROWS * BITS_OUT; i++) assert_true(isfinite(want[i]));
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            bits_scene(&s, kernels, ways[w].threads, (pv_layout)layout);
             for (uint32_t first = 0; first < BITS_ROWS; first += ways[w].chunk) {
                 const uint32_t count = BITS_ROWS - first < ways[w].chunk ? BITS_ROWS - first : ways[w].chunk;
-                run_rows(kernels, ways[w].threads, (pv_layout)layout, first, count, ways[w].alone, got);
+                run_rows(&s, first, count, ways[w].alone, got);
             }
+            scene_free(&s);
             assert_memory_equal(want, got, BITS_ROWS * BITS_OUT * sizeof *want);
         }
     }
@@ -346,7 +354,10 @@ static void test_same_bits_across_sets(void **state)
             pv_backend_device *device = cpu_open(fused[i], 1, false);
             if (device == NULL) continue;
             device->backend->close(device);
-            run_rows(fused[i], 1, (pv_layout)layout, 0, BITS_ROWS, true, first ? want : got);
+            scene s;
+            bits_scene(&s, fused[i], 1, (pv_layout)layout);
+            run_rows(&s, 0, BITS_ROWS, true, first ? want : got);
+            scene_free(&s);
             if (!first) assert_memory_equal(want, got, BITS_ROWS * BITS_OUT * sizeof *want);
             first = false;
         }
