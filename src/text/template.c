@@ -71,6 +71,7 @@ static pv_status run_template(tmpl_run *run, const pv_template *tmpl, const char
     if (status == PV_OK) status = find_globals(run, tmpl, values.dict);
     if (status != PV_OK) return status;
     run->steps = 0;
+    run->arena.steps = &run->steps;
     run->stack = tmpl_arena_alloc(&run->arena, TMPL_STACK_VALUES * sizeof *run->stack);
     if (!run->stack) return tmpl_no_memory(run);
     if ((status = tmpl_new_frame(run, NULL, tmpl->root.slots, &frame)) != PV_OK) return status;

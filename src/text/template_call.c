@@ -7,10 +7,10 @@
 
 /* ---- Macros ---- */
 
-static bool take_named(const tmpl_function *function, tmpl_frame *frame, size_t first, const tmpl_string *name,
+static bool take_named(tmpl_run *run, const tmpl_function *function, tmpl_frame *frame, size_t first, const tmpl_string *name,
                        tmpl_value value)
 {
-    for (size_t i = first; i < function->parameters.count; i++) {
+    for (size_t i = first; i < function->parameters.count; i++, run->steps++) {
         const tmpl_node *parameter = function->parameters.items[i];
         if (!tmpl_same_text(parameter->name.name, name)) continue;
         frame->slot[parameter->name.ref.slot] = value;
@@ -31,7 +31,7 @@ static pv_status bind_named(tmpl_run *run, const tmpl_function *function, tmpl_f
         frame->slot[function->caller_slot] = tmpl_undefined("No caller defined");
     for (size_t i = 0; i < call->named_count && status == PV_OK; i++) {
         tmpl_string *name = call->names[i];
-        if (take_named(function, frame, call->count, name, call->named[i])) continue;
+        if (take_named(run, function, frame, call->count, name, call->named[i])) continue;
         if ((function->uses & USES_CALLER) && function->own_caller < 0 && tmpl_is_text(name, "caller"))
             frame->slot[function->caller_slot] = call->named[i];
         else if (rest.type == TMPL_DICT)
@@ -173,8 +173,8 @@ pv_status tmpl_call_value(tmpl_run *run, tmpl_value callee, const tmpl_call *cal
 
 const tmpl_builtin *tmpl_find_builtin(const tmpl_builtin *table, size_t count, const tmpl_string *name)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (tmpl_is_text(name, table[i].name)) return &table[i];
+    for (size_t i = 0; i < count && name->length; i++) {
+        if (name->data[0] == table[i].name[0] && tmpl_is_text(name, table[i].name)) return &table[i];
     }
     return NULL;
 }

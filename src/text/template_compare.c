@@ -118,8 +118,9 @@ static pv_status equal_nested(tmpl_run *run, tmpl_value a, tmpl_value b, int dep
     case TMPL_NONE: *equal = true; return PV_OK;
     case TMPL_BIGINT:
     case TMPL_STRING:
+        if (a.string->length != b.string->length) return PV_OK;
         *equal = tmpl_same_text(a.string, b.string);
-        return *equal ? tmpl_charge_bytes(run, a.string->length) : PV_OK;
+        return tmpl_charge_bytes(run, a.string->length);
     case TMPL_LIST:
     case TMPL_TUPLE: return equal_lists(run, a.list, b.list, depth - 1, equal);
     case TMPL_DICT: return equal_dicts(run, a.dict, b.dict, depth - 1, equal);

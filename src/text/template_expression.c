@@ -16,7 +16,7 @@ static pv_status eval_constant(tmpl_run *run, tmpl_frame *frame, const tmpl_node
 
 static pv_status eval_name(tmpl_run *run, tmpl_frame *frame, const tmpl_node *node, tmpl_value *out)
 {
-    (void)run;
+    run->steps += node->name.ref.hops / 4;
     *out = *tmpl_slot(frame, node->name.ref);
     if (out->type == TMPL_MISSING)
         *out = (tmpl_value){.type = TMPL_UNDEFINED, .detail = TMPL_UNDEFINED_NAME, .string = node->name.name};

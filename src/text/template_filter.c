@@ -143,8 +143,9 @@ static pv_status truncate_text(tmpl_run *run, const tmpl_input *input, tmpl_valu
     if (input->self.type != TMPL_STRING)
         return tmpl_fail(run, "truncate wants a str, got %s", tmpl_type_name(input->self.type));
     if ((status = tmpl_offset(run, text, (size_t)(length - (int64_t)end_characters), &cut)) != PV_OK) return status;
-    const char *space = tmpl_truth(input->argument[1]) ? NULL : memrchr(text->data, ' ', cut);
-    if (space) cut = (size_t)(space - text->data);
+    if ((status = tmpl_charge_slow_bytes(run, cut)) != PV_OK) return status;
+    const size_t space = tmpl_truth(input->argument[1]) ? SIZE_MAX : tmpl_last_byte(text, 0, cut, ' ');
+    if (space != SIZE_MAX) cut = space;
     if ((status = tmpl_substring(run, text, 0, cut, &head)) != PV_OK) return status;
     return tmpl_arithmetic(run, OP_ADD, head, tmpl_str(end), out);
 }
@@ -156,7 +157,8 @@ static pv_status count_words(tmpl_run *run, const tmpl_input *input, tmpl_value 
     bool inside = false;
     pv_status status = tmpl_to_string(run, input->self, &text);
     if (status != PV_OK) return status;
-    for (size_t at = 0, bytes; at < text->length; at += bytes) {
+    const size_t end = tmpl_slow_bytes_left(run, text->length * 2) / 2;
+    for (size_t at = 0, bytes; at < end; at += bytes) {
         uint32_t c = 0;
         bytes = pv_utf8_decode(text->data + at, text->length - at, &c);
         if (!bytes) bytes = 1;
@@ -165,7 +167,7 @@ static pv_status count_words(tmpl_run *run, const tmpl_input *input, tmpl_value 
         inside = word;
     }
     *out = tmpl_int(words);
-    return tmpl_charge_bytes(run, text->length * 4);
+    return tmpl_charge_slow_bytes(run, text->length * 2);
 }
 
 static pv_status format(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -275,12 +277,18 @@ static int parse_integer(const tmpl_string *string, int64_t base, int64_t *value
     return fits ? 1 : -1;
 }
 
-static bool parse_float(tmpl_value value, double *real)
+static pv_status parse_float(tmpl_run *run, tmpl_value value, bool *parsed, double *real)
 {
     const char *text;
     size_t length;
-    if (value.type != TMPL_STRING) return tmpl_as_float(value, real);
-    return trimmed(value.string, &text, &length) && tmpl_parse_float(text, length, real);
+    if (value.type != TMPL_STRING && value.type != TMPL_BIGINT) {
+        *parsed = tmpl_as_float(value, real);
+        return PV_OK;
+    }
+    pv_status status = tmpl_charge_slow_bytes(run, value.string->length);
+    if (status != PV_OK) return status;
+    *parsed = trimmed(value.string, &text, &length) && tmpl_parse_float(text, length, real);
+    return tmpl_charge(run, TMPL_NUMBER_STEPS);
 }
 
 static pv_status to_integer(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -294,15 +302,20 @@ static pv_status to_integer(tmpl_run *run, const tmpl_input *input, tmpl_value *
                                                      : input->argument[0];
     if (base != 0 && (base < 2 || base > 36)) base = 37; /* no base: only the float is tried */
     if (input->self.type == TMPL_STRING && base != 37) {
+        pv_status status = tmpl_charge_slow_bytes(run, input->self.string->length);
+        if (status != PV_OK) return status;
         int parsed = parse_integer(input->self.string, base, &integer);
         if (parsed < 0) return tmpl_fail(run, "int: an integer beyond 64 bits");
         if (parsed) *out = tmpl_int(integer);
-        if (parsed) return tmpl_charge_bytes(run, input->self.string->length);
+        if (parsed) return PV_OK;
     } else if (tmpl_as_integer(input->self, &integer)) {
         *out = tmpl_int(integer);
         return PV_OK;
     }
-    if (!parse_float(input->self, &real) || !isfinite(real)) return PV_OK;
+    if (input->self.type == TMPL_BIGINT) return PV_OK;
+    bool parsed;
+    pv_status status = parse_float(run, input->self, &parsed, &real);
+    if (status != PV_OK || !parsed || !isfinite(real)) return status;
     if (!(real >= -9.2e18 && real <= 9.2e18)) return tmpl_fail(run, "int: an integer beyond 64 bits");
     *out = tmpl_int((int64_t)real);
     return PV_OK;
@@ -313,12 +326,10 @@ static pv_status to_float(tmpl_run *run, const tmpl_input *input, tmpl_value *ou
     double real;
     if (input->self.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, input->self);
     *out = input->argument[0].type == TMPL_MISSING ? tmpl_float(0) : input->argument[0];
-    if (input->self.type == TMPL_BIGINT) {
-        if (tmpl_parse_float(input->self.string->data, input->self.string->length, &real)) *out = tmpl_float(real);
-    } else if (parse_float(input->self, &real)) {
-        *out = tmpl_float(real);
-    }
-    return PV_OK;
+    bool parsed;
+    pv_status status = parse_float(run, input->self, &parsed, &real);
+    if (status == PV_OK && parsed) *out = tmpl_float(real);
+    return status;
 }
 
 static pv_status absolute(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -336,15 +347,16 @@ static pv_status absolute(tmpl_run *run, const tmpl_input *input, tmpl_value *ou
 
 static pv_status round_to(tmpl_run *run, double value, int64_t digits, tmpl_value *out)
 {
-    char text[420];
-    if (digits > 60 || !isfinite(value) || fabs(value) > 1e300) {
+    char text[100];
+    /* From 2^52 on there is no fraction to round; 17 digits tell a number from its neighbours. */
+    if (digits > 60 || !isfinite(value) || fabs(value) >= 0x1p52 || (fabs(value) >= 1 && digits > 16)) {
         *out = tmpl_float(value);
         return isfinite(value) ? PV_OK : tmpl_fail(run, "round wants a finite number");
     }
     /* printf rounds the exact value, half to even, as Python does. */
-    snprintf(text, sizeof text, "%.*f", (int)digits, value);
+    const int length = snprintf(text, sizeof text, "%.*f", (int)digits, value);
     *out = tmpl_float(strtod(text, NULL));
-    return PV_OK;
+    return tmpl_charge(run, TMPL_NUMBER_STEPS + (size_t)length);
 }
 
 static pv_status round_number(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -362,6 +374,7 @@ static pv_status round_number(tmpl_run *run, const tmpl_input *input, tmpl_value
     bool ceiling = tmpl_is_text(method, "ceil"), down = tmpl_is_text(method, "floor");
     if (ceiling || down) {
         double scale = pow(10, (double)digits);
+        run->steps += TMPL_NUMBER_STEPS / 4;
         if (!isfinite(value * scale)) return tmpl_fail(run, "round wants a finite number");
         *out = tmpl_float((ceiling ? ceil(value * scale) : floor(value * scale)) / scale);
         return PV_OK;

@@ -32,6 +32,7 @@ pv_status tmpl_make_path(tmpl_run *run, tmpl_value attribute, tmpl_path *path)
     if (status == PV_OK && attribute.type == TMPL_STRING) {
         const tmpl_string *text = attribute.string;
         size_t start = 0;
+        status = tmpl_charge_slow_bytes(run, text->length);
         for (size_t at = 0; at <= text->length && status == PV_OK; at++) {
             if (at < text->length && text->data[at] != '.') continue;
             status = add_part(run, parts.list, text, start, at);
@@ -177,7 +178,8 @@ static pv_status make_paths(tmpl_run *run, tmpl_value attribute, bool lower, tmp
 {
     size_t commas = 0, start = 0, made = 0;
     const tmpl_string *text = attribute.type == TMPL_STRING ? attribute.string : NULL;
-    pv_status status = PV_OK;
+    pv_status status = tmpl_charge_slow_bytes(run, text ? text->length : 0);
+    if (status != PV_OK) return status;
     for (size_t i = 0; text && i < text->length; i++) commas += text->data[i] == ',';
     if (!(*paths = tmpl_arena_alloc(&run->arena, (commas + 1) * sizeof **paths))) return tmpl_no_memory(run);
     *count = commas + 1;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -139,7 +140,10 @@ static pv_status add_number(tmpl_builder *builder, const conversion *c, tmpl_val
         snprintf(text, sizeof text, spec, real);
 #pragma GCC diagnostic pop
     if (!integral) fix_point(text);
-    tmpl_add(builder, text, strlen(text), false);
+    const size_t length = strlen(text);
+    pv_status status = tmpl_charge(run, TMPL_NUMBER_STEPS + 2 * length + (integral || real == 0 ? 0 : (size_t)abs(ilogb(real)) / 4));
+    if (status != PV_OK) return status;
+    tmpl_add(builder, text, length, false);
     return builder->status;
 }
 
@@ -188,6 +192,7 @@ pv_status tmpl_format_percent(tmpl_run *run, const tmpl_string *format, tmpl_val
     size_t count = tuple ? values.list->count : 1, used = 0, done = 0;
     tmpl_builder_init(&builder, run);
     builder.safe = format->safe;
+    builder.status = tmpl_charge_slow_bytes(run, format->length);
     for (size_t at = 0; at < format->length && builder.status == PV_OK;) {
         if (format->data[at] != '%') {
             at++;
@@ -234,7 +239,7 @@ static pv_status braces_value(tmpl_run *run, const tmpl_string *name, const tmpl
         *value = call->positional[number];
         return PV_OK;
     }
-    for (size_t i = 0; i < call->named_count; i++) {
+    for (size_t i = 0; i < call->named_count; i++, run->steps++) {
         if (!tmpl_same_text(call->names[i], name)) continue;
         *value = call->named[i];
         return PV_OK;
@@ -249,6 +254,7 @@ pv_status tmpl_format_braces(tmpl_run *run, const tmpl_string *format, const tmp
     size_t done = 0, next = 0;
     tmpl_builder_init(&builder, run);
     builder.safe = format->safe;
+    builder.status = tmpl_charge_slow_bytes(run, format->length);
     for (size_t at = 0; at < format->length && builder.status == PV_OK;) {
         char brace = format->data[at];
         if (brace != '{' && brace != '}') {

@@ -14,8 +14,16 @@ static void add_literal(tmpl_builder *builder, const char *text)
     tmpl_add(builder, text, strlen(text), false);
 }
 
+static size_t add_hex(uint32_t c, char *text)
+{
+    text[0] = '\\', text[1] = 'u';
+    for (int i = 0; i < 4; i++) text[2 + i] = "0123456789abcdef"[c >> 4 * (3 - i) & 15];
+    return 6;
+}
+
 static size_t escape(uint32_t c, bool ascii, char text[16])
 {
+    if (c >= ' ' && c != '"' && c != '\\' && !(ascii && c > 0x7e)) return 0;
     static const struct {
         uint32_t code_point;
         const char *escape;
@@ -26,16 +34,15 @@ static size_t escape(uint32_t c, bool ascii, char text[16])
             return 2;
         }
     }
-    if (c >= 0x10000 && ascii)
-        return (size_t)snprintf(text, 16, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
-    if (c < 0x20 || (ascii && c > 0x7e)) return (size_t)snprintf(text, 16, "\\u%04x", c);
-    return 0;
+    if (c < 0x10000) return add_hex(c, text);
+    return add_hex(0xd800 + ((c - 0x10000) >> 10), text) + add_hex(0xdc00 + ((c - 0x10000) & 0x3ff), text + 6);
 }
 
 static void add_string(tmpl_builder *builder, const tmpl_string *string, bool ascii)
 {
     size_t done = 0, at = 0;
     add_literal(builder, "\"");
+    if (builder->status == PV_OK) builder->status = tmpl_charge(builder->run, string->length / (2 * TMPL_BYTES_PER_SLOW_STEP));
     while (at < string->length && builder->status == PV_OK) {
         char text[16];
         uint32_t c = (unsigned char)string->data[at];
@@ -55,7 +62,7 @@ static void add_string(tmpl_builder *builder, const tmpl_string *string, bool as
 static void add_float(tmpl_builder *builder, double value)
 {
     char text[40];
-    tmpl_format_float(value, text);
+    builder->status = tmpl_charge(builder->run, tmpl_format_float(value, text));
     add_literal(builder, isnan(value) ? "NaN" : isinf(value) ? (value < 0 ? "-Infinity" : "Infinity") : text);
 }
 

@@ -115,6 +115,7 @@ pv_status tmpl_get_item(tmpl_run *run, tmpl_value object, tmpl_value key, tmpl_v
     if (object.type == TMPL_UNDEFINED) return tmpl_use_undefined(run, object);
     *out = (tmpl_value){.type = TMPL_MISSING};
     pv_status status = get_element(run, object, key, out);
+    if (status == PV_OK && key.type == TMPL_STRING) status = tmpl_charge_bytes(run, key.string->length);
     if (status == PV_OK && out->type == TMPL_MISSING && key.type == TMPL_STRING)
         status = own_attribute(run, object, key.string, out);
     if (status == PV_OK && out->type == TMPL_MISSING)
@@ -168,12 +169,12 @@ static pv_status slice_string(tmpl_run *run, tmpl_string *string, const slice *p
         return status == PV_OK ? tmpl_substring(run, string, from, to, out) : status;
     }
     size_t characters = 0;
+    if ((status = tmpl_charge_slow_bytes(run, string->length)) != PV_OK) return status;
     if (!(offsets = tmpl_arena_alloc(&run->arena, (string->length + 1) * sizeof *offsets))) return tmpl_no_memory(run);
     for (size_t i = 0; i < string->length; i++) {
         if (((unsigned char)string->data[i] & 0xc0) != 0x80) offsets[characters++] = i;
     }
     offsets[characters] = string->length;
-    if ((status = tmpl_charge_bytes(run, string->length)) != PV_OK) return status;
     tmpl_builder_init(&builder, run);
     builder.safe = string->safe;
     for (int64_t i = 0, at = part->start; i < part->count && builder.status == PV_OK; i++, at += part->step)

@@ -114,15 +114,19 @@ static pv_status find_last(tmpl_run *run, const tmpl_string *text, const tmpl_st
 {
     *found = SIZE_MAX;
     if (needle->length > text->length) return PV_OK;
-    for (size_t at = text->length - needle->length + 1; at-- > from;) {
-        if (needle->length && text->data[at] != needle->data[0]) continue;
-        pv_status status = tmpl_charge_bytes(run, needle->length);
-        if (status != PV_OK) return status;
-        if (memcmp(text->data + at, needle->data, needle->length) != 0) continue;
-        *found = at;
-        break;
+    size_t end = text->length - needle->length + 1; /* the place is before it */
+    while (end > from) {
+        const size_t at = needle->length ? tmpl_last_byte(text, from, end, needle->data[0]) : end - 1;
+        pv_status status = tmpl_charge_slow_bytes(run, end - (at == SIZE_MAX ? from : at));
+        if (status != PV_OK || at == SIZE_MAX) return status;
+        if ((status = tmpl_charge_bytes(run, needle->length)) != PV_OK) return status;
+        if (memcmp(text->data + at, needle->data, needle->length) == 0) {
+            *found = at;
+            return PV_OK;
+        }
+        end = at;
     }
-    return tmpl_charge_bytes(run, text->length - from);
+    return PV_OK;
 }
 
 static pv_status find(tmpl_run *run, const tmpl_input *input, tmpl_value *out)
@@ -178,7 +182,8 @@ static size_t skip_words(const tmpl_string *text, size_t at, bool space)
 {
     uint32_t c;
     while (at < text->length) {
-        size_t bytes = pv_utf8_decode(text->data + at, text->length - at, &c);
+        c = (unsigned char)text->data[at];
+        size_t bytes = c < 0x80 ? 1 : pv_utf8_decode(text->data + at, text->length - at, &c);
         if (!bytes || tmpl_is_space(c) != space) break;
         at += bytes;
     }
@@ -187,8 +192,8 @@ static size_t skip_words(const tmpl_string *text, size_t at, bool space)
 
 static pv_status split_words(tmpl_run *run, const tmpl_string *text, int64_t most, tmpl_value *out)
 {
-    pv_status status = tmpl_charge_bytes(run, text->length);
-    for (size_t at = skip_words(text, 0, true); at < text->length && status == PV_OK;) {
+    pv_status status = tmpl_charge_slow_bytes(run, text->length);
+    for (size_t at = status == PV_OK ? skip_words(text, 0, true) : 0; at < text->length && status == PV_OK;) {
         size_t end = skip_words(text, at, false);
         if (most-- == 0) return add_part(run, text, at, text->length, out);
         status = add_part(run, text, at, end, out);
@@ -363,14 +368,16 @@ static pv_status is_class(tmpl_run *run, const tmpl_input *input, tmpl_value *ou
 {
     const tmpl_string *text = input->self.string;
     bool result = text->length > 0;
-    for (size_t at = 0, bytes; at < text->length && result; at += bytes) {
+    size_t at = 0;
+    const size_t end = tmpl_slow_bytes_left(run, text->length * 2) / 2;
+    for (size_t bytes; at < end && result; at += bytes) {
         uint32_t c = 0;
         bytes = pv_utf8_decode(text->data + at, text->length - at, &c);
         if (!bytes) bytes = 1;
         result = classes[input->option](c);
     }
     *out = tmpl_bool(result);
-    return tmpl_charge_bytes(run, text->length * 4);
+    return tmpl_charge_slow_bytes(run, at * 2);
 }
 
 static pv_status is_cased(tmpl_run *run, const tmpl_input *input, tmpl_value *out)

@@ -84,6 +84,8 @@ static pv_status float_arithmetic(tmpl_run *run, tmpl_operator op, double a, dou
     case OP_DIV: result = a / b; break;
     case OP_FLOORDIV:
     case OP_MOD:
+        /* fmod divides bit by bit */
+        if (isfinite(a) && isfinite(b) && a != 0 && ilogb(a) > ilogb(b)) run->steps += (size_t)(ilogb(a) - ilogb(b)) / 4;
         rest = fmod(a, b);
         if (rest != 0 && (rest < 0) != (b < 0)) rest += b;
         if (rest == 0) rest = copysign(0, b);
@@ -97,6 +99,7 @@ static pv_status float_arithmetic(tmpl_run *run, tmpl_operator op, double a, dou
     default:
         if (a == 0 && b < 0) return tmpl_fail(run, "0 to a negative power");
         if (a < 0 && b != floor(b)) return tmpl_fail(run, "a root of a negative number");
+        run->steps += TMPL_NUMBER_STEPS / 4;
         result = pow(a, b);
         if (isinf(result) && isfinite(a) && isfinite(b)) return tmpl_fail(run, "a power beyond the range of numbers");
     }
@@ -227,13 +230,25 @@ pv_status tmpl_compare(tmpl_run *run, tmpl_operator op, tmpl_value a, tmpl_value
     }
 }
 
+/* Places where the first byte fits are paid for one by one: patterns that almost match are slow, with memmem too. */
 pv_status tmpl_find(tmpl_run *run, const tmpl_string *text, const tmpl_string *needle, size_t from, size_t *at)
 {
     *at = SIZE_MAX;
     if (needle->length > text->length || from > text->length - needle->length) return PV_OK;
-    const char *found = memmem(text->data + from, text->length - from, needle->data, needle->length);
-    if (found) *at = (size_t)(found - text->data);
-    return tmpl_charge_bytes(run, (found ? *at : text->length) - from + needle->length);
+    if (!needle->length) *at = from;
+    const size_t end = text->length - needle->length + 1, last = needle->length - 1;
+    while (*at == SIZE_MAX && from < end) {
+        const char *first = memchr(text->data + from, needle->data[0], end - from);
+        const size_t place = first ? (size_t)(first - text->data) : end;
+        pv_status status = tmpl_charge_bytes(run, place - from);
+        if (status != PV_OK || !first) return status;
+        if (first[last] == needle->data[last]) {
+            if ((status = tmpl_charge_bytes(run, needle->length)) != PV_OK) return status;
+            if (memcmp(first, needle->data, needle->length) == 0) *at = place;
+        }
+        from = place + 1;
+    }
+    return PV_OK;
 }
 
 pv_status tmpl_contains(tmpl_run *run, tmpl_value container, tmpl_value item, bool *result)

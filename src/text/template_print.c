@@ -11,19 +11,35 @@
 
 /* ---- Numbers ---- */
 
-void tmpl_format_float(double value, char *text)
+size_t tmpl_format_integer(int64_t value, char *text)
+{
+    char digits[20];
+    size_t count = 0, length = 0;
+    uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do digits[count++] = (char)('0' + left % 10);
+    while (left /= 10);
+    if (value < 0) text[length++] = '-';
+    while (count) text[length++] = digits[--count];
+    text[length] = 0;
+    return length;
+}
+
+size_t tmpl_format_float(double value, char *text)
 {
     char scientific[40], digits[20];
+    size_t tries = 0;
     if (!isfinite(value)) {
         strcpy(text, isnan(value) ? "nan" : value < 0 ? "-inf" : "inf");
-        return;
+        return 1;
     }
     /* 15 digits tell doubles apart that hold that many; below, a shorter spelling may do. */
     for (int precision = fabs(value) < 2.3e-308 ? 0 : 14; precision <= 16; precision++) {
         snprintf(scientific, sizeof scientific, "%.*e", precision, value);
+        tries++;
         if (strtod(scientific, NULL) == value) break;
     }
     int count = 0, exponent = atoi(strchr(scientific, 'e') + 1);
+    const size_t steps = tries * (TMPL_NUMBER_STEPS + (size_t)abs(exponent) / 4); /* both directions work on that many digits */
     for (const char *at = scientific; *at != 'e'; at++) { /* the decimal point is the locale's: anything but a digit */
         if (*at >= '0' && *at <= '9') digits[count++] = *at;
     }
@@ -35,7 +51,7 @@ void tmpl_format_float(double value, char *text)
         if (count > 1) *out++ = '.';
         memcpy(out, digits + 1, (size_t)count - 1);
         snprintf(out + count - 1, 8, "e%c%02u", exponent < 0 ? '-' : '+', (unsigned)abs(exponent) % 1000);
-        return;
+        return steps;
     }
     if (exponent < 0) out += sprintf(out, "0.%.*s", -exponent - 1, "000");
     for (int i = 0; i < count || i <= exponent; i++) {
@@ -44,6 +60,7 @@ void tmpl_format_float(double value, char *text)
     }
     if (out[-1] == '.') *out++ = '0';
     *out = 0;
+    return steps;
 }
 
 static size_t scan_digits(const char *text, size_t length, size_t at, char *out, size_t *kept)
@@ -118,8 +135,12 @@ static void add_repr_char(tmpl_builder *builder, uint32_t c, char quote, bool ma
     } else if (tmpl_is_printable(c)) {
         tmpl_add_char(builder, c, marked);
     } else {
-        int length = snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
-        tmpl_add(builder, text, (size_t)length, marked);
+        static const char hex[] = "0123456789abcdef";
+        const int digits = c < 0x100 ? 2 : c < 0x10000 ? 4 : 8;
+        text[0] = '\\';
+        text[1] = digits == 2 ? 'x' : digits == 4 ? 'u' : 'U';
+        for (int i = 0; i < digits; i++) text[2 + i] = hex[c >> 4 * (digits - 1 - i) & 15];
+        tmpl_add(builder, text, 2 + (size_t)digits, marked);
     }
 }
 
@@ -127,6 +148,7 @@ static void add_repr_string(tmpl_builder *builder, const tmpl_string *string)
 {
     bool single = memchr(string->data, '\'', string->length) != NULL;
     char quote = single && !memchr(string->data, '"', string->length) ? '"' : '\'';
+    if (builder->status == PV_OK) builder->status = tmpl_charge_slow_bytes(builder->run, string->length * 2);
     if (string->safe) add_literal(builder, "Markup(");
     tmpl_add(builder, &quote, 1, false);
     for (size_t at = 0; at < string->length && builder->status == PV_OK;) {
@@ -180,12 +202,17 @@ static void add_view(tmpl_builder *builder, const tmpl_value *view, int depth)
 
 static void add_range(tmpl_builder *builder, const tmpl_range *range)
 {
-    char text[80];
-    int length = range->step == 1
-                     ? snprintf(text, sizeof text, "range(%lld, %lld)", (long long)range->start, (long long)range->stop)
-                     : snprintf(text, sizeof text, "range(%lld, %lld, %lld)", (long long)range->start, (long long)range->stop,
-                                (long long)range->step);
-    tmpl_add(builder, text, (size_t)length, false);
+    char text[80] = "range(";
+    size_t length = 6;
+    length += tmpl_format_integer(range->start, text + length);
+    text[length++] = ',', text[length++] = ' ';
+    length += tmpl_format_integer(range->stop, text + length);
+    if (range->step != 1) {
+        text[length++] = ',', text[length++] = ' ';
+        length += tmpl_format_integer(range->step, text + length);
+    }
+    text[length++] = ')';
+    tmpl_add(builder, text, length, false);
 }
 
 static void add_repr(tmpl_builder *builder, tmpl_value value, int depth)
@@ -199,11 +226,10 @@ static void add_repr(tmpl_builder *builder, tmpl_value value, int depth)
     case TMPL_NONE: add_literal(builder, "None"); return;
     case TMPL_BOOL: add_literal(builder, value.boolean ? "True" : "False"); return;
     case TMPL_INT:
-        snprintf(text, sizeof text, "%lld", (long long)value.integer);
-        add_literal(builder, text);
+        tmpl_add(builder, text, tmpl_format_integer(value.integer, text), false);
         return;
     case TMPL_FLOAT:
-        tmpl_format_float(value.real, text);
+        builder->status = tmpl_charge(builder->run, tmpl_format_float(value.real, text));
         add_literal(builder, text);
         return;
     case TMPL_BIGINT: tmpl_add_string(builder, value.string); return;

@@ -242,7 +242,9 @@ static void *grow_root(tmpl_run *run, void *pointer, size_t old_size, size_t new
     arena->over_limit = new_size > arena->limit - arena->total;
     if (arena->over_limit) return NULL;
     void *moved = pv_resize(arena->allocator, pointer, 1, new_size);
-    if (moved) arena->total += new_size - old_size;
+    if (!moved) return NULL;
+    arena->total += new_size - old_size;
+    run->steps += (new_size - old_size) / TMPL_MEMORY_PER_STEP;
     return moved;
 }
 
@@ -322,9 +324,12 @@ void tmpl_add_escaped(tmpl_builder *builder, const tmpl_string *string)
         const char *escaped;
     } escapes[] = {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'\'', "&#39;"}, {'"', "&#34;"}};
     size_t done = 0;
+    if (builder->status == PV_OK) builder->status = tmpl_charge_slow_bytes(builder->run, string->length);
     for (size_t i = 0; i < string->length && builder->status == PV_OK; i++) {
+        const char c = string->data[i];
+        if (c > '>' || c < '"') continue; /* most: neither of them */
         for (size_t e = 0; e < sizeof escapes / sizeof *escapes; e++) {
-            if (string->data[i] != escapes[e].plain) continue;
+            if (c != escapes[e].plain) continue;
             tmpl_add_part(builder, string, done, i);
             tmpl_add(builder, escapes[e].escaped, strlen(escapes[e].escaped), tmpl_is_marked(string, i));
             done = i + 1;

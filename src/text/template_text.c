@@ -28,9 +28,11 @@ static size_t step_back(const tmpl_string *text, size_t end)
 /* Whole characters match only at whole characters, so bytes may be searched. */
 static bool in_set(tmpl_run *run, const tmpl_string *set, const char *data, size_t bytes, uint32_t c)
 {
-    if (!set) return tmpl_is_space(c);
-    run->steps += 1 + set->length / TMPL_BYTES_PER_STEP;
-    return run->steps <= PV_TEMPLATE_MAX_STEPS && memmem(set->data, set->length, data, bytes) != NULL;
+    run->steps++;
+    if (!set) return run->steps <= PV_TEMPLATE_MAX_STEPS && tmpl_is_space(c);
+    run->steps += 1 + set->length / (bytes == 1 ? TMPL_BYTES_PER_STEP : TMPL_BYTES_PER_SLOW_STEP);
+    if (run->steps > PV_TEMPLATE_MAX_STEPS) return false;
+    return bytes == 1 ? memchr(set->data, data[0], set->length) != NULL : memmem(set->data, set->length, data, bytes) != NULL;
 }
 
 pv_status tmpl_strip(tmpl_run *run, const tmpl_string *text, const tmpl_string *characters, bool left, bool right,
@@ -135,10 +137,12 @@ pv_status tmpl_change_case(tmpl_run *run, const tmpl_string *text, int option, t
     tmpl_builder_init(&builder, run);
     builder.safe = text->safe;
     bool first = true; /* of the text, or of a word */
+    builder.status = tmpl_charge_slow_bytes(run, text->length * 2); /* beside what is written */
     for (size_t at = 0; at < text->length && builder.status == PV_OK;) {
         uint32_t c;
         size_t next = at + decode(text, at, &c);
         bool marked = tmpl_is_marked(text, at);
+        if (c >= 0x80) run->steps += option == CASE_SWAP || c == 0x3a3 ? 2 : 0; /* several looks at the tables */
         tmpl_case to = option == CASE_UPPER ? TMPL_UPPER : TMPL_LOWER;
         if (option == CASE_SWAP && tmpl_is_lower(c)) to = TMPL_UPPER;
         if (first && (option == CASE_CAPITALIZE || option == CASE_TITLE)) to = TMPL_TITLE;
@@ -158,15 +162,17 @@ pv_status tmpl_change_case(tmpl_run *run, const tmpl_string *text, int option, t
 pv_status tmpl_is_cased(tmpl_run *run, const tmpl_string *text, bool upper, bool *result)
 {
     bool found = false;
+    size_t at = 0;
+    const size_t end = tmpl_slow_bytes_left(run, text->length * 4) / 4;
     *result = true;
-    for (size_t at = 0; at < text->length && *result;) {
+    while (at < end && *result) {
         uint32_t c;
         at += decode(text, at, &c);
         if (upper ? tmpl_is_lower(c) || tmpl_is_title(c) : tmpl_is_upper(c) || tmpl_is_title(c)) *result = false;
         found = found || (upper ? tmpl_is_upper(c) : tmpl_is_lower(c));
     }
     *result = *result && found;
-    return tmpl_charge_bytes(run, text->length * 4);
+    return tmpl_charge_slow_bytes(run, at * 4);
 }
 
 /* ---- Lines and alignment ---- */
@@ -176,6 +182,7 @@ pv_status tmpl_split_lines(tmpl_run *run, tmpl_string *text, bool keep_ends, tmp
     tmpl_value line;
     size_t start = 0;
     pv_status status = tmpl_new_list(run, TMPL_LIST, 0, out);
+    if (status == PV_OK) status = tmpl_charge_slow_bytes(run, text->length);
     for (size_t at = 0; at < text->length && status == PV_OK;) {
         uint32_t c;
         size_t next = at + decode(text, at, &c);
@@ -189,7 +196,7 @@ pv_status tmpl_split_lines(tmpl_run *run, tmpl_string *text, bool keep_ends, tmp
         if (status == PV_OK) status = tmpl_list_add(run, out->list, line);
         start = at = next;
     }
-    return status == PV_OK ? tmpl_charge_bytes(run, text->length) : status;
+    return status;
 }
 
 pv_status tmpl_center(tmpl_run *run, tmpl_string *text, int64_t width, const tmpl_string *fill, int option, tmpl_value *out)

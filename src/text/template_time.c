@@ -142,6 +142,7 @@ static pv_status add_time(tmpl_builder *builder, const char *format, size_t leng
             tmpl_add(builder, format + at, 1, marked);
             continue;
         }
+        builder->run->steps += TMPL_NUMBER_STEPS / 2;
         char flag = next < length && strchr("-_0", format[next]) && format[next] ? format[next++] : 0;
         char c = next < length ? format[next] : 0, pad = 0;
         int64_t value = 0;

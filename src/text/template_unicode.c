@@ -6,13 +6,15 @@
 
 bool tmpl_is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+    if (c < 0x80) return c == ' ' || c - 9 < 5u || c - 0x1c < 4u;
+    return c == 0x85 || c == 0xa0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 bool tmpl_is_line_end(uint32_t c)
 {
-    return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    if (c < 0x80) return c - 10 < 4u || c - 0x1c < 3u;
+    return c == 0x85 || c == 0x2028 || c == 0x2029;
 }
 
 static utf8proc_category_t category(uint32_t c)
@@ -20,20 +22,33 @@ static utf8proc_category_t category(uint32_t c)
     return utf8proc_category((utf8proc_int32_t)c);
 }
 
+/* ASCII, which most text is, is answered without the table. */
+static bool is_ascii_upper(uint32_t c)
+{
+    return c - 'A' < 26u;
+}
+
+static bool is_ascii_lower(uint32_t c)
+{
+    return c - 'a' < 26u;
+}
+
 bool tmpl_is_alpha(uint32_t c)
 {
+    if (c < 0x80) return is_ascii_upper(c) || is_ascii_lower(c);
     utf8proc_category_t kind = category(c);
     return kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
 }
 
 bool tmpl_is_decimal(uint32_t c)
 {
-    return category(c) == UTF8PROC_CATEGORY_ND;
+    return c < 0x80 ? c - '0' < 10u : category(c) == UTF8PROC_CATEGORY_ND;
 }
 
 bool tmpl_is_digit(uint32_t c)
 {
     /* Superscripts, subscripts and circled digits have Numeric_Type=Digit. */
+    if (c < 0x80) return c - '0' < 10u;
     return tmpl_is_decimal(c) || c == 0xb2 || c == 0xb3 || c == 0xb9 || c == 0x2070 || (c >= 0x2074 && c <= 0x2079) ||
            (c >= 0x2080 && c <= 0x2089) || (c >= 0x2460 && c <= 0x2468) || (c >= 0x2474 && c <= 0x247c) ||
            (c >= 0x2488 && c <= 0x2490);
@@ -41,7 +56,7 @@ bool tmpl_is_digit(uint32_t c)
 
 bool tmpl_is_printable(uint32_t c)
 {
-    if (c == ' ') return true;
+    if (c < 0x80) return c >= ' ' && c < 0x7f;
     switch (category(c)) {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CC:
@@ -57,15 +72,15 @@ bool tmpl_is_printable(uint32_t c)
 
 bool tmpl_is_title(uint32_t c)
 {
-    return category(c) == UTF8PROC_CATEGORY_LT;
+    return c >= 0x80 && category(c) == UTF8PROC_CATEGORY_LT;
 }
 bool tmpl_is_upper(uint32_t c)
 {
-    return utf8proc_isupper((utf8proc_int32_t)c) && !tmpl_is_title(c);
+    return c < 0x80 ? is_ascii_upper(c) : utf8proc_isupper((utf8proc_int32_t)c) && !tmpl_is_title(c);
 }
 bool tmpl_is_lower(uint32_t c)
 {
-    return utf8proc_islower((utf8proc_int32_t)c);
+    return c < 0x80 ? is_ascii_lower(c) : utf8proc_islower((utf8proc_int32_t)c);
 }
 
 bool tmpl_is_name(uint32_t c, bool first)
@@ -201,6 +216,11 @@ static const struct special_case *find_special(uint32_t code_point)
 
 int tmpl_map_case(uint32_t code_point, tmpl_case to, uint32_t out[3])
 {
+    if (code_point < 0x80) {
+        const bool other = to == TMPL_LOWER ? is_ascii_upper(code_point) : is_ascii_lower(code_point);
+        out[0] = other ? code_point ^ 0x20 : code_point;
+        return 1;
+    }
     if (to == TMPL_LOWER) {
         out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
         if (code_point != 0x130) return 1;
@@ -208,7 +228,7 @@ int tmpl_map_case(uint32_t code_point, tmpl_case to, uint32_t out[3])
         out[1] = 0x307;
         return 2;
     }
-    const struct special_case *special = code_point < 0x80 ? NULL : find_special(code_point);
+    const struct special_case *special = find_special(code_point);
     if (special) {
         const uint32_t *mapped = to == TMPL_UPPER ? special->upper : special->title;
         int count = 0;

@@ -40,6 +40,7 @@ static tmpl_chunk *new_chunk(tmpl_arena *arena, size_t size)
     if (arena->over_limit) return NULL;
     tmpl_chunk *chunk = pv_alloc(arena->allocator, 1, size);
     if (!chunk) return NULL;
+    if (arena->steps) *arena->steps += size / TMPL_MEMORY_PER_STEP;
     *chunk = (tmpl_chunk){.next = arena->chunks, .size = size};
     if (arena->chunks) arena->chunks->previous = chunk;
     arena->chunks = chunk;
@@ -79,6 +80,7 @@ static void *grow_own_chunk(tmpl_arena *arena, void *pointer, size_t new_size)
     size_t old_size = chunk->size;
     tmpl_chunk *moved = pv_resize(arena->allocator, chunk, 1, size);
     if (!moved) return NULL;
+    if (arena->steps) *arena->steps += (size - old_size) / TMPL_MEMORY_PER_STEP;
     moved->size = size;
     if (moved->previous)
         moved->previous->next = moved;

@@ -9,8 +9,15 @@
 #define TMPL_MAX_VALUE_DEPTH 100
 /* Evaluations inside each other, over all macros: bounds the C stack. */
 #define TMPL_MAX_DEPTH 800
+/* The limit of steps bounds time, so a step stands for at most some ten nanoseconds. What takes longer costs more of them: */
 /* Bytes that bulk work (copying, searching, counting) handles for one step. */
 #define TMPL_BYTES_PER_STEP 32
+/* Bytes that are looked at one by one, or as characters. */
+#define TMPL_BYTES_PER_SLOW_STEP 4
+/* Bytes of memory that a rendering takes from the allocator: the system clears them and takes them back. */
+#define TMPL_MEMORY_PER_STEP 32
+/* A number that is read or written by the C library, beside one for each of its digits. */
+#define TMPL_NUMBER_STEPS 32
 
 typedef struct tmpl_run tmpl_run;
 typedef struct tmpl_builtin tmpl_builtin;
@@ -26,6 +33,7 @@ typedef struct tmpl_arena {
     char *at, *end;  /* what is left of the newest shared chunk */
     size_t total;    /* bytes held from the allocator, the output's buffer included */
     size_t limit;
+    uint64_t *steps; /* charged for memory, or NULL */
     bool over_limit; /* why the last allocation failed */
 } tmpl_arena;
 
@@ -174,6 +182,17 @@ static inline pv_status tmpl_charge_bytes(tmpl_run *run, size_t bytes)
 {
     return tmpl_charge(run, 1 + bytes / TMPL_BYTES_PER_STEP);
 }
+static inline pv_status tmpl_charge_slow_bytes(tmpl_run *run, size_t bytes)
+{
+    return tmpl_charge(run, 1 + bytes / TMPL_BYTES_PER_SLOW_STEP);
+}
+/* How many of `bytes` may still be gone through one by one: fewer than all where charging for them will fail. */
+static inline size_t tmpl_slow_bytes_left(const tmpl_run *run, size_t bytes)
+{
+    const uint64_t left = run->steps < PV_TEMPLATE_MAX_STEPS ? PV_TEMPLATE_MAX_STEPS - run->steps : 0;
+    const uint64_t most = (left + 1) * TMPL_BYTES_PER_SLOW_STEP;
+    return bytes < most ? bytes : (size_t)most;
+}
 
 /* "str", "dict": Python's names. */
 const char *tmpl_type_name(uint8_t type);
@@ -217,6 +236,14 @@ pv_status tmpl_concat(tmpl_run *run, const tmpl_string *a, const tmpl_string *b,
 bool tmpl_is_marked(const tmpl_string *string, size_t offset);
 bool tmpl_any_marked(const tmpl_string *string);
 bool tmpl_same_text(const tmpl_string *a, const tmpl_string *b);
+/* The last place of a byte in [from, end), or SIZE_MAX. */
+static inline size_t tmpl_last_byte(const tmpl_string *string, size_t from, size_t end, char byte)
+{
+    while (end > from) {
+        if (string->data[--end] == byte) return end;
+    }
+    return SIZE_MAX;
+}
 static inline bool tmpl_is_text(const tmpl_string *string, const char *text)
 {
     return string->length == __builtin_strlen(text) && __builtin_memcmp(string->data, text, string->length) == 0;
@@ -256,8 +283,10 @@ pv_status tmpl_finish(tmpl_builder *builder, tmpl_value *out);
 void tmpl_add_str(tmpl_builder *builder, tmpl_value value);
 void tmpl_add_repr(tmpl_builder *builder, tmpl_value value);
 pv_status tmpl_to_string(tmpl_run *run, tmpl_value value, tmpl_string **out);
-/* Shortest digits that read back the same, as Python's repr; `text` holds at least 32 bytes. */
-void tmpl_format_float(double value, char *text);
+/* Shortest digits that read back the same, as Python's repr; `text` holds at least 32 bytes. Returns the steps it is worth. */
+size_t tmpl_format_float(double value, char *text);
+/* In decimal; `text` holds at least 24 bytes. Returns the length. */
+size_t tmpl_format_integer(int64_t value, char *text);
 /* A number in Python's spelling, the whole of text[0..length); independent of the locale. */
 bool tmpl_parse_float(const char *text, size_t length, double *value);
 

@@ -279,6 +279,81 @@ static void hostile_templates_are_refused(void **state)
     }
 }
 
+/* ---- What a step stands for ---- */
+
+/* Expressions that take long by themselves: with steps of at most some ten nanoseconds they are worth at least this many. */
+static const struct {
+    const char *before, *work;
+    uint64_t steps;
+} costs[] = {
+    /* Numbers through the C library. */
+    {"", "{{ 0.1 + 0.2 }}", 64},
+    {"", "{{ 5e-324 }}", 100},
+    {"", "{{ 1.2345678901234567e-308 }}", 800},
+    {"", "{{ [0.1 + 0.2] | tojson }}", 64},
+    {"", "{{ 0.123456 | round(60) and 1 }}", 64},
+    {"", "{{ '%d' % 5 }}", 32},
+    {"", "{{ '%.60f' % 1.1e299 }}", 700},
+    {"", "{{ '1.5' | float and 1 }}", 32},
+    {"{% set n = '1.' ~ '123456789' * 100 %}", "{{ n | float and 1 }}", 225},
+    {"", "{{ 1e300 % 1e-300 and 1 }}", 400},
+    {"", "{{ 1.5 ** 2.5 and 1 }}", 8},
+    {"{% set n = '9' * 9999 ~ 'x' %}", "{{ n | int }}", 2500},
+    {"{% set n = ' ' * 9999 %}", "{{ n | float and 1 }}", 2500},
+    /* Text that is looked at character by character. */
+    {"{% set s = 'A' * 9999 %}", "{{ s is upper }}", 9999},
+    {"{% set s = 'A' * 9999 %}", "{{ s.isalnum() }}", 4999},
+    {"{% set s = 'A' * 9999 %}", "{{ s | wordcount }}", 4999},
+    {"{% set s = 'A' * 9999 %}", "{{ s | lower | length }}", 9999},
+    {"{% set s = ' ' * 9999 %}", "{{ s.strip() }}", 9999},
+    {"{% set s = ' ' * 9999 %}", "{{ s.split() | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ s.splitlines() | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ s | e | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ s | tojson | length }}", 1249},
+    {"{% set s = 'A' * 9999 %}", "{{ s[::2] | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ (s % ()) | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ s.format() | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ [1] | map(attribute=s) | list | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ [{}] | sort(attribute=s) | length }}", 2499},
+    {"{% set s = 'A' * 9999 %}", "{{ s | truncate(9000, leeway=0) | length }}", 2249},
+    /* Text that almost matches. */
+    {"{% set s = 'A' * 9999 %}", "{{ s.find('AB') }}", 9999},
+    {"{% set s = 'A' * 9999 %}", "{{ s.rfind('AB') }}", 9999},
+    {"{% set s = 'A' * 9999 %}", "{{ s.rfind('B') }}", 2499},
+    {"{% set s = 'A' * 9999 ~ 'B' %}{% set t = 'A' * 9999 ~ 'C' %}", "{{ s == t }}", 312},
+    {"{% set s = 'A' * 9999 %}{% set ns = namespace() %}", "{{ ns[s] is defined }}", 312},
+    /* Memory. */
+    {"{% set l = range(9999) | list %}", "{{ l[::-1] | length }}", 7499},
+};
+
+static uint64_t steps_of(const char *before, const char *work)
+{
+    char source[256];
+    pv_allocator allocator = pv_allocator_default();
+    pv_template *tmpl = NULL;
+    pv_rendered rendered;
+    pv_error error = {0};
+    uint64_t steps = 0;
+    int length = snprintf(source, sizeof source, "%s%s", before, work);
+    pv_rendered_init(&rendered, &allocator);
+    pv_status status = pv_template_compile(&allocator, source, (size_t)length, &tmpl, &error);
+    if (status == PV_OK) status = tmpl_render(tmpl, "{}", 2, NULL, 0, &rendered, &steps, &error);
+    if (status != PV_OK) fail_msg("%s: %s", source, error.message);
+    pv_rendered_free(&rendered);
+    pv_template_destroy(tmpl);
+    return steps;
+}
+
+static void what_takes_long_costs_many_steps(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++) {
+        const uint64_t steps = steps_of(costs[i].before, costs[i].work) - steps_of(costs[i].before, "");
+        if (steps < costs[i].steps)
+            fail_msg("%s: %zu steps, wanted %zu", costs[i].work, (size_t)steps, (size_t)costs[i].steps);
+    }
+}
+
 /* ---- Every beginning of a template ---- */
 
 static const char long_template[] =
@@ -346,6 +421,13 @@ static void honest_work_fits(void **state)
             "ns.s|length }}",
             "{\"w\": \"input\"}", "144000");
     renders("{{ range(100000) | list | length }}", "{}", "100000");
+    renders("{{ [-9223372036854775807 - 1, -1, 0, 9223372036854775807, range(-5, 9, 3)] }}", "{}",
+            "[-9223372036854775808, -1, 0, 9223372036854775807, range(-5, 9, 3)]");
+    renders("{{ [4503599627370497.0 | round(2), 1.2345678901234567 | round(17), 0.5 | round, -2.675 | round(2)] }}", "{}",
+            "[4503599627370497.0, 1.2345678901234567, 0.0, -2.67]");
+    renders("{{ ['abab'.find('b'), 'abab'.rfind('b'), 'ab'.find(''), 'ab'.rfind(''), 'aab'.find('ab'), 'abaab'.rfind('aba'),"
+            " 'ab'.find('abc'), 'ab'.rfind('abc'), 'xaxbx'.rsplit('x', 2), 'xaxbx'.split('x')] }}",
+            "{}", "[1, 3, 0, 2, 1, 0, -1, -1, ['xa', 'b', ''], ['', 'a', 'b', '']]");
     renders("{% for i in range(100000) %}{% if i == 99999 %}{{ i }}{% endif %}{% endfor %}", "{}", "99999");
     renders("{{ a[0][0][0][0][0][0][0][0][0][0] }}", "{\"a\":[[[[[[[[[[7]]]]]]]]]]}", "7");
     renders("{% macro f(n) %}{% for i in range(3) %}{% set x = n %}{% endfor %}{% endmacro %}"
@@ -386,6 +468,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_templates_are_refused),
+        cmocka_unit_test(what_takes_long_costs_many_steps),
         cmocka_unit_test(every_beginning_ends_well),
         cmocka_unit_test(honest_work_fits),
         cmocka_unit_test(long_messages_fit),
