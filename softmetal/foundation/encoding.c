@@ -59,6 +59,14 @@ static uint32_t unit(const uint8_t *at, bool big)
     return big ? (uint32_t)at[0] << 8 | at[1] : (uint32_t)at[1] << 8 | at[0];
 }
 
+static bool next_utf8(sm_source *source, uint32_t *character)
+{
+    const char *at = (const char *)source->at;
+    const bool found = sm_utf8_next(&at, (const char *)source->end, character);
+    source->at = (const uint8_t *)at;
+    return found;
+}
+
 static bool next_utf16(sm_source *source, uint32_t *character)
 {
     bool big = source->encoding == SM_UTF16_BIG;
@@ -88,7 +96,7 @@ static bool next(sm_source *source, uint32_t *character)
     switch (source->encoding) {
     case SM_ASCII: *character = *source->at++; return *character < 0x80;
     case SM_LATIN1: *character = *source->at++; return true;
-    case SM_UTF8: return sm_utf8_next((const char **)&source->at, (const char *)source->end, character);
+    case SM_UTF8: return next_utf8(source, character);
     case SM_UTF16_BIG:
     case SM_UTF16_LITTLE: return next_utf16(source, character);
     case SM_UTF32_LITTLE: return next_utf32(source, character);
