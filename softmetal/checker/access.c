@@ -331,6 +331,7 @@ static const sm_range *find_range(const struct sm_check *check, uintptr_t addres
 /* Not memory of the kernel's? Objects' own constants, and the executor's table, are allowed. */
 static __attribute__((noinline)) void elsewhere(access *a)
 {
+    a->offset = 0;
     if (sm_image_holds(a->worker->job->image, a->address)) return;
     if (a->address - (uintptr_t)&sm_executor_services < sizeof sm_executor_services) return;
     const struct sm_check *check = a->worker->check;
@@ -346,6 +347,20 @@ static __attribute__((noinline)) void elsewhere(access *a)
     outside(a);
 }
 
+/* What is not set here is set where it is used. */
+static inline void describe(access *a, sm_worker *worker, uintptr_t address, size_t size, uint32_t kind, const void *pc)
+{
+    a->worker = worker;
+    a->address = address;
+    a->size = size;
+    a->kind = kind;
+    a->slot = a->buffer = -1;
+    a->shared = false;
+    a->place = worker->meeting_line != 0 ? worker->meeting_line | SM_PLACE_LINE : (uint32_t)((uintptr_t)pc - worker->job->image_begin);
+    a->word = worker->group_serial << SM_WORD_SERIAL_SHIFT | (uint64_t)worker->lane << SM_WORD_THREAD_SHIFT |
+              worker->clock << SM_WORD_CLOCK_SHIFT | is_atomic(kind);
+}
+
 void sm_check_access(const void *address, size_t size, uint32_t kind, const void *pc)
 {
     sm_worker *worker = sm_current;
@@ -353,11 +368,9 @@ void sm_check_access(const void *address, size_t size, uint32_t kind, const void
     if (place - (uintptr_t)worker->region < worker->region_size || size == 0) return; /* the threads' own */
     struct sm_check *check = worker->check;
     if (check == NULL) return;
-    access a = {.worker = worker, .address = place, .size = size, .kind = kind, .slot = -1, .buffer = -1};
-    a.place = worker->meeting_line != 0 ? worker->meeting_line | SM_PLACE_LINE : (uint32_t)((uintptr_t)pc - worker->job->image_begin);
-    a.word = worker->group_serial << SM_WORD_SERIAL_SHIFT | (uint64_t)worker->lane << SM_WORD_THREAD_SHIFT |
-             worker->clock << SM_WORD_CLOCK_SHIFT | is_atomic(kind);
     if (place - (uintptr_t)worker->memory < worker->memory_size) {
+        access a;
+        describe(&a, worker, place, size, kind, pc);
         threadgroup_access(&a);
         return;
     }
@@ -365,11 +378,14 @@ void sm_check_access(const void *address, size_t size, uint32_t kind, const void
     const sm_range *range = &check->ranges[*site];
     if (place - range->begin >= range->own_size || size > range->own_size - (place - range->begin)) {
         range = find_range(check, place, size);
-        if (range == NULL) {
-            elsewhere(&a);
-            return;
-        }
-        *site = (uint8_t)(range - check->ranges);
+        if (range != NULL) *site = (uint8_t)(range - check->ranges);
     }
-    device_access(&a, range);
+    if (range != NULL && range->plain && kind == SM_LOAD) {
+        check->loaded[range->load_index] += size;
+        return;
+    }
+    access a;
+    describe(&a, worker, place, size, kind, pc);
+    if (range != NULL) device_access(&a, range);
+    else elsewhere(&a);
 }

@@ -20,6 +20,7 @@ typedef struct sm_range {
     bool writable;         /* some kernel argument may write to this memory: the cells are used */
     bool stored_before;    /* a dispatch that is unordered with this one may have stored: look at the cells */
     bool loaded_before;    /* …may have loaded: look at the marks */
+    bool plain;            /* loads need but be counted */
     bool alone;            /* no other dispatch is unordered with this one: no marks are made */
 } sm_range;
 

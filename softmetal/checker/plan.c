@@ -133,7 +133,7 @@ static uint64_t epoch_of(const sm_check_plan *plan, const struct sm_shadow *shad
 static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_job *job, uint32_t index, const use *u)
 {
     const sm_binding *binding = &job->dispatch->buffers[index];
-    *range = (sm_range){.begin = (uintptr_t)job->buffers[index], .size = binding->length, .alone = job->dispatch->alone};
+    *range = (sm_range){.begin = (uintptr_t)job->buffers[index], .size = binding->length, .alone = job->dispatch->alone, .plain = true};
     if (u == NULL) return;
     const struct sm_shadow *shadow = u->memory->shadow;
     range->shadow = shadow;
@@ -143,6 +143,7 @@ static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_job 
     range->epoch_serial = plan->epoch > shadow->epoch ? plan->epoch_serial : shadow->epoch_serial;
     range->stored_before = shadow->cells != NULL && shadow->store_epoch == range->epoch;
     range->loaded_before = shadow->marks != NULL && shadow->load_epoch == range->epoch;
+    range->plain = !range->writable && range->alone && !range->stored_before && shadow->written == NULL;
 }
 
 bool sm_check_begin(sm_executor *executor)

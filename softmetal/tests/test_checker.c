@@ -333,6 +333,114 @@ static const plant plants[] = {
      K "    if (t >= 1000) return;\n"
        "    y[t] = simd_sum(x[t]);\n}",
      1024, 64, RIGHT, NULL, 0, SM_OK},
+    /* ---- Longer ones */
+    {"a tiled product of matrices",
+     K "    threadgroup float a[8][8], b[8][8];\n"
+       "    const uint row = i / 8, column = i % 8;\n"
+       "    float sum = 0;\n"
+       "    for (uint tile = 0; tile < 4; tile++) {\n"
+       "        a[row][column] = x[row * 32 + tile * 8 + column];\n"
+       "        b[row][column] = x[256 + (tile * 8 + row) * 8 + column];\n" BARRIER_LINE
+       "        for (uint k = 0; k < 8; k++) sum += a[row][k] * b[k][column];\n" BARRIER_LINE
+       "    }\n"
+       "    y[g * 64 + i] = sum;\n}",
+     256, 64, RIGHT, NULL, 0, SM_OK},
+    {"a tiled product of matrices that loads the next tile too early",
+     K "    threadgroup float a[8][8], b[8][8];\n"
+       "    const uint row = i / 8, column = i % 8;\n"
+       "    float sum = 0;\n"
+       "    for (uint tile = 0; tile < 4; tile++) {\n"
+       "        a[row][column] = x[row * 32 + tile * 8 + column]; b[row][column] = x[256 + (tile * 8 + row) * 8 + column]; // HERE\n" BARRIER_LINE
+       "        for (uint k = 0; k < 8; k++) sum += a[row][k] * b[k][column]; // THERE\n"
+       "    }\n"
+       "    y[g * 64 + i] = sum;\n}",
+     256, 64, SOFTMETAL_RACE_THREADGROUP, NULL, 0, SM_OK},
+    {"simdgroup matrices through threadgroup memory",
+     K "    threadgroup float a[2][64];\n"
+       "    simdgroup_float8x8 p, q, r = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);\n"
+       "    for (uint tile = 0; tile < 4; tile++) {\n"
+       "        a[s][l] = x[tile * 64 + l]; a[s][l + 32] = x[tile * 64 + l + 32];\n"
+       "        simdgroup_barrier(mem_flags::mem_threadgroup);\n"
+       "        simdgroup_load(p, a[s], 8);\n"
+       "        simdgroup_load(q, x + 512 + tile * 64, 8, 0, true);\n"
+       "        simdgroup_multiply_accumulate(r, p, q, r);\n"
+       "        simdgroup_barrier(mem_flags::mem_threadgroup);\n"
+       "    }\n"
+       "    simdgroup_store(r, y + (g * 2 + s) * 64, 8);\n}",
+     256, 64, RIGHT, NULL, 0, SM_OK},
+    {"simdgroup matrices of another simdgroup's memory",
+     K "    threadgroup float a[2][64];\n"
+       "    simdgroup_float8x8 p;\n"
+       "    a[s][l] = x[l]; a[s][l + 32] = x[l + 32]; // HERE\n"
+       "    simdgroup_barrier(mem_flags::mem_threadgroup);\n"
+       "    simdgroup_load(p, a[1 - s], 8); // THERE\n"
+       "    simdgroup_store(p, y + (g * 2 + s) * 64, 8);\n}",
+     64, 64, SOFTMETAL_RACE_THREADGROUP, NULL, 0, SM_OK},
+    {"softmax of a row, in place",
+     K "    threadgroup float part[8];\n"
+       "    float most = -INFINITY, sum = 0;\n"
+       "    for (uint k = i; k < 256; k += n) most = max(most, x[g * 256 + k]);\n"
+       "    most = simd_max(most);\n"
+       "    if (l == 0) part[s] = most;\n" BARRIER_LINE
+       "    for (uint k = 0; k < n / 32; k++) most = max(most, part[k]);\n" BARRIER_LINE
+       "    for (uint k = i; k < 256; k += n) sum += x[g * 256 + k] = exp(x[g * 256 + k] - most);\n"
+       "    sum = simd_sum(sum);\n"
+       "    if (l == 0) part[s] = sum;\n" BARRIER_LINE
+       "    sum = 0;\n"
+       "    for (uint k = 0; k < n / 32; k++) sum += part[k];\n"
+       "    for (uint k = i; k < 256; k += n) x[g * 256 + k] /= sum;\n}",
+     256, 64, RIGHT, NULL, 0, SM_OK},
+    {"softmax of a row that uses its memory again too early",
+     K "    threadgroup float part[8];\n"
+       "    float most = simd_max(x[t]);\n"
+       "    if (l == 0) part[s] = most;\n" BARRIER_LINE
+       "    for (uint k = 0; k < n / 32; k++) most = max(most, part[k]); // HERE\n"
+       "    float sum = simd_sum(exp(x[t] - most));\n"
+       "    if (l == 0) part[s] = sum; // THERE\n" BARRIER_LINE
+       "    sum = 0;\n"
+       "    for (uint k = 0; k < n / 32; k++) sum += part[k];\n"
+       "    x[t] /= sum;\n}",
+     256, 64, SOFTMETAL_RACE_THREADGROUP, NULL, 0, SM_OK},
+    {"a scan over a threadgroup",
+     K "    threadgroup float a[64];\n"
+       "    a[i] = x[t];\n" BARRIER_LINE
+       "    for (uint d = 1; d < n; d *= 2) {\n"
+       "        const float v = i >= d ? a[i - d] : 0;\n" BARRIER_LINE
+       "        a[i] += v;\n" BARRIER_LINE
+       "    }\n"
+       "    y[t] = a[i];\n}",
+     256, 64, RIGHT, NULL, 0, SM_OK},
+    {"a scan over a threadgroup in place",
+     K "    threadgroup float a[64];\n"
+       "    a[i] = x[t];\n" BARRIER_LINE
+       "    for (uint d = 1; d < n; d *= 2) {\n"
+       "        if (i >= d) a[i] += a[i - d]; // HERE THERE\n" BARRIER_LINE
+       "    }\n"
+       "    y[t] = a[i];\n}",
+     256, 64, SOFTMETAL_RACE_THREADGROUP, NULL, 0, SM_OK},
+    {"rotation of pairs, in place",
+     K "    const float a = x[t], b = x[t + 512];\n"
+       "    x[t] = a * 0.8f - b * 0.6f; x[t + 512] = a * 0.6f + b * 0.8f;\n}",
+     512, 64, RIGHT, NULL, 0, SM_OK},
+    {"a transposition through threadgroup memory, in quads of vectors",
+     K "    threadgroup float4 a[64];\n"
+       "    a[i] = ((device float4 *)x)[t];\n" BARRIER_LINE
+       "    const threadgroup float *f = (const threadgroup float *)a;\n"
+       "    ((device float4 *)y)[t] = float4(f[i], f[i + 64], f[i + 128], f[i + 192]);\n}",
+     256, 64, RIGHT, NULL, 0, SM_OK},
+    {"a queue of work: who comes first takes the next",
+     "kernel void k(device atomic_uint *x [[buffer(0)]], device float *y [[buffer(1)]], uint l [[thread_index_in_simdgroup]]) {\n"
+     "    uint next = 0;\n"
+     "    if (l == 0) next = atomic_fetch_add_explicit(&x[0], 1u, memory_order_relaxed);\n"
+     "    next = simd_broadcast_first(next);\n"
+     "    if (next < 32) y[next * 32 + l] = next;\n}",
+     512, 64, RIGHT, NULL, 0, SM_OK},
+    {"a lock-free maximum",
+     "kernel void k(device const float *x [[buffer(0)]], device atomic_uint *y [[buffer(1)]], uint t [[thread_position_in_grid]]) {\n"
+     "    uint old = atomic_load_explicit(y, memory_order_relaxed);\n"
+     "    const uint mine = as_type<uint>(x[t]);\n"
+     "    while (old < mine && !atomic_compare_exchange_weak_explicit(y, &old, mine, memory_order_relaxed, memory_order_relaxed)) {}\n}",
+     1024, 64, RIGHT, NULL, 0, SM_OK},
     {"a short threadgroup",
      K "    threadgroup float a[33];\n"
        "    a[i] = simd_sum(x[t]);\n" BARRIER_LINE
