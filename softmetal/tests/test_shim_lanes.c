@@ -13,6 +13,13 @@ typedef struct scope {
 static scope scopes[2] = {{"simd", 32, NULL}, {"quad", 4, NULL}};
 static void look(const scope *s, const char *name, size_t looks) { rig_look(lane_names[s - scopes], lane_name_count, name, looks); }
 
+static char *text_of(const scope *s)
+{
+    char before[64];
+    snprintf(before, sizeof before, "#define SCOPE %s\n#define WIDTH %d\n", s->name, s->width);
+    return rig_text(before, "lanes");
+}
+
 /* 52 threads: a full simdgroup, and one of 20. */
 enum { THREADS = 52 };
 static const uint32_t masks[] = {0xFFFFFFFFu, 0x0000FFFFu, 0xAAAAAAAAu, 0x80000001u, 0x00000010u, 0xFFFFFFFEu, 0x7FFFFFFFu, 0x13579BDFu};
@@ -259,6 +266,29 @@ static void test_parting(void **state)
     }
 }
 
+/* A world that looks at every access has nothing to say about what lanes do in a meeting. */
+static const softmetal_world checked_world = {.workers = 2, .build = SOFTMETAL_CHECKED};
+
+static void test_checked_lanes(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < 2; s++) {
+        char *text = text_of(&scopes[s]);
+        sm_msl_library *library = rig_library(text, &(sm_msl_options){.world = checked_world});
+        int32_t in[3 * THREADS];
+        static uint64_t out[2][COUNT(functions) * THREADS];
+        uint32_t type = 4, mask = 0xFFFFFFFFu;
+        fill(in, true);
+        const rig_buffer buffers[2][4] = {{{in, sizeof in}, {out[0], sizeof out[0]}, {&type, 4}, {&mask, 4}},
+                                          {{in, sizeof in}, {out[1], sizeof out[1]}, {&type, 4}, {&mask, 4}}};
+        rig_run(scopes[s].library, "scalars", THREADS, THREADS, buffers[0], 4);
+        rig_run_3(library, "scalars", &checked_world, (uint32_t[3]){THREADS, 1, 1}, (uint32_t[3]){THREADS, 1, 1}, buffers[1], 4);
+        assert_memory_equal(out[0], out[1], sizeof out[0]);
+        sm_msl_library_destroy(library);
+        free(text);
+    }
+}
+
 /* ---- Simdgroup matrices -------------------------------------------------------------------------------------------- */
 
 enum { ROW = 48, ROWS = 40 };
@@ -276,7 +306,7 @@ static double get(const rig_format *f, const void *from, size_t i)
 static int row_of(int lane) { return (lane / 16) * 4 + lane / 2 % 4; }
 static int column_of(int lane) { return lane / 8 % 2 * 4 + lane % 2 * 2; }
 
-static void check_tiles(const rig_format *f, const char *kernel, sm_msl_library *library)
+static void check_tiles(const rig_format *f, const char *kernel, sm_msl_library *library, const softmetal_world *world)
 {
     static double in[ROWS * ROW], expected[ROWS * ROW];
     static char numbers[ROWS * ROW * 4], out[ROWS * ROW * 4];
@@ -288,7 +318,8 @@ static void check_tiles(const rig_format *f, const char *kernel, sm_msl_library 
         put(f, numbers, (size_t)i, in[i]);
         put(f, out, (size_t)i, -7);
     }
-    rig_run(library, kernel, 32, 32, (rig_buffer[]){{numbers, ROWS * ROW * width}, {out, ROWS * ROW * width}, {sums, sizeof sums}, {elements, sizeof elements}}, 4);
+    rig_run_3(library, kernel, world, (uint32_t[3]){32, 1, 1}, (uint32_t[3]){32, 1, 1},
+              (rig_buffer[]){{numbers, ROWS * ROW * width}, {out, ROWS * ROW * width}, {sums, sizeof sums}, {elements, sizeof elements}}, 4);
     for (int r = 0; r < 8; r++) {
         for (int c = 0; c < 8; c++) {
             double d = 0; /* b is read across: element (k, c) lies in row c of memory */
@@ -313,10 +344,13 @@ static void test_matrices(void **state)
 {
     (void)state;
     char *text = rig_text("", "matrix8");
-    sm_msl_library *library = rig_library(text, &(sm_msl_options){0});
-    check_tiles(&FLOAT_FORMAT, "floats", library);
-    check_tiles(&HALF_FORMAT, "halves", library);
-    check_tiles(&BFLOAT_FORMAT, "bfloats", library);
+    sm_msl_library *library = rig_library(text, &(sm_msl_options){0}), *checked = rig_library(text, &(sm_msl_options){.world = checked_world});
+    const softmetal_world plain_world = {.workers = 2};
+    check_tiles(&FLOAT_FORMAT, "floats", library, &plain_world);
+    check_tiles(&HALF_FORMAT, "halves", library, &plain_world);
+    check_tiles(&BFLOAT_FORMAT, "bfloats", library, &plain_world);
+    check_tiles(&HALF_FORMAT, "halves", checked, &checked_world);
+    sm_msl_library_destroy(checked);
 
     uint16_t a[128], b[64];
     double x[128], y[64];
@@ -346,9 +380,7 @@ static int setup(void **state)
 {
     (void)state;
     for (size_t s = 0; s < 2; s++) {
-        char before[64];
-        snprintf(before, sizeof before, "#define SCOPE %s\n#define WIDTH %d\n", scopes[s].name, scopes[s].width);
-        char *text = rig_text(before, "lanes");
+        char *text = text_of(&scopes[s]);
         scopes[s].library = rig_library(text, &(sm_msl_options){0});
         free(text);
     }
@@ -365,7 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalars), cmocka_unit_test(test_vectors), cmocka_unit_test(test_votes),     cmocka_unit_test(test_others),
-        cmocka_unit_test(test_parting), cmocka_unit_test(test_matrices), cmocka_unit_test(test_all_names),
+        cmocka_unit_test(test_parting), cmocka_unit_test(test_checked_lanes), cmocka_unit_test(test_matrices), cmocka_unit_test(test_all_names),
     };
     return cmocka_run_group_tests_name("shim: lanes", tests, setup, teardown);
 }
