@@ -1,5 +1,6 @@
 /* Executors in number, for long, and together; memory in flight; reports and counts. */
 #include <pthread.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -78,6 +79,7 @@ static void test_executors_come_and_go(void **state)
 {
     (void)state;
     uint64_t size = 0, threads = 0;
+    mallopt(M_ARENA_MAX, 1); /* else the C library reserves 64 MiB for a new thread now and then, whoever's it is */
     for (int i = 0; i < 100; i++) {
         const softmetal_world world = {.workers = (uint32_t)(1 + i % 4), .build = i % 3 == 0 ? SOFTMETAL_CHECKED : SOFTMETAL_PLAIN};
         sm_executor *executor = sm_executor_create(&world);
