@@ -281,7 +281,7 @@ static bool say_signal(text *t, sm_worker *worker, sm_finding *f)
         say(t, "an integer was divided by zero");
         return false;
     }
-    if (crash->signal == SIGILL) {
+    if (crash->signal == SIGILL || crash->signal == SIGTRAP) {
         say(t, "it came to a place that the compiler holds for unreachable");
         return false;
     }

@@ -10,7 +10,12 @@
 #include "executor/group.h"
 #include "executor/trap.h"
 
-static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+static const int signals[] = {
+    SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+#if defined(__aarch64__)
+    SIGTRAP, /* what compilers make of unreachable code */
+#endif
+};
 #define SIGNALS (sizeof signals / sizeof *signals)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
