@@ -49,7 +49,7 @@ static sm_finding new_finding(const access *a, softmetal_report_kind kind, sm_wh
 
 static __attribute__((noinline)) void collide(const access *a, uint64_t other, uint32_t place, uint32_t kind)
 {
-    const sm_job *job = a->worker->job;
+    const sm_launch *job = a->worker->job;
     const uint64_t group = (sm_word_serial(other) - job->first_serial) & SM_SERIAL_MASK;
     sm_finding finding = new_finding(a, a->slot >= 0 ? SOFTMETAL_RACE_THREADGROUP : SOFTMETAL_RACE_DEVICE, SM_COLLISION);
     finding.other_thread = sm_word_thread(other);

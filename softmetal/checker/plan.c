@@ -109,7 +109,7 @@ static void arrange(sm_check_plan *plan)
     }
 }
 
-static void set_indices(sm_check_plan *plan, const sm_job *job)
+static void set_indices(sm_check_plan *plan, const sm_launch *job)
 {
     for (uint32_t r = 0; r < plan->range_count; r++) {
         sm_range *range = &plan->ranges[r];
@@ -130,7 +130,7 @@ static uint64_t epoch_of(const sm_check_plan *plan, const struct sm_shadow *shad
     return plan->epoch > shadow->epoch ? plan->epoch : shadow->epoch;
 }
 
-static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_job *job, uint32_t index, const use *u)
+static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_launch *job, uint32_t index, const use *u)
 {
     const sm_binding *binding = &job->dispatch->buffers[index];
     *range = (sm_range){.begin = (uintptr_t)job->buffers[index], .size = binding->length, .alone = job->dispatch->alone, .plain = true};
@@ -148,7 +148,7 @@ static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_job 
 
 bool sm_check_begin(sm_executor *executor)
 {
-    const sm_job *job = &executor->job;
+    const sm_launch *job = &executor->job;
     sm_check_plan *plan = executor->plan;
     use uses[SM_BUFFERS];
     uint32_t count = 0;
@@ -181,7 +181,7 @@ bool sm_check_begin(sm_executor *executor)
 void sm_check_end(sm_executor *executor)
 {
     sm_check_plan *plan = executor->plan;
-    const sm_job *job = &executor->job;
+    const sm_launch *job = &executor->job;
     if (plan->past_count == SM_PASTS) return;
     plan->pasts[plan->past_count++] = (sm_past){job->first_serial, job->first_serial + job->total, job->dispatch->kernel->name, job->image};
 }
@@ -207,7 +207,7 @@ void sm_check_share(sm_worker *worker)
 {
     struct sm_check *check = worker->check;
     const sm_check_plan *plan = worker->executor->plan;
-    const sm_job *job = worker->job;
+    const sm_launch *job = worker->job;
     check->plan = plan;
     check->range_count = plan->range_count;
     memcpy(check->ranges, plan->ranges, plan->range_count * sizeof *plan->ranges);

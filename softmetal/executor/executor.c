@@ -133,7 +133,7 @@ static void *constant(sm_executor *executor, int index, const sm_binding *bindin
     return copy;
 }
 
-static void bind(sm_executor *executor, sm_job *job)
+static void bind(sm_executor *executor, sm_launch *job)
 {
     for (int i = 0; i < SM_BUFFERS; i++) {
         const sm_binding *binding = &job->dispatch->buffers[i];
@@ -177,7 +177,7 @@ static uint64_t wanted_control(bool flush) { return flush ? (uint64_t)1 << 24 | 
 #endif
 
 /* The number of the threadgroup that is the n-th to run: a permutation of them, by cycle walking over a Feistel network. */
-static uint64_t shuffled(const sm_job *job, uint64_t n)
+static uint64_t shuffled(const sm_launch *job, uint64_t n)
 {
     uint32_t half = 1;
     while (((uint64_t)1 << 2 * half) < job->total) half++;
@@ -193,11 +193,11 @@ static uint64_t shuffled(const sm_job *job, uint64_t n)
     return n;
 }
 
-static bool cancelled(const sm_job *job) { return job->dispatch->cancel != NULL && *job->dispatch->cancel; }
+static bool cancelled(const sm_launch *job) { return job->dispatch->cancel != NULL && *job->dispatch->cancel; }
 
 static void run_groups(sm_worker *worker)
 {
-    sm_job *job = worker->job;
+    sm_launch *job = worker->job;
     while (!atomic_load_explicit(&job->stop, memory_order_relaxed)) {
         const uint64_t first = atomic_fetch_add_explicit(&job->next, job->chunk, memory_order_relaxed);
         const uint64_t end = first + job->chunk < job->total ? first + job->chunk : job->total;
@@ -283,7 +283,7 @@ static void gather(sm_worker *worker, softmetal_kernel_counts *run, sm_result *r
     worker->groups_run = worker->threads_run = worker->barriers = worker->meetings = 0;
 }
 
-static sm_result finish(sm_executor *executor, sm_job *job, uint32_t used)
+static sm_result finish(sm_executor *executor, sm_launch *job, uint32_t used)
 {
     sm_result result = SM_OK;
     softmetal_kernel_counts run = {.kernel = job->dispatch->kernel->name, .dispatches = 1};
@@ -308,8 +308,8 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     if (empty(dispatch)) return SM_OK;
     if (!within_limits(executor, dispatch)) return SM_INVALID;
     sm_kernel_notes *notes = notes_of(executor, dispatch->kernel);
-    sm_job *job = &executor->job;
-    *job = (sm_job){.dispatch = dispatch, .run = dispatch->kernel->run, .world = &executor->world, .image = notes->image};
+    sm_launch *job = &executor->job;
+    *job = (sm_launch){.dispatch = dispatch, .run = dispatch->kernel->run, .world = &executor->world, .image = notes->image};
     job->image_begin = notes->image != NULL ? notes->image->begin : 0;
     job->number = ++executor->dispatches;
     job->total = 1;

@@ -62,7 +62,7 @@ static const sm_argument *argument_of(const sm_kernel *kernel, uint32_t kind, ui
     return NULL;
 }
 
-static void say_buffer(text *t, const sm_job *job, int32_t index)
+static void say_buffer(text *t, const sm_launch *job, int32_t index)
 {
     const sm_argument *argument = argument_of(job->dispatch->kernel, SM_ARGUMENT_BUFFER, (uint32_t)index);
     const sm_memory *memory = job->dispatch->buffers[index].memory;
@@ -247,7 +247,7 @@ void sm_findings_report(sm_worker *worker)
 /* ---- Crashes ------------------------------------------------------------------------------------------------------- */
 
 /* The buffer whose memory, or one of whose guards, the address lies in: the one that begins last, if several are of that memory. */
-static int32_t guarded_buffer(const sm_job *job, uintptr_t address)
+static int32_t guarded_buffer(const sm_launch *job, uintptr_t address)
 {
     int32_t found = -1;
     for (int32_t i = 0; i < SM_BUFFERS; i++) {
@@ -260,7 +260,7 @@ static int32_t guarded_buffer(const sm_job *job, uintptr_t address)
     return found;
 }
 
-static void say_null(text *t, const sm_job *job)
+static void say_null(text *t, const sm_launch *job)
 {
     const sm_kernel *kernel = job->dispatch->kernel;
     say(t, "a null pointer was used");

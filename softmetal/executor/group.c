@@ -393,7 +393,7 @@ const sm_services sm_executor_services = {
 
 static void make_lanes(sm_worker *worker, const uint32_t shape[3])
 {
-    const sm_job *job = worker->job;
+    const sm_launch *job = worker->job;
     sm_lane lane = {.buffers = worker->buffers, .threadgroup = worker->threadgroup};
     for (int i = 0; i < 3; i++) {
         lane.threads_per_grid[i] = job->dispatch->grid[i];
@@ -468,7 +468,7 @@ static void enter(sm_worker *worker, sm_fiber *fiber)
 
 bool sm_group_run(sm_worker *worker, uint64_t index)
 {
-    const sm_job *job = worker->job;
+    const sm_launch *job = worker->job;
     uint32_t shape[3];
     worker->group_index = index;
     worker->group_serial = job->first_serial + index;

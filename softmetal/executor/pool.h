@@ -28,7 +28,7 @@ struct sm_executor {
     softmetal_world world;
     sm_pool_thread *workers; /* the first has no thread: it is the caller */
     uint32_t worker_count, started;
-    sm_job job;
+    sm_launch job;
     uint64_t dispatches;
     sm_kernel_notes notes[SM_NOTES];
     struct sm_check_plan *plan; /* the checker's; NULL in plain worlds */

@@ -10,6 +10,9 @@
 
 #include "executor/executor.h"
 #include "executor/trap.h"
+#include "metal/metal.h"
+#include "msl/msl.h"
+#include "objc/object.h"
 
 static const char *const names[SOFTMETAL_REPORT_KINDS] = {
 #define NAME(name, text) #name,
@@ -173,29 +176,23 @@ size_t softmetal_get_kernel_counts(softmetal_kernel_counts *counts, size_t capac
     return there;
 }
 
-/* Of parts that a program may have been linked without. */
-extern _Atomic uint64_t sm_messages __attribute__((weak));
-void sm_msl_counts(uint64_t *compiles, uint64_t *cache_hits) __attribute__((weak));
-uint64_t sm_live_objects(void) __attribute__((weak));
-void sm_faults_reset(void) __attribute__((weak));
-
 static uint64_t messages_before, compiles_before, hits_before; /* the last reset */
 
 static void all_counts(softmetal_counts *counts)
 {
     *counts = (softmetal_counts){
-        .messages = &sm_messages != NULL ? atomic_load(&sm_messages) : 0,
+        .messages = atomic_load(&sm_messages),
         .command_buffers = atomic_load(&sm_counts.command_buffers),
         .encoders = atomic_load(&sm_counts.encoders),
         .dispatches = atomic_load(&sm_counts.dispatches),
         .barriers = atomic_load(&sm_counts.barriers),
         .threadgroups = atomic_load(&sm_counts.threadgroups),
         .threads = atomic_load(&sm_counts.threads),
-        .live_objects = sm_live_objects != NULL ? sm_live_objects() : 0,
+        .live_objects = sm_live_objects(),
         .live_buffer_bytes = atomic_load(&sm_counts.live_buffer_bytes),
         .buffers = atomic_load(&sm_counts.buffers),
     };
-    if (sm_msl_counts != NULL) sm_msl_counts(&counts->compiles, &counts->cache_hits);
+    sm_msl_counts(&counts->compiles, &counts->cache_hits);
 }
 
 void softmetal_get_counts(softmetal_counts *counts)
@@ -232,5 +229,5 @@ void softmetal_reset(void)
     report_count = report_capacity = kernel_count = kernel_capacity = kernel_slots = 0;
     forget_counts();
     pthread_mutex_unlock(&lock);
-    if (sm_faults_reset != NULL) sm_faults_reset();
+    sm_faults_reset();
 }

@@ -107,7 +107,7 @@ typedef struct sm_crash {
 } sm_crash;
 
 /* A dispatch while it runs. */
-typedef struct sm_job {
+typedef struct sm_launch {
     const sm_dispatch *dispatch;
     void (*run)(const sm_lane *lane);
     const softmetal_world *world;
@@ -121,11 +121,11 @@ typedef struct sm_job {
     atomic_uint_fast64_t next;
     uint64_t chunk;         /* threadgroups that a worker takes at once */
     atomic_bool stop;
-} sm_job;
+} sm_launch;
 
 typedef struct sm_worker {
     sm_executor *executor;
-    sm_job *job;
+    sm_launch *job;
     uint32_t number; /* 0: on the thread that called sm_executor_run */
     /* The threadgroup that runs. */
     uint32_t lane;          /* that runs now */
