@@ -37,7 +37,8 @@ static bool push(sm_matcher *matcher, uint32_t index, char closer)
         return false;
     }
     matcher->open[matcher->count++] = (sm_open){index, matcher->tokens->list[index].around, closer};
-    if (closer != '>' && ++matcher->depth > DEPTH_LIMIT) return fail(matcher, index, "bracket nesting level exceeded maximum of 256");
+    if (closer != '>' && ++matcher->depth > DEPTH_LIMIT)
+        return fail(matcher, index, "bracket nesting level exceeded maximum of 256");
     return true;
 }
 

@@ -2,6 +2,7 @@
 
 #include "msl/errors.h"
 #include "msl/precompiled.h"
+#include "objc/memory.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -40,11 +41,9 @@ typedef struct sm_build {
     sm_placement *placements;
     sm_cache_key key;
     const char *header; /* the shim's */
-    const char *error; /* one without a place in the text */
-    char *errors;      /* the compiler's, about the text */
+    const char *error;  /* one without a place in the text */
+    char *errors;       /* the compiler's, about the text */
 } sm_build;
-
-static const char *text_name(const sm_msl_library *library) { return library->name ? library->name : "program_source"; }
 
 static sm_flavour flavour_of(const sm_msl_library *library, bool check)
 {
@@ -62,10 +61,12 @@ static sm_flavour flavour_of(const sm_msl_library *library, bool check)
 static bool prepare(sm_build *build)
 {
     const sm_msl_library *library = build->library;
-    build->placements = calloc(library->unit.tokens.count + 1, sizeof *build->placements);
+    build->placements = sm_allocate((library->unit.tokens.count + 1) * sizeof *build->placements);
     build->flavour = flavour_of(library, build->generation.mode == SM_GENERATE_CHECK);
     build->generation.checked = build->flavour.checked;
-    if (!build->placements || !sm_generate(&library->unit, &build->generation, &build->arena, &build->source, build->placements, &build->error)) return false;
+    if (!build->placements ||
+        !sm_generate(&library->unit, &build->generation, &build->arena, &build->source, build->placements, &build->error))
+        return false;
     sm_cache_key shim = sm_shim_key();
     char version[32];
     snprintf(version, sizeof version, "object %d %d", SM_ABI, build->generation.mode);
@@ -78,7 +79,8 @@ static bool prepare(sm_build *build)
         {build->source.bytes, build->source.length},
     };
     size_t count = 4;
-    for (size_t i = 0; i < flags.count && count < sizeof parts / sizeof *parts; i++) parts[count++] = (sm_bytes){flags.list[i], strlen(flags.list[i])};
+    for (size_t i = 0; i < flags.count && count < sizeof parts / sizeof *parts; i++)
+        parts[count++] = (sm_bytes){flags.list[i], strlen(flags.list[i])};
     build->key = sm_cache_key_of(parts, count);
     return true;
 }
@@ -95,7 +97,7 @@ static char *take_errors(sm_build *build)
 {
     sm_text text = {0};
     if (build->errors) return build->errors;
-    sm_text_printf(&text, "%s: error: %s\n", text_name(build->library), build->error ? build->error : "out of memory");
+    sm_text_printf(&text, "%s: error: %s\n", build->library->name, build->error ? build->error : "out of memory");
     return sm_text_take(&text);
 }
 
@@ -104,10 +106,14 @@ static void explain(sm_build *build, const sm_command *command, const sm_process
 {
     sm_text out = {0};
     const sm_msl_library *library = build->library;
-    sm_origin origin = {.name = text_name(library), .text = library->text, .unit = &library->unit, .placements = build->placements};
-    bool understood = result->end == SM_PROCESS_EXITED && result->output.bytes && sm_report_diagnostics(&origin, result->output.bytes, &out);
-    if (understood) build->errors = sm_text_take(&out);
-    else build->error = sm_command_failure(&build->arena, command, result);
+    sm_origin origin = {
+        .name = library->name, .text = library->text, .unit = &library->unit, .placements = build->placements};
+    bool understood =
+        result->end == SM_PROCESS_EXITED && result->output.bytes && sm_report_diagnostics(&origin, result->output.bytes, &out);
+    if (understood)
+        build->errors = sm_text_take(&out);
+    else
+        build->error = sm_command_failure(&build->arena, command, result);
     sm_text_free(&out);
 }
 
@@ -116,8 +122,8 @@ static bool blames_header(const sm_process_result *result)
 {
     const char *said = result->output.bytes;
     if (result->end == SM_PROCESS_SIGNALLED) return true;
-    return result->end == SM_PROCESS_EXITED &&
-           (!said || strstr(said, ".gch") || strstr(said, ".pch") || strstr(said, "PCH") || strstr(said, "precompiled") || strstr(said, "internal compiler error"));
+    return result->end == SM_PROCESS_EXITED && (!said || strstr(said, ".gch") || strstr(said, ".pch") || strstr(said, "PCH") ||
+                                                strstr(said, "precompiled") || strstr(said, "internal compiler error"));
 }
 
 static bool run(sm_build *build, const sm_command *command, const sm_workspace *workspace)
@@ -139,8 +145,9 @@ static void begin_command(sm_build *build, sm_command *command)
     build->header = sm_precompiled(&library->cache, &library->compiler, &build->flavour, &build->arena);
     sm_command_add(command, library->compiler.path);
     sm_command_flavour(command, &build->arena, &library->compiler, &build->flavour);
-    sm_command_words(command, &build->arena, library->compiler.clang ? "-fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=20"
-                                                                     : "-fno-diagnostics-show-caret -fdiagnostics-column-unit=byte -fmax-errors=20");
+    sm_command_words(command, &build->arena,
+                     library->compiler.clang ? "-fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=20"
+                                             : "-fno-diagnostics-show-caret -fdiagnostics-column-unit=byte -fmax-errors=20");
     sm_command_add(command, sm_arena_printf(&build->arena, "-I%s", library->cache.shim));
     sm_command_add(command, "-include");
     sm_command_add(command, build->header);
@@ -183,8 +190,10 @@ static bool make(sm_build *build)
     char path[PATH_MAX + 16];
     bool ok = compile(build, &workspace);
     snprintf(path, sizeof path, "%s/object.so", workspace.path);
-    if (ok && build->generation.mode == SM_GENERATE_CHECK) ok = sm_cache_write(cache, &workspace, &build->key, ".ok", "ok", 2);
-    else if (ok) ok = sm_cache_store(cache, &build->key, ".so", path);
+    if (ok && build->generation.mode == SM_GENERATE_CHECK)
+        ok = sm_cache_write(cache, &workspace, &build->key, ".ok", "ok", 2);
+    else if (ok)
+        ok = sm_cache_store(cache, &build->key, ".so", path);
     if (!ok && !build->error && !build->errors) build->error = "the compiled object cannot be stored in the cache";
     sm_workspace_destroy(&workspace);
     return ok;
@@ -242,7 +251,7 @@ static void *load(sm_build *build, bool *from_cache)
         *from_cache = true;
         return handle;
     }
-    l = calloc(1, sizeof *l);
+    l = sm_allocate(sizeof *l);
     if (l) {
         l->key = build->key;
         l->next = loaded;
@@ -283,14 +292,15 @@ static uint32_t find_entry(const sm_unit *unit, const char *name)
     return SM_NO_TOKEN;
 }
 
-/* Kernels without function constants are compiled together where they are few: that takes half the time that one by one takes. Of a
- * large library a host uses a part. */
+/* Kernels without function constants are compiled together where they are few: that takes half the time that one by one takes.
+ * Of a large library a host uses a part. */
 #define TOGETHER 8
 
 static bool compile_together(const sm_unit *unit)
 {
     bool plain = unit->constant_count == 0 && unit->entry_count <= TOGETHER;
-    for (uint32_t i = 0; i < unit->kernel_count; i++) plain = plain && !unit->declarations[unit->kernels[i].declaration].is_template;
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        plain = plain && !unit->declarations[unit->kernels[i].declaration].is_template;
     return plain;
 }
 
@@ -308,7 +318,8 @@ static bool choose_kernel(void *handle, const char *function, sm_built *built)
     return false;
 }
 
-bool sm_msl_build(sm_msl_library *library, const char *function, const sm_constant_value *values, size_t value_count, sm_built *built, char **errors)
+bool sm_msl_build(sm_msl_library *library, const char *function, const sm_constant_value *values, size_t value_count,
+                  sm_built *built, char **errors)
 {
     *errors = NULL;
     *built = (sm_built){0};

@@ -7,10 +7,10 @@
 
 struct sm_msl_library {
     sm_arena arena;
-    const char *text, *name;
+    const char *text, *name; /* name: what errors call it */
     sm_msl_options options;
     char *preprocessed;
-    sm_unit unit;             /* does not change once the library is made: builds may run side by side */
+    sm_unit unit; /* does not change once the library is made: builds may run side by side */
     sm_function_info *functions;
     sm_cache cache;
     sm_compiler compiler;

@@ -42,9 +42,10 @@ const char *sm_builtin_source(const char *attribute)
 bool sm_attribute_unsupported(const char *attribute)
 {
     static const char *const names[] = {
-        "texture", "sampler", "stage_in", "position", "vertex_id", "instance_id", "base_vertex", "base_instance", "front_facing", "point_coord",
-        "color", "imageblock_data", "payload", "thread_index_in_quadgroup_in_grid", "user", "amplification_id", "amplification_count", "patch",
-        "patch_id", "position_in_patch", "render_target_array_index", "viewport_array_index", "sample_id", "sample_mask", "primitive_id", "barycentric_coord",
+        "texture", "sampler", "stage_in", "position", "vertex_id", "instance_id", "base_vertex", "base_instance",
+        "front_facing", "point_coord", "color", "imageblock_data", "payload", "thread_index_in_quadgroup_in_grid", "user",
+        "amplification_id", "amplification_count", "patch", "patch_id", "position_in_patch", "render_target_array_index",
+        "viewport_array_index", "sample_id", "sample_mask", "primitive_id", "barycentric_coord",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i], attribute) == 0) return true;

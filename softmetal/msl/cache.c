@@ -50,7 +50,8 @@ sm_cache_key sm_shim_key(void)
         XXH128_hash_t parts[3] = {hash, XXH3_128bits(file->name, strlen(file->name)), XXH3_128bits(file->bytes, file->length)};
         hash = XXH3_128bits(parts, sizeof parts);
     }
-    for (const char *const *name = sm_metal_headers; *name; name++) hash = XXH3_128bits_withSeed(*name, strlen(*name), hash.low64);
+    for (const char *const *name = sm_metal_headers; *name; name++)
+        hash = XXH3_128bits_withSeed(*name, strlen(*name), hash.low64);
     return key_of(hash);
 }
 
@@ -103,10 +104,14 @@ static bool choose_directory(sm_cache *cache)
 {
     const char *own = getenv("SOFTMETAL_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int length;
-    if (own && own[0]) length = snprintf(cache->directory, sizeof cache->directory, "%s", own);
-    else if (xdg && xdg[0] == '/') length = snprintf(cache->directory, sizeof cache->directory, "%s/softmetal", xdg);
-    else if (home && home[0] == '/') length = snprintf(cache->directory, sizeof cache->directory, "%s/.cache/softmetal", home);
-    else length = snprintf(cache->directory, sizeof cache->directory, "/tmp/softmetal-%u", (unsigned)getuid());
+    if (own && own[0])
+        length = snprintf(cache->directory, sizeof cache->directory, "%s", own);
+    else if (xdg && xdg[0] == '/')
+        length = snprintf(cache->directory, sizeof cache->directory, "%s/softmetal", xdg);
+    else if (home && home[0] == '/')
+        length = snprintf(cache->directory, sizeof cache->directory, "%s/.cache/softmetal", home);
+    else
+        length = snprintf(cache->directory, sizeof cache->directory, "/tmp/softmetal-%u", (unsigned)getuid());
     return length > 0 && (size_t)length < sizeof cache->directory - 256;
 }
 
@@ -153,16 +158,19 @@ bool sm_cache_open(sm_cache *cache, sm_arena *arena, const char **error)
     bool made = make_folders(cache->directory);
     /* The compilers run elsewhere: a relative path would lose its meaning. */
     char *absolute = made ? realpath(cache->directory, NULL) : NULL;
-    if (absolute && strlen(absolute) < sizeof cache->directory) strcpy(cache->directory, absolute);
-    else made = false;
+    if (absolute && strlen(absolute) < sizeof cache->directory)
+        strcpy(cache->directory, absolute);
+    else
+        made = false;
     free(absolute);
     snprintf(cache->shim, sizeof cache->shim, "%s/shim-%.16s", cache->directory, key.text);
     if (made && put_headers(cache)) {
         utimensat(AT_FDCWD, cache->shim, NULL, 0);
         return true;
     }
-    *error = sm_arena_printf(arena, "the cache of compiled kernels, %s, cannot be written: %s; set SOFTMETAL_CACHE to a folder that can be", cache->directory,
-                             strerror(errno));
+    *error = sm_arena_printf(
+        arena, "the cache of compiled kernels, %s, cannot be written: %s; set SOFTMETAL_CACHE to a folder that can be",
+        cache->directory, strerror(errno));
     return false;
 }
 
@@ -185,7 +193,10 @@ static void remove_folder(const char *folder)
     rmdir(folder);
 }
 
-void sm_workspace_destroy(const sm_workspace *workspace) { remove_folder(workspace->path); }
+void sm_workspace_destroy(const sm_workspace *workspace)
+{
+    remove_folder(workspace->path);
+}
 
 static bool entry_path(const sm_cache *cache, const sm_cache_key *key, const char *suffix, char path[PATH_MAX])
 {
@@ -201,8 +212,8 @@ static bool read_whole(const char *path, const sm_cache_key *key, sm_text *bytes
     memcpy(&trailer, bytes->bytes + length, sizeof trailer);
     bytes->length = length;
     bytes->bytes[length] = 0;
-    return memcmp(trailer.magic, magic, sizeof trailer.magic) == 0 && memcmp(trailer.key, key->text, sizeof trailer.key) == 0 && trailer.length == length &&
-           XXH128_isEqual(trailer.hash, XXH3_128bits(bytes->bytes, length));
+    return memcmp(trailer.magic, magic, sizeof trailer.magic) == 0 && memcmp(trailer.key, key->text, sizeof trailer.key) == 0 &&
+           trailer.length == length && XXH128_isEqual(trailer.hash, XXH3_128bits(bytes->bytes, length));
 }
 
 bool sm_cache_read(const sm_cache *cache, const sm_cache_key *key, const char *suffix, sm_text *bytes)
@@ -248,9 +259,10 @@ bool sm_cache_store(const sm_cache *cache, const sm_cache_key *key, const char *
     return ok;
 }
 
-bool sm_cache_write(const sm_cache *cache, const sm_workspace *workspace, const sm_cache_key *key, const char *suffix, const char *bytes, size_t length)
+bool sm_cache_write(const sm_cache *cache, const sm_workspace *workspace, const sm_cache_key *key, const char *suffix,
+                    const char *bytes, size_t length)
 {
     char path[PATH_MAX];
-    return snprintf(path, sizeof path, "%s/entry%s", workspace->path, suffix) < (int)sizeof path && sm_file_write(path, bytes, length) &&
-           sm_cache_store(cache, key, suffix, path);
+    return snprintf(path, sizeof path, "%s/entry%s", workspace->path, suffix) < (int)sizeof path &&
+           sm_file_write(path, bytes, length) && sm_cache_store(cache, key, suffix, path);
 }

@@ -1,5 +1,6 @@
-/* What was made before, on disk: $SOFTMETAL_CACHE, else $XDG_CACHE_HOME/softmetal, else ~/.cache/softmetal. Entries are written under a
- * temporary name and renamed; each ends with its length and hash, so that what is broken or foreign is noticed and made anew. */
+/* What was made before, on disk: $SOFTMETAL_CACHE, else $XDG_CACHE_HOME/softmetal, else ~/.cache/softmetal. Entries are written
+ * under a temporary name and renamed; each ends with its length and hash, so that what is broken or foreign is noticed and made
+ * anew. */
 #ifndef SOFTMETAL_MSL_CACHE_H
 #define SOFTMETAL_MSL_CACHE_H
 
@@ -14,7 +15,7 @@ typedef struct sm_cache_key {
 
 typedef struct sm_cache {
     char directory[PATH_MAX - 128];
-    char shim[PATH_MAX - 64];  /* the embedded headers, and metal/ with the empty ones */
+    char shim[PATH_MAX - 64]; /* the embedded headers, and metal/ with the empty ones */
 } sm_cache;
 
 /* A folder of one's own inside the cache. */
@@ -42,8 +43,8 @@ bool sm_cache_find(const sm_cache *cache, const sm_cache_key *key, const char *s
 bool sm_cache_read(const sm_cache *cache, const sm_cache_key *key, const char *suffix, sm_text *bytes);
 /* Moves `file` (in a workspace) into the cache, with its end appended. False: errno. */
 bool sm_cache_store(const sm_cache *cache, const sm_cache_key *key, const char *suffix, const char *file);
-bool sm_cache_write(const sm_cache *cache, const sm_workspace *workspace, const sm_cache_key *key, const char *suffix, const char *bytes,
-                    size_t length);
+bool sm_cache_write(const sm_cache *cache, const sm_workspace *workspace, const sm_cache_key *key, const char *suffix,
+                    const char *bytes, size_t length);
 
 /* Removes what was not used for longest, down to the limit. Called now and then by what stores. */
 void sm_cache_trim(const sm_cache *cache);

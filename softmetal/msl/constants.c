@@ -17,9 +17,7 @@ static const char *type_text(sm_unit *unit, const sm_declaration *d)
         if (text.length) sm_text_put(&text, " ");
         sm_text_put(&text, sm_token_text(unit, i));
     }
-    const char *copy = sm_arena_copy(&unit->arena, text.bytes ? text.bytes : "", text.length);
-    sm_text_free(&text);
-    return copy;
+    return sm_arena_take(&unit->arena, &text);
 }
 
 static bool add_constant(sm_unit *unit, uint32_t declaration, uint32_t first, uint32_t last)
@@ -27,15 +25,20 @@ static bool add_constant(sm_unit *unit, uint32_t declaration, uint32_t first, ui
     const sm_declaration *d = &unit->declarations[declaration];
     int64_t index;
     if (d->name == SM_NO_TOKEN) return sm_refuse(unit, d->first, "a function constant without a name");
-    if (d->initialiser != SM_NO_TOKEN) return sm_refuse(unit, d->initialiser, "function constant '%s' must not have an initialiser", sm_token_text(unit, d->name));
+    if (d->initialiser != SM_NO_TOKEN)
+        return sm_refuse(unit, d->initialiser, "function constant '%s' must not have an initialiser",
+                         sm_token_text(unit, d->name));
     if (!sm_evaluate(unit, first, last, &index) || index < 0 || index > 65535) {
         return sm_refuse(unit, first, "the index of a function constant must be an integer from 0 to 65535");
     }
     const sm_data_type *type = sm_data_type_named(type_text(unit, d));
-    if (!type) return sm_refuse(unit, d->specifiers, "function constant '%s' has type '%s'; it must be a scalar or a vector", sm_token_text(unit, d->name), type_text(unit, d));
+    if (!type)
+        return sm_refuse(unit, d->specifiers, "function constant '%s' has type '%s'; it must be a scalar or a vector",
+                         sm_token_text(unit, d->name), type_text(unit, d));
     for (uint32_t i = 0; i < unit->constant_count; i++) {
         if (unit->constants[i].info.index == index) {
-            return sm_refuse(unit, first, "function constants '%s' and '%s' have the same index %lld", unit->constants[i].info.name, sm_token_text(unit, d->name), (long long)index);
+            return sm_refuse(unit, first, "function constants '%s' and '%s' have the same index %lld",
+                             unit->constants[i].info.name, sm_token_text(unit, d->name), (long long)index);
         }
     }
     if (!sm_grow(&unit->constants, unit->constant_count, &unit->constant_capacity, sizeof *unit->constants)) {
@@ -44,7 +47,8 @@ static bool add_constant(sm_unit *unit, uint32_t declaration, uint32_t first, ui
     }
     unit->constants[unit->constant_count++] = (sm_constant){
         .info = {.name = sm_token_text(unit, d->name), .index = (uint32_t)index, .type = type->code, .required = true},
-        .declaration = declaration, .type = type->name,
+        .declaration = declaration,
+        .type = type->name,
     };
     return true;
 }
@@ -69,9 +73,13 @@ bool sm_find_constants(sm_unit *unit)
     for (uint32_t i = 0; i < unit->declaration_count; i++) {
         const sm_declaration *d = &unit->declarations[i];
         uint32_t first, last;
-        if (d->kind != SM_DECLARATION_VARIABLE || !sm_find_attribute(unit, d->first, d->last, "function_constant", &first, &last)) continue;
-        if (unit->scopes[d->scope].record) sm_refuse(unit, d->first, "a function constant must be declared at program scope");
-        else add_constant(unit, i, first, last);
+        if (d->kind != SM_DECLARATION_VARIABLE ||
+            !sm_find_attribute(unit, d->first, d->last, "function_constant", &first, &last))
+            continue;
+        if (unit->scopes[d->scope].record)
+            sm_refuse(unit, d->first, "a function constant must be declared at program scope");
+        else
+            add_constant(unit, i, first, last);
     }
     for (uint32_t i = 0; i < unit->tokens.count; i++) {
         if (sm_at(unit, i, "is_function_constant_defined")) rewrite_question(unit, i);

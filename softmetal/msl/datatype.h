@@ -5,9 +5,9 @@
 #include "msl/text.h"
 
 typedef struct sm_data_type {
-    const char *name;     /* "float4" */
-    const char *scalar;   /* "float" */
-    uint32_t code;        /* MTLDataType */
+    const char *name;   /* "float4" */
+    const char *scalar; /* "float" */
+    uint32_t code;      /* MTLDataType */
     uint32_t components;
     uint32_t component_bytes;
 } sm_data_type;

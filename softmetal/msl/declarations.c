@@ -64,8 +64,10 @@ static void skip_template_headers(sm_reader *r)
             r->d->is_template = true;
             uint32_t partner = sm_partner(r->unit, r->at);
             /* template <>: nothing before the < that would make it an angle bracket is needed */
-            if (partner != SM_NO_TOKEN) r->at = partner + 1;
-            else return;
+            if (partner != SM_NO_TOKEN)
+                r->at = partner + 1;
+            else
+                return;
         } else {
             break;
         }
@@ -75,11 +77,11 @@ static void skip_template_headers(sm_reader *r)
 
 static bool takes_parentheses(const sm_unit *unit, uint32_t at)
 {
-    static const char *const words[] = {"alignas", "__attribute__", "__attribute", "decltype", "noexcept", "explicit", "__declspec", "typeof", "__typeof__"};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (sm_at(unit, at, words[i])) return true;
-    }
-    return false;
+    static const char *const words[] = {
+        "alignas",  "__attribute__", "__attribute", "decltype",   "noexcept",
+        "explicit", "__declspec",    "typeof",      "__typeof__", NULL,
+    };
+    return sm_one_of(unit, at, words);
 }
 
 /* operator+, operator(), operator float4: to the ( of the parameters. */
@@ -98,7 +100,8 @@ static void read_parenthesis(sm_reader *r)
     sm_declaration *d = r->d;
     uint32_t open = r->at;
     bool declarator = sm_at(r->unit, open + 1, "*") || sm_at(r->unit, open + 1, "&");
-    if (d->parameters == SM_NO_TOKEN && d->initialiser == SM_NO_TOKEN && d->name != SM_NO_TOKEN && !declarator) d->parameters = open;
+    if (d->parameters == SM_NO_TOKEN && d->initialiser == SM_NO_TOKEN && d->name != SM_NO_TOKEN && !declarator)
+        d->parameters = open;
     r->at = sm_partner(r->unit, open) + 1;
 }
 
@@ -136,9 +139,12 @@ static void read_word(sm_reader *r)
         read_operator(r);
         return;
     }
-    if ((sm_at(unit, r->at, "struct") || sm_at(unit, r->at, "class") || sm_at(unit, r->at, "union") || sm_at(unit, r->at, "enum")) && outside) {
+    if ((sm_at(unit, r->at, "struct") || sm_at(unit, r->at, "class") || sm_at(unit, r->at, "union") ||
+         sm_at(unit, r->at, "enum")) &&
+        outside) {
         r->record = true;
-    } else if (outside && !(r->record && d->body == SM_NO_TOKEN && d->name != SM_NO_TOKEN && sm_at(unit, r->at, "final")) && !sm_is_space(unit, r->at)) {
+    } else if (outside && !(r->record && d->body == SM_NO_TOKEN && d->name != SM_NO_TOKEN && sm_at(unit, r->at, "final")) &&
+               !sm_is_space(unit, r->at)) {
         d->name = r->at;
         d->arguments = sm_at(unit, r->at + 1, "<") && sm_partner(unit, r->at + 1) != SM_NO_TOKEN ? r->at + 1 : SM_NO_TOKEN;
     }
@@ -156,8 +162,10 @@ static void read_declaration(sm_reader *r)
             r->at++;
             break;
         }
-        if (sm_named(unit, r->at)) read_word(r);
-        else if (sm_at(unit, r->at, "(")) read_parenthesis(r);
+        if (sm_named(unit, r->at))
+            read_word(r);
+        else if (sm_at(unit, r->at, "("))
+            read_parenthesis(r);
         else if (sm_at(unit, r->at, "{")) {
             if (r->record && d->body == SM_NO_TOKEN && d->parameters == SM_NO_TOKEN) {
                 record_name = d->name;
@@ -171,7 +179,8 @@ static void read_declaration(sm_reader *r)
             if (d->parameters == SM_NO_TOKEN) d->initialiser = r->at;
             r->at++;
         } else if (sm_at(unit, r->at, ":")) {
-            if (d->parameters != SM_NO_TOKEN) r->initialising = true;
+            if (d->parameters != SM_NO_TOKEN)
+                r->initialising = true;
             else if (r->record && d->body == SM_NO_TOKEN) {
                 /* bases: up to the class's brace */
                 uint32_t name = d->name, arguments = d->arguments;
@@ -207,8 +216,15 @@ static bool add_declaration(sm_unit *unit, const sm_declaration *d)
 static uint32_t scan_declaration(sm_unit *unit, uint32_t at, uint32_t end, uint32_t scope)
 {
     sm_declaration d = {
-        .kind = SM_DECLARATION_VARIABLE, .scope = scope, .first = at, .specifiers = at, .name = SM_NO_TOKEN, .arguments = SM_NO_TOKEN,
-        .parameters = SM_NO_TOKEN, .body = SM_NO_TOKEN, .initialiser = SM_NO_TOKEN,
+        .kind = SM_DECLARATION_VARIABLE,
+        .scope = scope,
+        .first = at,
+        .specifiers = at,
+        .name = SM_NO_TOKEN,
+        .arguments = SM_NO_TOKEN,
+        .parameters = SM_NO_TOKEN,
+        .body = SM_NO_TOKEN,
+        .initialiser = SM_NO_TOKEN,
     };
     sm_reader reader = {.unit = unit, .d = &d, .at = at, .end = end};
     skip_template_headers(&reader);
@@ -232,7 +248,8 @@ static uint32_t scan_declaration(sm_unit *unit, uint32_t at, uint32_t end, uint3
 
 static bool is_access_label(const sm_unit *unit, uint32_t at)
 {
-    return (sm_at(unit, at, "public") || sm_at(unit, at, "private") || sm_at(unit, at, "protected")) && sm_at(unit, at + 1, ":");
+    return (sm_at(unit, at, "public") || sm_at(unit, at, "private") || sm_at(unit, at, "protected")) &&
+           sm_at(unit, at + 1, ":");
 }
 
 static bool scan_scope(sm_unit *unit, uint32_t first, uint32_t end, uint32_t scope)

@@ -1,6 +1,7 @@
-/* Overloads, methods and specialisations that differ by nothing but an address space are one and the same where spaces are erased: the
- * first definition stays. Where their bodies differ the simulator could not choose between them, and says so. */
+/* Overloads, methods and specialisations that differ by nothing but an address space are one and the same where spaces are
+ * erased: the first definition stays. Where their bodies differ the simulator could not choose between them, and says so. */
 #include "msl/unit.h"
+#include "objc/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +23,6 @@ typedef struct sm_builder {
     sm_text erased, spaces;
     sm_renaming renaming;
 } sm_builder;
-
-static bool one_of(const sm_unit *unit, uint32_t at, const char *const *words)
-{
-    for (; *words; words++) {
-        if (sm_at(unit, at, *words)) return true;
-    }
-    return false;
-}
 
 static bool rename_token(sm_builder *b, uint32_t token)
 {
@@ -78,12 +71,14 @@ static uint32_t before_default(const sm_unit *unit, uint32_t first, uint32_t end
 /* The name of a parameter, of a template or of a function: its last word, if that is no part of the type. */
 static uint32_t parameter_name(const sm_unit *unit, uint32_t first, uint32_t end)
 {
-    static const char *const types[] = {"int", "char", "short", "long", "unsigned", "signed", "float", "bool", "const", "volatile", "typename", "class", NULL};
+    static const char *const types[] = {"int",  "char",  "short",    "long",     "unsigned", "signed", "float",
+                                        "bool", "const", "volatile", "typename", "class",    NULL};
     uint32_t last = SM_NO_TOKEN, words = 0;
     bool pointer = false;
     for (uint32_t i = first; i < end; i = sm_skip(unit, i)) {
         if (sm_is_attribute(unit, i) || sm_is_space(unit, i)) continue;
-        if (sm_at(unit, i, "*") || sm_at(unit, i, "&") || sm_at(unit, i, "&&") || sm_at(unit, i, "...") || sm_at(unit, i, ">")) pointer = true;
+        if (sm_at(unit, i, "*") || sm_at(unit, i, "&") || sm_at(unit, i, "&&") || sm_at(unit, i, "...") || sm_at(unit, i, ">"))
+            pointer = true;
         if (sm_named(unit, i)) {
             bool qualified = i > first && sm_at(unit, i - 1, "::");
             last = qualified ? SM_NO_TOKEN : i;
@@ -94,12 +89,15 @@ static uint32_t parameter_name(const sm_unit *unit, uint32_t first, uint32_t end
             last = sm_at(unit, i, "<") ? SM_NO_TOKEN : last;
         }
     }
-    if (last == SM_NO_TOKEN || one_of(unit, last, types)) return SM_NO_TOKEN;
+    if (last == SM_NO_TOKEN || sm_one_of(unit, last, types)) return SM_NO_TOKEN;
     return words >= 2 || pointer ? last : SM_NO_TOKEN;
 }
 
 /* `constant` that was not const already is. */
-static bool is_const(const sm_unit *unit, uint32_t at) { return sm_at(unit, at, "const") || (sm_at(unit, at, "constant") && unit->tokens.list[at].replacement); }
+static bool is_const(const sm_unit *unit, uint32_t at)
+{
+    return sm_at(unit, at, "const") || (sm_at(unit, at, "constant") && unit->tokens.list[at].replacement);
+}
 
 /* Without its name; a const of the pointee is moved to the front, one of a value is left out. */
 static void put_parameter(sm_builder *b, uint32_t first, uint32_t end)
@@ -115,8 +113,10 @@ static void put_parameter(sm_builder *b, uint32_t first, uint32_t end)
     if (constant && pointer != end) sm_text_put(&b->erased, "const ");
     for (uint32_t i = first; i < end; i = sm_is_attribute(unit, i) ? sm_skip(unit, i) : i + 1) {
         if (sm_is_attribute(unit, i) || i == name) continue;
-        if (i >= pointer || !is_const(unit, i)) put_token(b, i);
-        else if (sm_is_space(unit, i)) sm_text_put(&b->spaces, "constant ");
+        if (i >= pointer || !is_const(unit, i))
+            put_token(b, i);
+        else if (sm_is_space(unit, i))
+            sm_text_put(&b->spaces, "constant ");
     }
     if (name != SM_NO_TOKEN) rename_token(b, name);
     sm_text_put(&b->erased, ", ");
@@ -148,25 +148,32 @@ static void put_template_headers(sm_builder *b, const sm_declaration *d)
 static uint32_t head_end(const sm_unit *unit, const sm_declaration *d)
 {
     uint32_t i = sm_partner(unit, d->parameters) + 1;
-    while (i < d->last && i != d->body && !sm_at(unit, i, ":") && !sm_at(unit, i, "=") && !sm_at(unit, i, ";")) i = sm_skip(unit, i);
+    while (i < d->last && i != d->body && !sm_at(unit, i, ":") && !sm_at(unit, i, "=") && !sm_at(unit, i, ";"))
+        i = sm_skip(unit, i);
     return i;
 }
 
 static void put_specifiers(sm_builder *b, uint32_t first, uint32_t end)
 {
-    static const char *const left_out[] = {"static", "inline", "constexpr", "kernel", "extern", "friend", "explicit", "virtual", NULL};
+    static const char *const left_out[] = {"static", "inline",   "constexpr", "kernel", "extern",
+                                           "friend", "explicit", "virtual",   NULL};
     for (uint32_t i = first; i < end; i++) {
-        if (sm_at(b->unit, i, "__attribute__") && sm_at(b->unit, i + 1, "(")) i = sm_partner(b->unit, i + 1);
-        else if (sm_is_attribute(b->unit, i)) i = sm_partner(b->unit, i);
-        else if (!one_of(b->unit, i, left_out)) put_token(b, i);
+        if (sm_at(b->unit, i, "__attribute__") && sm_at(b->unit, i + 1, "("))
+            i = sm_partner(b->unit, i + 1);
+        else if (sm_is_attribute(b->unit, i))
+            i = sm_partner(b->unit, i);
+        else if (!sm_one_of(b->unit, i, left_out))
+            put_token(b, i);
     }
 }
 
 static void put_scope(sm_builder *b, const sm_declaration *d)
 {
     const sm_name_scope *scope = &b->unit->scopes[d->scope];
-    if (scope->record) sm_text_printf(&b->erased, "%u ", d->scope);
-    else sm_text_printf(&b->erased, "%s ", scope->path);
+    if (scope->record)
+        sm_text_printf(&b->erased, "%u ", d->scope);
+    else
+        sm_text_printf(&b->erased, "%s ", scope->path);
 }
 
 /* What may be a duplicate: functions, and specialisations of classes and variables. */
@@ -225,7 +232,8 @@ static bool same_body(sm_unit *unit, const sm_declaration *x, const sm_declarati
     put_body(&a, x);
     put_body(&b, y);
     unit->arena.failed |= a.erased.failed || b.erased.failed;
-    bool same = a.erased.length == b.erased.length && a.erased.bytes && b.erased.bytes && memcmp(a.erased.bytes, b.erased.bytes, a.erased.length) == 0;
+    bool same = a.erased.length == b.erased.length && a.erased.bytes && b.erased.bytes &&
+                memcmp(a.erased.bytes, b.erased.bytes, a.erased.length) == 0;
     free_builder(&a);
     free_builder(&b);
     return same;
@@ -238,9 +246,13 @@ static int by_signature(const void *left, const void *right)
     return order ? order : (a->declaration > b->declaration) - (a->declaration < b->declaration);
 }
 
-static bool defines(const sm_declaration *d) { return d->body != SM_NO_TOKEN || d->initialiser != SM_NO_TOKEN; }
+static bool defines(const sm_declaration *d)
+{
+    return d->body != SM_NO_TOKEN || d->initialiser != SM_NO_TOKEN;
+}
 
-/* One group of equal ones: the first definition stays (or the first declaration, if none defines), and what is spelled like it. */
+/* One group of equal ones: the first definition stays (or the first declaration, if none defines), and what is spelled like it.
+ */
 static void drop_group(sm_unit *unit, const sm_signature *group, size_t count)
 {
     size_t kept = 0;
@@ -252,7 +264,9 @@ static void drop_group(sm_unit *unit, const sm_signature *group, size_t count)
         const sm_declaration *d = &unit->declarations[group[i].declaration];
         if (strcmp(group[i].spaces, group[kept].spaces) == 0) continue;
         if (defines(d) && !same_body(unit, first, d)) {
-            sm_refuse(unit, d->name, "'%s' is overloaded by address space alone, with different bodies: the simulator, which has no address spaces, cannot choose",
+            sm_refuse(unit, d->name,
+                      "'%s' is overloaded by address space alone, with different bodies: the simulator, which has no address "
+                      "spaces, cannot choose",
                       sm_token_text(unit, d->name));
             sm_remark(unit, "note", first->name, "the other one is here");
         }
@@ -262,12 +276,13 @@ static void drop_group(sm_unit *unit, const sm_signature *group, size_t count)
 
 bool sm_drop_duplicates(sm_unit *unit)
 {
-    sm_signature *list = calloc(unit->declaration_count + 1, sizeof *list);
+    sm_signature *list = sm_allocate((unit->declaration_count + 1) * sizeof *list);
     if (!list) return false;
     for (uint32_t i = 0; i < unit->declaration_count; i++) list[i] = signature(unit, i);
     qsort(list, unit->declaration_count, sizeof *list, by_signature);
     for (size_t i = 0, next; i < unit->declaration_count; i = next) {
-        for (next = i + 1; next < unit->declaration_count && strcmp(list[i].erased, list[next].erased) == 0; next++) {}
+        for (next = i + 1; next < unit->declaration_count && strcmp(list[i].erased, list[next].erased) == 0; next++) {
+        }
         if (list[i].erased[0] && next - i > 1) drop_group(unit, list + i, next - i);
     }
     free(list);

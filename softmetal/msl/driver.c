@@ -46,8 +46,8 @@ static void identify(sm_compiler *compiler)
 {
     struct stat there = {0};
     stat(compiler->path, &there); /* follows links */
-    snprintf(compiler->identity, sizeof compiler->identity, "%s %lld %lld.%09ld", compiler->clang ? "clang" : "gcc", (long long)there.st_size,
-             (long long)there.st_mtim.tv_sec, there.st_mtim.tv_nsec);
+    snprintf(compiler->identity, sizeof compiler->identity, "%s %lld %lld.%09ld", compiler->clang ? "clang" : "gcc",
+             (long long)there.st_size, (long long)there.st_mtim.tv_sec, there.st_mtim.tv_nsec);
 }
 
 static bool find(sm_compiler *compiler, const char *const *names)
@@ -68,7 +68,8 @@ bool sm_compiler_find(sm_compiler *compiler, sm_arena *arena, const char **error
     const char *const names[] = {own, NULL};
     if (find(compiler, own && own[0] ? names : usual)) return true;
     *error = own && own[0] ? sm_arena_printf(arena, "SOFTMETAL_CXX names '%s', which is no program that can be run", own)
-                           : "no C++ compiler was found to compile MSL with: install g++ 12 or later (apt-get install g++), or name one in SOFTMETAL_CXX";
+                           : "no C++ compiler was found to compile MSL with: install g++ 12 or later (apt-get install g++), or "
+                             "name one in SOFTMETAL_CXX";
     return false;
 }
 
@@ -79,14 +80,17 @@ bool sm_clang_find(sm_compiler *compiler, sm_arena *arena, const char **error)
     const char *const names[] = {own, NULL};
     if (find(compiler, own && own[0] ? names : usual)) return true;
     *error = own && own[0] ? sm_arena_printf(arena, "SOFTMETAL_CLANG names '%s', which is no program that can be run", own)
-                           : "the strict check needs clang 19 or later: install the package clang-19 (apt-get install clang-19), or name it in SOFTMETAL_CLANG";
+                           : "the strict check needs clang 19 or later: install the package clang-19 (apt-get install "
+                             "clang-19), or name it in SOFTMETAL_CLANG";
     return false;
 }
 
 void sm_command_add(sm_command *command, const char *argument)
 {
-    if (command->count + 1 >= sizeof command->list / sizeof *command->list) command->overflow = true;
-    else command->list[command->count++] = argument;
+    if (command->count + 1 >= sizeof command->list / sizeof *command->list)
+        command->overflow = true;
+    else
+        command->list[command->count++] = argument;
 }
 
 void sm_command_words(sm_command *command, sm_arena *arena, const char *words)
@@ -111,19 +115,28 @@ static const char *processor(void)
 
 void sm_command_flavour(sm_command *command, sm_arena *arena, const sm_compiler *compiler, const sm_flavour *flavour)
 {
-    sm_command_words(command, arena, "-std=c++17 -O2 -g1 -w -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fwrapv "
-                                     "-fno-exceptions -fno-rtti -fno-threadsafe-statics");
+    sm_command_words(
+        command, arena,
+        "-std=c++17 -O2 -g1 -w -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fwrapv "
+        "-fno-exceptions -fno-rtti -fno-threadsafe-statics");
     sm_command_words(command, arena, processor());
-    sm_command_words(command, arena, compiler->clang ? "-Xclang -ffloat16-excess-precision=none -fbracket-depth=512 -fdebug-default-version=4" : "-fexcess-precision=16");
+    sm_command_words(command, arena,
+                     compiler->clang ? "-Xclang -ffloat16-excess-precision=none -fbracket-depth=512 -fdebug-default-version=4"
+                                     : "-fexcess-precision=16");
     /* -ffast-math by its parts: as a whole it would link code that switches denormals off for the host. */
     if (flavour->fast_math)
-        sm_command_words(command, arena, "-DSOFTMETAL_FAST_MATH -fno-signed-zeros -fno-trapping-math -fassociative-math -freciprocal-math -ffinite-math-only");
+        sm_command_words(command, arena,
+                         "-DSOFTMETAL_FAST_MATH -fno-signed-zeros -fno-trapping-math -fassociative-math -freciprocal-math "
+                         "-ffinite-math-only");
     if (flavour->checked) sm_command_words(command, arena, "-DSOFTMETAL_CHECKED -fsanitize=thread -fno-optimize-sibling-calls");
-    /* A place in the code is one line: what two branches have in common is not merged. Every load is told, also before a store. */
+    /* A place in the code is one line: what two branches have in common is not merged. Every load is told, also before a store.
+     */
     if (flavour->checked && compiler->clang) {
-        sm_command_words(command, arena, "-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-atomics=1 "
-                                         "-mllvm -tsan-instrument-read-before-write=1");
-        sm_command_words(command, arena, "-mllvm -simplifycfg-sink-common=0 -mllvm -simplifycfg-hoist-common=0 -mllvm -enable-tail-merge=0");
+        sm_command_words(command, arena,
+                         "-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-atomics=1 "
+                         "-mllvm -tsan-instrument-read-before-write=1");
+        sm_command_words(command, arena,
+                         "-mllvm -simplifycfg-sink-common=0 -mllvm -simplifycfg-hoist-common=0 -mllvm -enable-tail-merge=0");
     }
     if (flavour->checked && !compiler->clang)
         sm_command_words(command, arena, "--param tsan-instrument-func-entry-exit=0 -fno-tree-tail-merge -fno-crossjumping");
@@ -155,9 +168,11 @@ const char *sm_command_failure(sm_arena *arena, const sm_command *command, const
 {
     const char *program = command->list[0], *said = result->output.bytes ? result->output.bytes : "";
     switch (result->end) {
-    case SM_PROCESS_TIMED_OUT: return sm_arena_printf(arena, "%s did not end within %u s (SOFTMETAL_COMPILE_TIMEOUT)", program, time_limit());
+    case SM_PROCESS_TIMED_OUT:
+        return sm_arena_printf(arena, "%s did not end within %u s (SOFTMETAL_COMPILE_TIMEOUT)", program, time_limit());
     case SM_PROCESS_SIGNALLED: return sm_arena_printf(arena, "%s was killed by signal %d", program, result->code);
     case SM_PROCESS_NOT_STARTED: return sm_arena_printf(arena, "%s cannot be started: %s", program, strerror(result->code));
-    default: return sm_arena_printf(arena, "%s failed with status %d: %.*s", program, result->code, (int)strcspn(said, "\n"), said);
+    default:
+        return sm_arena_printf(arena, "%s failed with status %d: %.*s", program, result->code, (int)strcspn(said, "\n"), said);
     }
 }

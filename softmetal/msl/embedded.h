@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 typedef struct sm_embedded_file {
-    const char *name; /* "metal_stdlib.h"; NULL ends the list */
+    const char *name;           /* "metal_stdlib.h"; NULL ends the list */
     const unsigned char *bytes; /* followed by a 0 */
     size_t length;
 } sm_embedded_file;

@@ -16,10 +16,7 @@ static const char *string_value(sm_unit *unit, uint32_t first, uint32_t last)
             sm_text_add(&text, bytes + k, 1);
         }
     }
-    const char *copy = sm_arena_copy(&unit->arena, text.bytes ? text.bytes : "", text.length);
-    if (text.failed) unit->arena.failed = true;
-    sm_text_free(&text);
-    return copy;
+    return sm_arena_take(&unit->arena, &text);
 }
 
 static const char *host_name(sm_unit *unit, const sm_declaration *d)
@@ -56,9 +53,12 @@ static void add_plain(sm_unit *unit, uint32_t index)
     const char *qualified = sm_arena_printf(&unit->arena, "%s%s", unit->scopes[d->scope].path, kernel->name);
     const char *name = host_name(unit, d);
     add_entry(unit, (sm_entry){
-        .name = name ? name : qualified, .target = sm_arena_printf(&unit->arena, "&%s", qualified), .kernel = index,
-        .declaration = kernel->declaration, .max_threads = kernel->max_threads,
-    });
+                        .name = name ? name : qualified,
+                        .target = sm_arena_printf(&unit->arena, "&%s", qualified),
+                        .kernel = index,
+                        .declaration = kernel->declaration,
+                        .max_threads = kernel->max_threads,
+                    });
 }
 
 static uint32_t template_of(const sm_unit *unit, const sm_declaration *d)
@@ -88,7 +88,8 @@ static const char *instance(sm_unit *unit, const sm_declaration *d)
 static const char *argument_of(sm_unit *unit, const sm_declaration *kernel, const sm_declaration *instance, uint32_t name)
 {
     uint32_t open = kernel->first;
-    while (open < kernel->specifiers && !sm_at(unit, open, "<")) open = sm_is_attribute(unit, open) ? sm_skip(unit, open) : open + 1;
+    while (open < kernel->specifiers && !sm_at(unit, open, "<"))
+        open = sm_is_attribute(unit, open) ? sm_skip(unit, open) : open + 1;
     if (open >= kernel->specifiers || instance->arguments == SM_NO_TOKEN) return NULL;
     uint32_t parameter = open + 1, end = sm_partner(unit, open);
     uint32_t first = instance->arguments + 1, last = sm_partner(unit, instance->arguments);
@@ -114,17 +115,17 @@ static const char *argument_of(sm_unit *unit, const sm_declaration *kernel, cons
 static const char *max_threads(sm_unit *unit, const sm_declaration *kernel, const sm_declaration *instance)
 {
     uint32_t first, last;
-    if (!sm_find_attribute(unit, kernel->first, kernel->parameters, "max_total_threads_per_threadgroup", &first, &last)) return NULL;
+    if (!sm_find_attribute(unit, kernel->first, kernel->parameters, "max_total_threads_per_threadgroup", &first, &last))
+        return NULL;
     sm_text text = {0};
     for (uint32_t i = first; i <= last; i++) {
         const char *argument = sm_named(unit, i) ? argument_of(unit, kernel, instance, i) : NULL;
-        if (argument) sm_text_printf(&text, "(%s) ", argument);
-        else sm_text_printf(&text, "%s ", sm_token_text(unit, i));
+        if (argument)
+            sm_text_printf(&text, "(%s) ", argument);
+        else
+            sm_text_printf(&text, "%s ", sm_token_text(unit, i));
     }
-    const char *copy = sm_arena_copy(&unit->arena, text.bytes ? text.bytes : "", text.length);
-    unit->arena.failed |= text.failed;
-    sm_text_free(&text);
-    return copy;
+    return sm_arena_take(&unit->arena, &text);
 }
 
 static bool add_instance(sm_unit *unit, uint32_t declaration)
@@ -133,12 +134,14 @@ static bool add_instance(sm_unit *unit, uint32_t declaration)
     if (d->name == SM_NO_TOKEN) return sm_refuse(unit, d->first, "an instantiation of a kernel without a name");
     uint32_t kernel = template_of(unit, d);
     const char *name = host_name(unit, d);
-    if (kernel == SM_NO_TOKEN) return sm_refuse(unit, d->name, "there is no kernel template '%s'", sm_token_text(unit, d->name));
+    if (kernel == SM_NO_TOKEN)
+        return sm_refuse(unit, d->name, "there is no kernel template '%s'", sm_token_text(unit, d->name));
     sm_entry entry = {.kernel = kernel, .declaration = declaration, .target = instance(unit, d)};
     entry.name = name ? name : sm_arena_printf(&unit->arena, "%s%s", unit->scopes[d->scope].path, sm_token_text(unit, d->name));
     uint32_t first, last, end = d->parameters != SM_NO_TOKEN ? d->parameters : d->last;
     bool own = sm_find_attribute(unit, d->first, end, "max_total_threads_per_threadgroup", &first, &last);
-    entry.max_threads = own ? sm_range_text(unit, first, last) : max_threads(unit, &unit->declarations[unit->kernels[kernel].declaration], d);
+    entry.max_threads =
+        own ? sm_range_text(unit, first, last) : max_threads(unit, &unit->declarations[unit->kernels[kernel].declaration], d);
     return add_entry(unit, entry);
 }
 

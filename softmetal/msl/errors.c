@@ -1,6 +1,7 @@
 #include "msl/errors.h"
 
 #include "msl/preprocess.h"
+#include "objc/memory.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ static bool same(const sm_run *a, uint32_t i, const sm_run *b, uint32_t j)
 static bool match_runs(const sm_run *a, const sm_run *b, int *match)
 {
     uint32_t n = a->count, m = b->count;
-    uint16_t *best = calloc((size_t)(n + 1) * (m + 1), sizeof *best);
+    uint16_t *best = sm_allocate((size_t)(n + 1) * (m + 1) * sizeof *best);
     if (!best) return false;
     for (uint32_t i = n; i-- > 0;) {
         for (uint32_t j = m; j-- > 0;) {
@@ -40,9 +41,12 @@ static bool match_runs(const sm_run *a, const sm_run *b, int *match)
         }
     }
     for (uint32_t i = 0, j = 0; i < n;) {
-        if (j < m && same(a, i, b, j) && best[i * (m + 1) + j] == best[(i + 1) * (m + 1) + j + 1] + 1) match[i++] = (int)j++;
-        else if (j < m && best[i * (m + 1) + j + 1] >= best[(i + 1) * (m + 1) + j]) j++;
-        else match[i++] = -1;
+        if (j < m && same(a, i, b, j) && best[i * (m + 1) + j] == best[(i + 1) * (m + 1) + j + 1] + 1)
+            match[i++] = (int)j++;
+        else if (j < m && best[i * (m + 1) + j + 1] >= best[(i + 1) * (m + 1) + j])
+            j++;
+        else
+            match[i++] = -1;
     }
     free(best);
     return true;
@@ -56,7 +60,8 @@ static bool is_matched(const int *match, uint32_t count, uint32_t original)
     return false;
 }
 
-/* The token's own place, or that of the macro it comes from: the name before or behind that did not reach the preprocessed text. */
+/* The token's own place, or that of the macro it comes from: the name before or behind that did not reach the preprocessed
+ * text. */
 static sm_place matched_place(const sm_run *a, const sm_run *b, const int *match, uint32_t wanted, uint32_t within)
 {
     uint32_t found = 0;
@@ -83,8 +88,8 @@ static sm_run run_around(const sm_tokens *tokens, uint32_t at, uint32_t last_lin
     const sm_token *list = tokens->list;
     sm_run run = {tokens, at, 1};
     while (run.first > 0 && list[run.first - 1].file == list[at].file && list[run.first - 1].line == list[at].line) run.first--;
-    while (run.first + run.count < tokens->count && list[run.first + run.count].file == list[at].file && list[run.first + run.count].line >= list[at].line &&
-           list[run.first + run.count].line <= last_line)
+    while (run.first + run.count < tokens->count && list[run.first + run.count].file == list[at].file &&
+           list[run.first + run.count].line >= list[at].line && list[run.first + run.count].line <= last_line)
         run.count++;
     if (run.count > MATCH_LIMIT) run.count = MATCH_LIMIT;
     return run;
@@ -94,7 +99,8 @@ static sm_run run_around(const sm_tokens *tokens, uint32_t at, uint32_t last_lin
 static uint32_t next_line_of(const sm_tokens *tokens, uint32_t at)
 {
     for (uint32_t i = at + 1; i < tokens->count; i++) {
-        if (tokens->list[i].file == tokens->list[at].file && tokens->list[i].line > tokens->list[at].line) return tokens->list[i].line;
+        if (tokens->list[i].file == tokens->list[at].file && tokens->list[i].line > tokens->list[at].line)
+            return tokens->list[i].line;
     }
     return tokens->list[at].line;
 }
@@ -107,14 +113,16 @@ static sm_place original_place(const sm_origin *origin, const sm_token *token, u
     if (strcmp(place.file, SM_SOURCE_FILE) != 0) return place;
     sm_arena arena = {0};
     sm_tokens original = {0};
-    int *match = calloc(MATCH_LIMIT, sizeof *match);
+    int *match = sm_allocate(MATCH_LIMIT * sizeof *match);
     uint32_t at = (uint32_t)(token - tokens->list), last_line = next_line_of(tokens, at);
     /* An original that cannot be read to its end is read as far as it goes. */
     sm_lex(&original, &arena, origin->text, strlen(origin->text), SM_SOURCE_FILE, SM_LEX_ORIGINAL);
     sm_run a = run_around(tokens, at, last_line), b = {&original, 0, 0};
     while (b.first < original.count && original.list[b.first].line < token->line) b.first++;
-    while (b.first + b.count < original.count && b.count < MATCH_LIMIT && original.list[b.first + b.count].line <= last_line) b.count++;
-    if (match && b.count && at - a.first < a.count && match_runs(&a, &b, match)) place = matched_place(&a, &b, match, at - a.first, within);
+    while (b.first + b.count < original.count && b.count < MATCH_LIMIT && original.list[b.first + b.count].line <= last_line)
+        b.count++;
+    if (match && b.count && at - a.first < a.count && match_runs(&a, &b, match))
+        place = matched_place(&a, &b, match, at - a.first, within);
     free(match);
     sm_tokens_free(&original);
     sm_arena_free(&arena);
@@ -125,7 +133,8 @@ static sm_place original_place(const sm_origin *origin, const sm_token *token, u
 static void put_message(const sm_origin *origin, const char *message, size_t length, sm_text *out)
 {
     static const char *const names[][2] = {
-        {"*__private", "*"}, {"__global", "device"}, {"__local", "threadgroup"}, {"__constant", "constant"}, {"__private", "thread"}, {"__generic ", ""},
+        {"*__private", "*"},        {"__global", "device"},  {"__local", "threadgroup"},
+        {"__constant", "constant"}, {"__private", "thread"}, {"__generic ", ""},
     };
     for (size_t i = 0; i < length;) {
         size_t n = 0;
@@ -144,8 +153,10 @@ static void say(const sm_origin *origin, sm_place place, const char *severity, c
 {
     const char *file = place.file && strcmp(place.file, SM_SOURCE_FILE) != 0 ? place.file : origin->name;
     sm_text line = {0};
-    if (place.line) sm_text_printf(&line, "%s:%u:%u: %s: ", file, place.line, place.column ? place.column : 1, severity);
-    else sm_text_printf(&line, "%s: %s: ", file, severity);
+    if (place.line)
+        sm_text_printf(&line, "%s:%u:%u: %s: ", file, place.line, place.column ? place.column : 1, severity);
+    else
+        sm_text_printf(&line, "%s: %s: ", file, severity);
     put_message(origin, message, length, &line);
     sm_text_put(&line, "\n");
     /* The same thing is not said twice. */
@@ -159,7 +170,8 @@ void sm_report_notes(const sm_origin *origin, sm_text *out)
     const sm_unit *unit = origin->unit;
     for (uint32_t i = 0; i < unit->note_count; i++) {
         const sm_note *note = &unit->notes[i];
-        sm_place place = {unit->tokens.file_count > note->file ? unit->tokens.files[note->file] : NULL, note->line, note->column};
+        sm_place place = {unit->tokens.file_count > note->file ? unit->tokens.files[note->file] : NULL, note->line,
+                          note->column};
         if (note->token != SM_NO_TOKEN) place = original_place(origin, &unit->tokens.list[note->token], 0);
         say(origin, place, note->severity, note->message, strlen(note->message), out);
     }
@@ -170,7 +182,7 @@ void sm_report_notes(const sm_origin *origin, sm_text *out)
 typedef struct sm_message {
     char file[512];
     uint32_t line, column;
-    const char *severity;  /* NULL: context, such as "required from here" */
+    const char *severity; /* NULL: context, such as "required from here" */
     const char *text;
     size_t length;
 } sm_message;
@@ -185,7 +197,8 @@ static bool parse(const char *line, size_t length, sm_message *message)
         uint64_t numbers[2] = {0, 0};
         int count = 0;
         while (count < 2 && at < length && isdigit((unsigned char)line[at])) {
-            while (at < length && isdigit((unsigned char)line[at]) && numbers[count] < UINT32_MAX) numbers[count] = numbers[count] * 10 + (uint64_t)(line[at++] - '0');
+            while (at < length && isdigit((unsigned char)line[at]) && numbers[count] < UINT32_MAX)
+                numbers[count] = numbers[count] * 10 + (uint64_t)(line[at++] - '0');
             if (at >= length || line[at] != ':') break;
             at++;
             count++;
@@ -228,8 +241,10 @@ static void say_missing(const sm_origin *origin, sm_place place, const sm_messag
     static const char gcc[] = ": No such file or directory", clang[] = " file not found";
     sm_text text = {0};
     size_t length = message->length, n = sizeof gcc - 1;
-    if (length > n && memcmp(message->text + length - n, gcc, n) == 0) sm_text_printf(&text, "'%.*s'%s", (int)(length - n), message->text, clang);
-    else sm_text_add(&text, message->text, length);
+    if (length > n && memcmp(message->text + length - n, gcc, n) == 0)
+        sm_text_printf(&text, "'%.*s'%s", (int)(length - n), message->text, clang);
+    else
+        sm_text_add(&text, message->text, length);
     if (text.bytes && strstr(text.bytes, clang)) sm_text_put(&text, " (newLibraryWithSource: has no include path)");
     if (text.bytes) say(origin, place, message->severity, text.bytes, text.length, out);
     sm_text_free(&text);
@@ -271,7 +286,8 @@ static bool locate(const sm_origin *origin, const sm_message *message, sm_place 
     if (!unit) return strncmp(message->file, "text.metal", 10) != 0;
     if (strcmp(message->file, SM_THUNK_FILE) == 0) {
         if (message->line == 0 || message->line > unit->entry_count) return false;
-        *place = original_place(origin, &unit->tokens.list[unit->declarations[unit->entries[message->line - 1].declaration].name], 0);
+        *place = original_place(origin,
+                                &unit->tokens.list[unit->declarations[unit->entries[message->line - 1].declaration].name], 0);
         return true;
     }
     for (uint32_t i = 0; i < unit->tokens.file_count; i++) {
@@ -284,7 +300,10 @@ static bool locate(const sm_origin *origin, const sm_message *message, sm_place 
     return false;
 }
 
-static const char *next_line(const char *line) { return line[strcspn(line, "\n")] ? line + strcspn(line, "\n") + 1 : line + strlen(line); }
+static const char *next_line(const char *line)
+{
+    return line[strcspn(line, "\n")] ? line + strcspn(line, "\n") + 1 : line + strlen(line);
+}
 
 /* clang says after an error in a header what in the user's text led there. */
 static bool locate_later(const sm_origin *origin, const char *line, sm_place *place)
@@ -293,14 +312,15 @@ static bool locate_later(const sm_origin *origin, const char *line, sm_place *pl
     for (; *line; line = next_line(line)) {
         if (!parse(line, strcspn(line, "\n"), &message)) continue;
         if (!message.severity || strcmp(message.severity, "note") != 0) return false;
-        bool led = memmem(message.text, message.length, "requested here", 14) || memmem(message.text, message.length, "in instantiation", 16);
+        bool led = memmem(message.text, message.length, "requested here", 14) ||
+                   memmem(message.text, message.length, "in instantiation", 16);
         if (led && locate(origin, &message, place)) return true;
     }
     return false;
 }
 
-/* What says nothing that another error does not say better, and rules of OpenCL that MSL does not have: there a scalar takes on the
- * type of the vector's elements. */
+/* What says nothing that another error does not say better, and rules of OpenCL that MSL does not have: there a scalar takes on
+ * the type of the vector's elements. */
 static bool is_noise(const sm_message *message)
 {
     static const char *const noise[] = {"declared void", "did you forget to '#include", "scalar operand type has greater rank"};
@@ -322,7 +342,8 @@ bool sm_only_noise(const char *said)
     return any;
 }
 
-/* Goes through all that was said. Errors of the generated end follow from others, if there are others: `ends` says which are wanted. */
+/* Goes through all that was said. Errors of the generated end follow from others, if there are others: `ends` says which are
+ * wanted. */
 static bool report(const sm_origin *origin, const char *said, bool ends, sm_text *out)
 {
     sm_place context = {0};
@@ -345,11 +366,15 @@ static bool report(const sm_origin *origin, const char *said, bool ends, sm_text
         shown = strcmp(message.severity, "warning") != 0 && end == ends && !is_noise(&message);
         if (!shown) continue;
         if (!located) {
-            if (context.line) place = context;
-            else if (!locate_later(origin, next_line(line), &place)) place = (sm_place){message.file, message.line, message.column};
+            if (context.line)
+                place = context;
+            else if (!locate_later(origin, next_line(line), &place))
+                place = (sm_place){message.file, message.line, message.column};
         }
-        if (origin->unit) say(origin, place, message.severity, message.text, message.length, out);
-        else say_missing(origin, place, &message, out);
+        if (origin->unit)
+            say(origin, place, message.severity, message.text, message.length, out);
+        else
+            say_missing(origin, place, &message, out);
         context = (sm_place){0};
         errors = true;
     }

@@ -49,9 +49,10 @@ typedef struct sm_operator {
     int level;
 } sm_operator;
 
-static const sm_operator operators[] = {{"|", 0}, {"^", 1}, {"&", 2}, {"<<", 3}, {"+", 4}, {"-", 4}, {"*", 5}, {"/", 5}, {"%", 5}};
+static const sm_operator operators[] = {{"|", 0}, {"^", 1}, {"&", 2}, {"<<", 3}, {"+", 4},
+                                        {"-", 4}, {"*", 5}, {"/", 5}, {"%", 5}};
 
-static bool apply(const char *operator, int64_t *left, int64_t right)
+static bool apply(const char *operator, int64_t * left, int64_t right)
 {
     uint64_t a = (uint64_t)*left, b = (uint64_t)right;
     switch (operator[0]) {
@@ -67,7 +68,7 @@ static bool apply(const char *operator, int64_t *left, int64_t right)
         break;
     default:
         if (right == 0 || (right == -1 && *left == INT64_MIN)) return false;
-        *left = operator[0] == '/' ? *left / right : *left % right;
+        *left = operator[0] == '/' ? *left / right : * left % right;
         return true;
     }
     *left = (int64_t)a;
@@ -81,7 +82,8 @@ static bool expression(sm_evaluation *e, int level, int64_t *value)
     for (;;) {
         const sm_operator *found = NULL;
         for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
-            if (operators[i].level == level && e->at < e->end && sm_at(e->unit, e->at, operators[i].text)) found = &operators[i];
+            if (operators[i].level == level && e->at < e->end && sm_at(e->unit, e->at, operators[i].text))
+                found = &operators[i];
         }
         if (!found) return true;
         e->at++;

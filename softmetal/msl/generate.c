@@ -12,10 +12,10 @@ typedef struct sm_writer {
     sm_arena *arena;
     sm_text *out;
     sm_placement *placements;
-    uint32_t line, file;      /* as the compiler sees them */
-    uint32_t physical_line;   /* of the generated text */
-    size_t line_start;        /* offset in it */
-    bool *needed;             /* by constant */
+    uint32_t line, file;    /* as the compiler sees them */
+    uint32_t physical_line; /* of the generated text */
+    size_t line_start;      /* offset in it */
+    bool *needed;           /* by constant */
 } sm_writer;
 
 static void count_lines(sm_writer *w, size_t from)
@@ -32,8 +32,10 @@ static void quote(sm_text *out, const char *string)
     sm_text_put(out, "\"");
     for (; *string; string++) {
         if (*string == '"' || *string == '\\') sm_text_put(out, "\\");
-        if (*string == '\n') sm_text_put(out, "\\n");
-        else sm_text_add(out, string, 1);
+        if (*string == '\n')
+            sm_text_put(out, "\\n");
+        else
+            sm_text_add(out, string, 1);
     }
     sm_text_put(out, "\"");
 }
@@ -63,8 +65,10 @@ static void write_token(sm_writer *w, uint32_t index)
     if (space && w->out->length > w->line_start) sm_text_put(w->out, " ");
     if (token->before) sm_text_put(w->out, token->before);
     if (w->placements) w->placements[index] = (sm_placement){w->physical_line, (uint32_t)(w->out->length - w->line_start + 1)};
-    if (token->replacement) sm_text_put(w->out, token->replacement);
-    else sm_text_add(w->out, w->unit->tokens.text + token->start, token->length);
+    if (token->replacement)
+        sm_text_put(w->out, token->replacement);
+    else
+        sm_text_add(w->out, w->unit->tokens.text + token->start, token->length);
     if (token->after) sm_text_put(w->out, token->after);
 }
 
@@ -93,17 +97,18 @@ static bool write_constant(sm_writer *w, uint32_t index, const char **error)
     const sm_constant_value *value = w->needed[index] ? value_of(w->generation, c) : NULL;
     if (value && value->type != c->info.type) {
         const sm_data_type *given = sm_data_type_of(value->type);
-        *error = sm_arena_printf(w->arena, "function constant '%s' (index %u) is declared as %s; the value given is %s", name, c->info.index,
-                                 c->type, given ? given->name : "of another type");
+        *error = sm_arena_printf(w->arena, "function constant '%s' (index %u) is declared as %s; the value given is %s", name,
+                                 c->info.index, c->type, given ? given->name : "of another type");
         return false;
     }
     if (!value && w->needed[index] && c->info.required) {
         *error = sm_arena_printf(w->arena, "function constant '%s' (index %u, %s) has no value", name, c->info.index, c->type);
         return false;
     }
-    const char *literal = value ? sm_data_type_literal(w->arena, type, value->bytes) : sm_arena_printf(w->arena, "%s()", c->type);
-    sm_text_printf(w->out, " static %s %s %s = %s; static constexpr bool sm_defined_%s = %s;", type->components > 1 ? "const" : "constexpr",
-                   c->type, name, literal, name, value ? "true" : "false");
+    const char *literal =
+        value ? sm_data_type_literal(w->arena, type, value->bytes) : sm_arena_printf(w->arena, "%s()", c->type);
+    sm_text_printf(w->out, " static %s %s %s = %s; static constexpr bool sm_defined_%s = %s;",
+                   type->components > 1 ? "const" : "constexpr", c->type, name, literal, name, value ? "true" : "false");
     return true;
 }
 
@@ -111,7 +116,8 @@ static bool write_constant(sm_writer *w, uint32_t index, const char **error)
 static bool left_out(const sm_unit *unit, const sm_generation *g, uint32_t kernel)
 {
     const sm_kernel_source *k = &unit->kernels[kernel];
-    return g->entry != SM_NO_TOKEN && unit->entries[g->entry].kernel != kernel && !k->mentioned && !unit->declarations[k->declaration].is_template;
+    return g->entry != SM_NO_TOKEN && unit->entries[g->entry].kernel != kernel && !k->mentioned &&
+           !unit->declarations[k->declaration].is_template;
 }
 
 static bool write_text(sm_writer *w, const char **error)
@@ -135,12 +141,13 @@ static bool write_text(sm_writer *w, const char **error)
     return true;
 }
 
-/* Checking thousands of instances takes minutes: then the first one of each template speaks for all, and the others are checked when
- * they are built. */
+/* Checking thousands of instances takes minutes: then the first one of each template speaks for all, and the others are checked
+ * when they are built. */
 static bool chosen(const sm_unit *unit, const sm_generation *g, uint32_t entry)
 {
     if (g->entry != SM_NO_TOKEN) return g->entry == entry;
-    return g->mode != SM_GENERATE_CHECK || unit->entry_count <= CHECK_LIMIT || unit->kernels[unit->entries[entry].kernel].first_entry == entry;
+    return g->mode != SM_GENERATE_CHECK || unit->entry_count <= CHECK_LIMIT ||
+           unit->kernels[unit->entries[entry].kernel].first_entry == entry;
 }
 
 static void write_entry(sm_writer *w, uint32_t index)
@@ -149,18 +156,22 @@ static void write_entry(sm_writer *w, uint32_t index)
     const sm_entry *entry = &w->unit->entries[index];
     const sm_kernel_source *kernel = &w->unit->kernels[entry->kernel];
     sm_text *out = w->out;
-    sm_text_printf(out, "\n#line %u \"" SM_THUNK_FILE "\"\nstatic void sm_run_%u(const sm_lane *lane) { sm::call(%s, lane", index + 1, index, entry->target);
+    sm_text_printf(out, "\n#line %u \"" SM_THUNK_FILE "\"\nstatic void sm_run_%u(const sm_lane *lane) { sm::call(%s, lane",
+                   index + 1, index, entry->target);
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const sm_parameter *p = &kernel->parameters[i];
-        if (p->condition) sm_text_printf(out, ", sm::when(%s, %s)", p->condition, p->source);
-        else sm_text_printf(out, ", %s", p->source);
+        if (p->condition)
+            sm_text_printf(out, ", sm::when(%s, %s)", p->condition, p->source);
+        else
+            sm_text_printf(out, ", %s", p->source);
     }
     sm_text_printf(out, "); } static const auto sm_arguments_%u = sm::describe(%s", index, entry->target);
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const sm_parameter *p = &kernel->parameters[i];
         sm_text_put(out, ", sm::parameter{");
         quote(out, p->name);
-        sm_text_printf(out, ", %s, %s, %s, %s}", kinds[p->kind], p->index, p->constant_space ? "true" : "false", p->condition ? p->condition : "true");
+        sm_text_printf(out, ", %s, %s, %s, %s}", kinds[p->kind], p->index, p->constant_space ? "true" : "false",
+                       p->condition ? p->condition : "true");
     }
     sm_text_put(out, ");\n");
 }
@@ -176,7 +187,8 @@ static void write_table(sm_writer *w)
         if (!chosen(unit, w->generation, i)) continue;
         sm_text_printf(out, "\n#line %u\n{", i + 1);
         quote(out, entry->name);
-        sm_text_printf(out, ", sm_run_%u, sm_arguments_%u.arguments, sm_arguments_%u.count, %s, 0, %u},", i, i, i, entry->max_threads ? entry->max_threads : "0",
+        sm_text_printf(out, ", sm_run_%u, sm_arguments_%u.arguments, sm_arguments_%u.count, %s, 0, %u},", i, i, i,
+                       entry->max_threads ? entry->max_threads : "0",
                        unit->tokens.list[unit->declarations[entry->declaration].name].line);
         count++;
     }
@@ -184,17 +196,25 @@ static void write_table(sm_writer *w)
     uint32_t place = 0;
     for (uint32_t i = 0; i < unit->entry_count; i++) {
         if (!chosen(unit, w->generation, i)) continue;
-        sm_text_printf(out, "sm_kernels[%u].threadgroup_bytes = sm::threadgroup_bytes<%u> + sm::threadgroup_bytes<%u>;\n", place++, unit->entries[i].kernel,
-                       unit->kernel_count);
+        sm_text_printf(out, "sm_kernels[%u].threadgroup_bytes = sm::threadgroup_bytes<%u> + sm::threadgroup_bytes<%u>;\n",
+                       place++, unit->entries[i].kernel, unit->kernel_count);
     }
-    sm_text_printf(out, "}\nextern \"C\" __attribute__((visibility(\"default\"))) const sm_object_table " SM_OBJECT_SYMBOL
-                        " = {SM_ABI, %d, sm_kernels, %u, &sm::services, sm_complete};\n",
+    sm_text_printf(out,
+                   "}\nextern \"C\" __attribute__((visibility(\"default\"))) const sm_object_table " SM_OBJECT_SYMBOL
+                   " = {SM_ABI, %d, sm_kernels, %u, &sm::services, sm_complete};\n",
                    w->generation->checked, count);
 }
 
-bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena *arena, sm_text *out, sm_placement *placements, const char **error)
+bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena *arena, sm_text *out, sm_placement *placements,
+                 const char **error)
 {
-    sm_writer w = {.unit = unit, .generation = generation, .arena = arena, .out = out, .placements = placements, .file = UINT32_MAX, .physical_line = 1};
+    sm_writer w = {.unit = unit,
+                   .generation = generation,
+                   .arena = arena,
+                   .out = out,
+                   .placements = placements,
+                   .file = UINT32_MAX,
+                   .physical_line = 1};
     w.needed = sm_arena_alloc(arena, unit->constant_count + 1);
     if (!w.needed) return false;
     for (uint32_t i = 0; i < unit->entry_count && generation->mode == SM_GENERATE_OBJECT; i++) {

@@ -15,8 +15,8 @@ typedef enum sm_generation_mode {
 
 typedef struct sm_generation {
     sm_generation_mode mode;
-    uint32_t entry;            /* which one; SM_NO_TOKEN: all */
-    bool checked;              /* a CHECKED object */
+    uint32_t entry; /* which one; SM_NO_TOKEN: all */
+    bool checked;   /* a CHECKED object */
     const sm_constant_value *values;
     size_t value_count;
 } sm_generation;
@@ -26,8 +26,8 @@ typedef struct sm_placement {
     uint32_t line, column;
 } sm_placement;
 
-/* Appends to `out`. `placements` (may be NULL) has a place for each token. False with *error (in `arena`) set where a value is missing
- * or of the wrong type. */
+/* Appends to `out`. `placements` (may be NULL) has a place for each token. False with *error (in `arena`) set where a value is
+ * missing or of the wrong type. */
 bool sm_generate(const sm_unit *unit, const sm_generation *generation, sm_arena *arena, sm_text *out, sm_placement *placements,
                  const char **error);
 

@@ -36,12 +36,14 @@ static void put_loop(sm_unit *unit, sm_text *loops, uint32_t name, uint32_t brac
     uint32_t close = sm_partner(unit, bracket), middle = dots(unit, bracket);
     const char *first = sm_range_text(unit, bracket + 1, (middle != SM_NO_TOKEN ? middle : close) - 1);
     const char *last = middle != SM_NO_TOKEN ? sm_range_text(unit, middle + 1, close - 1) : first;
-    sm_text_printf(loops, " for (int sm_i = %s; sm_i <= %s; sm_i++) %s[sm_i] = %s;", first, last, sm_token_text(unit, name), sm_range_text(unit, close + 2, end - 1));
+    sm_text_printf(loops, " for (int sm_i = %s; sm_i <= %s; sm_i++) %s[sm_i] = %s;", first, last, sm_token_text(unit, name),
+                   sm_range_text(unit, close + 2, end - 1));
 }
 
 static void rewrite(sm_unit *unit, uint32_t open)
 {
-    uint32_t end = sm_partner(unit, open), name = open > 1 && sm_at(unit, open - 1, "=") ? array_name(unit, open - 1) : SM_NO_TOKEN;
+    uint32_t end = sm_partner(unit, open),
+             name = open > 1 && sm_at(unit, open - 1, "=") ? array_name(unit, open - 1) : SM_NO_TOKEN;
     if (name == SM_NO_TOKEN || !sm_at(unit, end + 1, ";") || !all_ranges(unit, open)) return;
     sm_text loops = {0};
     uint32_t first = open + 1;
@@ -52,15 +54,14 @@ static void rewrite(sm_unit *unit, uint32_t open)
         if (i >= end) break;
     }
     sm_drop(unit, open + 1, end - 1);
-    unit->tokens.list[end + 1].after = sm_arena_copy(&unit->arena, loops.bytes ? loops.bytes : "", loops.length);
-    unit->arena.failed |= loops.failed;
-    sm_text_free(&loops);
+    unit->tokens.list[end + 1].after = sm_arena_take(&unit->arena, &loops);
 }
 
 bool sm_rewrite_initialisers(sm_unit *unit)
 {
     for (uint32_t i = 0; i + 1 < unit->tokens.count; i++) {
-        bool range = sm_at(unit, i, "{") && sm_at(unit, i + 1, "[") && !sm_is_attribute(unit, i + 1) && dots(unit, i + 1) != SM_NO_TOKEN;
+        bool range =
+            sm_at(unit, i, "{") && sm_at(unit, i + 1, "[") && !sm_is_attribute(unit, i + 1) && dots(unit, i + 1) != SM_NO_TOKEN;
         if (range && !unit->tokens.list[i].dropped) rewrite(unit, i);
     }
     return !unit->arena.failed;

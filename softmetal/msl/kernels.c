@@ -6,12 +6,12 @@
 
 /* One parameter while it is read. */
 typedef struct sm_parsed {
-    uint32_t first, last;      /* tokens */
+    uint32_t first, last; /* tokens */
     uint32_t name;
-    bool pointer;              /* or reference */
+    bool pointer; /* or reference */
     bool threadgroup, constant, space;
     bool has_index;
-    int64_t index;             /* if it is known: -1 otherwise */
+    int64_t index; /* if it is known: -1 otherwise */
     const char *index_text;
     const char *builtin, *condition;
     bool buffer_attribute, threadgroup_attribute;
@@ -26,12 +26,16 @@ static bool has_word(const sm_unit *unit, uint32_t first, uint32_t last, const c
 }
 
 /* The last token of the declaration's head: before the parameters' (, or the semicolon. */
-static uint32_t head_end(const sm_declaration *d) { return d->parameters != SM_NO_TOKEN ? d->parameters : d->last; }
+static uint32_t head_end(const sm_declaration *d)
+{
+    return d->parameters != SM_NO_TOKEN ? d->parameters : d->last;
+}
 
 static bool is_kernel(const sm_unit *unit, const sm_declaration *d)
 {
     if (d->kind == SM_DECLARATION_ALIAS || d->kind == SM_DECLARATION_RECORD || unit->scopes[d->scope].record) return false;
-    return has_word(unit, d->first, head_end(d), "kernel") || (d->instantiation && has_word(unit, d->first, head_end(d), "host_name"));
+    return has_word(unit, d->first, head_end(d), "kernel") ||
+           (d->instantiation && has_word(unit, d->first, head_end(d), "host_name"));
 }
 
 static bool refuse_graphics(sm_unit *unit, const sm_declaration *d)
@@ -42,7 +46,9 @@ static bool refuse_graphics(sm_unit *unit, const sm_declaration *d)
         uint32_t first, last;
         bool attribute = sm_find_attribute(unit, d->first, head_end(d), stages[i], &first, &last);
         bool keyword = i < 2 && sm_at(unit, d->specifiers, stages[i]);
-        if (attribute || keyword) return sm_refuse(unit, attribute ? first : d->specifiers, "%s functions are not simulated: only kernels are", stages[i]);
+        if (attribute || keyword)
+            return sm_refuse(unit, attribute ? first : d->specifiers, "%s functions are not simulated: only kernels are",
+                             stages[i]);
     }
     return true;
 }
@@ -61,8 +67,10 @@ static bool read_attributes(sm_unit *unit, uint32_t open, sm_parsed *p)
             p->buffer_attribute |= buffer;
             p->threadgroup_attribute |= threadgroup;
             p->has_index = true;
-            if (!sm_evaluate(unit, first, last, &p->index)) p->index = -1;
-            else if (p->index < 0 || p->index >= SM_BUFFERS) return sm_refuse(unit, first, "'%s' index must be from 0 to %d", name, SM_BUFFERS - 1);
+            if (!sm_evaluate(unit, first, last, &p->index))
+                p->index = -1;
+            else if (p->index < 0 || p->index >= SM_BUFFERS)
+                return sm_refuse(unit, first, "'%s' index must be from 0 to %d", name, SM_BUFFERS - 1);
             p->index_text = sm_range_text(unit, first, last);
         } else if (value && strcmp(name, "function_constant") == 0) {
             p->condition = sm_range_text(unit, first, last);
@@ -112,18 +120,27 @@ static bool check_parameter(sm_unit *unit, const sm_parsed *p, const char *kerne
 {
     const char *name = sm_token_text(unit, p->name);
     if (p->builtin) {
-        if (p->pointer) return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': a builtin is passed by value", name, kernel);
-        if (p->has_index) return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': both a builtin and an argument", name, kernel);
+        if (p->pointer)
+            return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': a builtin is passed by value", name, kernel);
+        if (p->has_index)
+            return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': both a builtin and an argument", name, kernel);
         return true;
     }
     if (p->has_index || (p->pointer && p->space)) {
         if (p->buffer_attribute && p->threadgroup) {
-            return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': [[buffer]] needs the device or constant address space, not threadgroup", name, kernel);
+            return sm_refuse(
+                unit, p->name,
+                "parameter '%s' of kernel '%s': [[buffer]] needs the device or constant address space, not threadgroup", name,
+                kernel);
         }
         return true;
     }
-    if (p->pointer) return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': a pointer or reference needs an address space", name, kernel);
-    return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s' has no attribute (structs of builtins are not simulated); %s", name, kernel, input_hint);
+    if (p->pointer)
+        return sm_refuse(unit, p->name, "parameter '%s' of kernel '%s': a pointer or reference needs an address space", name,
+                         kernel);
+    return sm_refuse(unit, p->name,
+                     "parameter '%s' of kernel '%s' has no attribute (structs of builtins are not simulated); %s", name, kernel,
+                     input_hint);
 }
 
 static bool taken(const sm_parsed *list, uint32_t count, bool threadgroup, int64_t index)
@@ -138,7 +155,8 @@ static bool taken(const sm_parsed *list, uint32_t count, bool threadgroup, int64
 static void finish_parameter(sm_unit *unit, sm_parsed *list, uint32_t count, uint32_t i, sm_parameter *out)
 {
     sm_parsed *p = &list[i];
-    *out = (sm_parameter){.name = sm_token_text(unit, p->name), .condition = p->condition, .constant_space = p->constant, .index = "0"};
+    *out = (sm_parameter){
+        .name = sm_token_text(unit, p->name), .condition = p->condition, .constant_space = p->constant, .index = "0"};
     if (p->builtin) {
         out->kind = SM_ARGUMENT_BUILTIN;
         out->source = p->builtin;
@@ -146,13 +164,16 @@ static void finish_parameter(sm_unit *unit, sm_parsed *list, uint32_t count, uin
     }
     bool threadgroup = p->threadgroup_attribute || (!p->buffer_attribute && p->threadgroup);
     if (!p->has_index) {
-        for (p->index = 0; taken(list, i, threadgroup, p->index) || taken(list + i + 1, count - i - 1, threadgroup, p->index); p->index++) {}
+        for (p->index = 0; taken(list, i, threadgroup, p->index) || taken(list + i + 1, count - i - 1, threadgroup, p->index);
+             p->index++) {
+        }
         p->index_text = sm_arena_printf(&unit->arena, "%lld", (long long)p->index);
     } else if (p->index >= 0 && !p->condition) {
         for (uint32_t j = 0; j < i; j++) {
-            if (list[j].has_index && !list[j].condition && list[j].index == p->index && taken(&list[j], 1, threadgroup, p->index)) {
-                sm_refuse(unit, p->name, "'%s' and '%s' have the same %s index %lld", sm_token_text(unit, list[j].name), out->name,
-                          threadgroup ? "threadgroup" : "buffer", (long long)p->index);
+            if (list[j].has_index && !list[j].condition && list[j].index == p->index &&
+                taken(&list[j], 1, threadgroup, p->index)) {
+                sm_refuse(unit, p->name, "'%s' and '%s' have the same %s index %lld", sm_token_text(unit, list[j].name),
+                          out->name, threadgroup ? "threadgroup" : "buffer", (long long)p->index);
             }
         }
     }
@@ -197,8 +218,12 @@ static const char *max_threads(sm_unit *unit, const sm_declaration *d)
 static bool add_kernel(sm_unit *unit, uint32_t declaration)
 {
     const sm_declaration *d = &unit->declarations[declaration];
-    if (d->name == SM_NO_TOKEN || d->parameters == SM_NO_TOKEN) return sm_refuse(unit, d->first, "a kernel without a name or without parameters");
-    sm_kernel_source kernel = {.declaration = declaration, .first_entry = SM_NO_TOKEN, .name = sm_token_text(unit, d->name), .max_threads = max_threads(unit, d)};
+    if (d->name == SM_NO_TOKEN || d->parameters == SM_NO_TOKEN)
+        return sm_refuse(unit, d->first, "a kernel without a name or without parameters");
+    sm_kernel_source kernel = {.declaration = declaration,
+                               .first_entry = SM_NO_TOKEN,
+                               .name = sm_token_text(unit, d->name),
+                               .max_threads = max_threads(unit, d)};
     if (!sm_at(unit, d->name - 1, "void")) return sm_refuse(unit, d->name, "kernel '%s' must return void", kernel.name);
     if (!read_parameters(unit, &kernel, d->parameters)) return false;
     if (!sm_grow(&unit->kernels, unit->kernel_count, &unit->kernel_capacity, sizeof *unit->kernels)) {
@@ -228,8 +253,10 @@ uint32_t sm_kernel_around(const sm_unit *unit, uint32_t token)
     uint32_t low = 0, high = unit->kernel_count; /* they come in the order of the text */
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (unit->declarations[unit->kernels[middle].declaration].last < token) low = middle + 1;
-        else high = middle;
+        if (unit->declarations[unit->kernels[middle].declaration].last < token)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < unit->kernel_count && unit->declarations[unit->kernels[low].declaration].body < token ? low : SM_NO_TOKEN;
 }

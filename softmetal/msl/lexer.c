@@ -10,10 +10,10 @@ typedef struct sm_lexer {
     sm_lexer_mode mode;
     const char *text;
     size_t at, length;
-    size_t line_start;  /* offset */
+    size_t line_start; /* offset */
     uint32_t line;
     uint16_t file;
-    bool space, fresh;  /* fresh: nothing but white space on this line so far */
+    bool space, fresh; /* fresh: nothing but white space on this line so far */
 } sm_lexer;
 
 static bool fail(sm_lexer *lexer, const char *message, uint32_t line, size_t column)
@@ -31,8 +31,14 @@ static char peek(const sm_lexer *lexer, size_t ahead)
     return lexer->at + ahead < lexer->length ? lexer->text[lexer->at + ahead] : 0;
 }
 
-static bool word_start(char c) { return isalpha((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80; }
-static bool word_part(char c) { return word_start(c) || isdigit((unsigned char)c); }
+static bool word_start(char c)
+{
+    return isalpha((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
+}
+static bool word_part(char c)
+{
+    return word_start(c) || isdigit((unsigned char)c);
+}
 
 static void newline(sm_lexer *lexer)
 {
@@ -50,8 +56,16 @@ static bool add_token(sm_lexer *lexer, sm_token_kind kind, size_t start, uint32_
         return false;
     }
     tokens->list[tokens->count++] = (sm_token){
-        .start = (uint32_t)start, .length = (uint32_t)(lexer->at - start), .line = line, .column = (uint32_t)column,
-        .partner = SM_NO_TOKEN, .around = SM_NO_TOKEN, .angle = SM_NO_TOKEN, .file = lexer->file, .kind = (uint8_t)kind, .space = lexer->space,
+        .start = (uint32_t)start,
+        .length = (uint32_t)(lexer->at - start),
+        .line = line,
+        .column = (uint32_t)column,
+        .partner = SM_NO_TOKEN,
+        .around = SM_NO_TOKEN,
+        .angle = SM_NO_TOKEN,
+        .file = lexer->file,
+        .kind = (uint8_t)kind,
+        .space = lexer->space,
     };
     lexer->space = lexer->fresh = false;
     return true;
@@ -100,7 +114,8 @@ static bool line_marker(sm_lexer *lexer)
     while (peek(lexer, 0) == ' ') lexer->at++;
     if (peek(lexer, 0) == '"') {
         sm_text name = {0};
-        for (lexer->at++; lexer->at < lexer->length && lexer->text[lexer->at] != '"' && lexer->text[lexer->at] != '\n'; lexer->at++) {
+        for (lexer->at++; lexer->at < lexer->length && lexer->text[lexer->at] != '"' && lexer->text[lexer->at] != '\n';
+             lexer->at++) {
             if (lexer->text[lexer->at] == '\\' && lexer->at + 1 < lexer->length) lexer->at++;
             sm_text_add(&name, lexer->text + lexer->at, 1);
         }
@@ -185,7 +200,8 @@ static bool raw_string(sm_lexer *lexer, size_t start, uint32_t line, size_t colu
             lexer->line_start = lexer->at + 1;
         }
         if (lexer->text[lexer->at] == ')' && lexer->length - lexer->at > length + 1 &&
-            memcmp(lexer->text + lexer->at + 1, lexer->text + delimiter, length) == 0 && lexer->text[lexer->at + 1 + length] == '"') {
+            memcmp(lexer->text + lexer->at + 1, lexer->text + delimiter, length) == 0 &&
+            lexer->text[lexer->at + 1 + length] == '"') {
             lexer->at += length + 2;
             return add_token(lexer, SM_STRING, start, line, column);
         }
@@ -207,14 +223,13 @@ static bool quoted(sm_lexer *lexer, size_t start, uint32_t line, size_t column)
             lexer->at++;
         }
     }
-    return fail(lexer, quote == '"' ? "missing terminating '\"' character" : "missing terminating \"'\" character", line, column);
+    return fail(lexer, quote == '"' ? "missing terminating '\"' character" : "missing terminating \"'\" character", line,
+                column);
 }
 
 /* Longest first. */
-static const char *const punctuators[] = {
-    "<<=", ">>=", "->*", "...", "::", "->", "++", "--", "<<", "<=", ">=", "==", "!=", "&&", "||", "+=", "-=", "*=", "/=", "%=",
-    "&=",  "|=",  "^=",  ".*",  "##",
-};
+static const char *const punctuators[] = {"<<=", ">>=", "->*", "...", "::", "->", "++", "--", "<<", "<=", ">=", "==", "!=",
+                                          "&&",  "||",  "+=",  "-=",  "*=", "/=", "%=", "&=", "|=", "^=", ".*", "##"};
 
 static size_t punctuator_length(const sm_lexer *lexer)
 {
@@ -254,7 +269,8 @@ static bool token(sm_lexer *lexer)
         if (prefix && (next == '"' || next == '\'')) return quoted(lexer, start, line, column);
         return add_token(lexer, SM_IDENTIFIER, start, line, column);
     }
-    if (isdigit((unsigned char)c) || (c == '.' && isdigit((unsigned char)peek(lexer, 1)))) return number(lexer, start, line, column);
+    if (isdigit((unsigned char)c) || (c == '.' && isdigit((unsigned char)peek(lexer, 1))))
+        return number(lexer, start, line, column);
     if (c == '"' || c == '\'') return quoted(lexer, start, line, column);
     if (c == '#' && lexer->mode == SM_LEX_PREPROCESSED) return fail(lexer, "stray '#' in the program", line, column);
     if (!isprint((unsigned char)c)) return fail(lexer, "a character that MSL has no use for", line, column);

@@ -10,18 +10,18 @@ typedef enum sm_token_kind { SM_IDENTIFIER, SM_NUMBER, SM_STRING, SM_CHARACTER, 
 
 /* `>` is always a token of its own, so that the end of nested template arguments is; output without spaces joins it again. */
 typedef struct sm_token {
-    uint32_t start, length;   /* bytes of the text */
-    uint32_t line, column;    /* as line markers say; counted from 1, in bytes */
-    uint32_t partner;         /* of ( [ { < and their ends, or SM_NO_TOKEN */
-    uint32_t around;          /* the innermost ( [ { that holds it, or SM_NO_TOKEN */
-    uint32_t angle;           /* the innermost < inside of that, or SM_NO_TOKEN; only a guess until it has a partner */
+    uint32_t start, length; /* bytes of the text */
+    uint32_t line, column;  /* as line markers say; counted from 1, in bytes */
+    uint32_t partner;       /* of ( [ { < and their ends, or SM_NO_TOKEN */
+    uint32_t around;        /* the innermost ( [ { that holds it, or SM_NO_TOKEN */
+    uint32_t angle;         /* the innermost < inside of that, or SM_NO_TOKEN; only a guess until it has a partner */
     uint16_t file;
-    uint8_t kind;             /* sm_token_kind */
-    bool space;               /* white space before it */
-    bool dropped;             /* not written */
-    const char *replacement;  /* written instead, or NULL */
-    const char *before;       /* written before it, or NULL */
-    const char *after;        /* written behind it, or NULL */
+    uint8_t kind;            /* sm_token_kind */
+    bool space;              /* white space before it */
+    bool dropped;            /* not written */
+    const char *replacement; /* written instead, or NULL */
+    const char *before;      /* written before it, or NULL */
+    const char *after;       /* written behind it, or NULL */
 } sm_token;
 
 typedef struct sm_tokens {
@@ -29,9 +29,9 @@ typedef struct sm_tokens {
     size_t length;
     sm_token *list;
     uint32_t count, capacity;
-    const char **files;       /* by sm_token.file; in the arena */
+    const char **files; /* by sm_token.file; in the arena */
     uint32_t file_count, file_capacity;
-    bool math_safe;           /* `#pragma METAL fp math_mode(safe)` was seen */
+    bool math_safe; /* `#pragma METAL fp math_mode(safe)` was seen */
     /* What went wrong: a message and where, or NULL. */
     const char *error;
     uint32_t error_line, error_column;

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-static bool is_hexadecimal(const char *text, uint32_t length) { return length > 1 && text[0] == '0' && (text[1] | 32) == 'x'; }
+static bool is_hexadecimal(const char *text, uint32_t length)
+{
+    return length > 1 && text[0] == '0' && (text[1] | 32) == 'x';
+}
 
 static bool is_floating(const char *text, uint32_t length)
 {
@@ -31,7 +34,8 @@ static const char *rewritten(sm_unit *unit, const char *text, uint32_t length)
     bool hexadecimal = is_hexadecimal(text, length);
     bool exponent = hexadecimal && (memchr(text, 'p', length) || memchr(text, 'P', length));
     /* The digits go through double: rounding twice differs from rounding once only beyond 53 bits of digits. */
-    if (ends_with(text, length, "bf") && (!hexadecimal || exponent)) return sm_arena_printf(arena, "((bfloat)%.*sf)", (int)length - 2, text);
+    if (ends_with(text, length, "bf") && (!hexadecimal || exponent))
+        return sm_arena_printf(arena, "((bfloat)%.*sf)", (int)length - 2, text);
     if (ends_with(text, length, "h") && unit->strict) return NULL; /* OpenCL has it */
     if (ends_with(text, length, "h")) return sm_arena_printf(arena, "((half)%.*s)", (int)length - 1, text);
     if (ends_with(text, length, "f") || ends_with(text, length, "l")) return NULL;

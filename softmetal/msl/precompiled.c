@@ -9,7 +9,10 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static const char *suffix(const sm_compiler *compiler) { return compiler->clang ? ".pch" : ".gch"; }
+static const char *suffix(const sm_compiler *compiler)
+{
+    return compiler->clang ? ".pch" : ".gch";
+}
 
 static void make(const sm_cache *cache, const sm_command *flavoured, const char *header, const char *compiled, sm_arena *arena)
 {
@@ -36,7 +39,8 @@ const char *sm_precompiled(const sm_cache *cache, const sm_compiler *compiler, c
     size_t count = 1;
     sm_command_add(&command, compiler->path);
     sm_command_flavour(&command, arena, compiler, flavour);
-    for (size_t i = 0; i < command.count && count < sizeof parts / sizeof *parts; i++) parts[count++] = (sm_bytes){command.list[i], strlen(command.list[i])};
+    for (size_t i = 0; i < command.count && count < sizeof parts / sizeof *parts; i++)
+        parts[count++] = (sm_bytes){command.list[i], strlen(command.list[i])};
     sm_cache_key key = sm_cache_key_of(parts, count);
     const char *header = sm_arena_printf(arena, "%s/prelude-%.16s.h", cache->shim, key.text);
     const char *compiled = sm_arena_printf(arena, "%s%s", header, suffix(compiler));

@@ -9,7 +9,8 @@ static void language(sm_command *command, sm_arena *arena, const sm_msl_options 
 {
     uint32_t version = options->language_version ? options->language_version : (3u << 16 | 2);
     uint32_t number = (version >> 16) * 100 + (version & 0xffff) * 10;
-    sm_command_words(command, arena, "-D__METAL__=1 -D__METAL_MACOS__=1 -D__APPLE__=1 -D__AIR64__=1 -D__cpp_variable_templates=201304L");
+    sm_command_words(command, arena,
+                     "-D__METAL__=1 -D__METAL_MACOS__=1 -D__APPLE__=1 -D__AIR64__=1 -D__cpp_variable_templates=201304L");
     sm_command_add(command, sm_arena_printf(arena, "-D__METAL_VERSION__=%u", number));
     if (options->fast_math) sm_command_add(command, "-D__FAST_MATH__=1");
     if (number >= 310 && !options->world.no_bfloat) sm_command_add(command, "-D__HAVE_BFLOAT__=1");
@@ -19,7 +20,8 @@ static void language(sm_command *command, sm_arena *arena, const sm_msl_options 
     }
 }
 
-/* newLibraryWithSource: has no include path. Scripts that compile the files of others may give one: folders with colons between. */
+/* newLibraryWithSource: has no include path. Scripts that compile the files of others may give one: folders with colons
+ * between. */
 static const char *include_path(void)
 {
     const char *folders = getenv("SOFTMETAL_INCLUDE");
@@ -70,9 +72,11 @@ static bool refuse_files(const sm_cache *cache, const char *made, const char *te
         if (sscanf(end, "\" %d", &flag) == 1 && flag == 1 && !allowed(cache, path, (size_t)(end - path))) {
             /* `line` is that of the #include: the marker stands where the directive stood. */
             const char *directive = text;
-            for (unsigned i = 1; i < line && *directive; i++) directive += strcspn(directive, "\n"), directive += *directive == '\n';
+            for (unsigned i = 1; i < line && *directive; i++)
+                directive += strcspn(directive, "\n"), directive += *directive == '\n';
             size_t column = strcspn(directive, "\"<\n") + 1;
-            sm_text_printf(said, SM_SOURCE_FILE ":%u:%zu: fatal error: '%.*s' file not found\n", line, column, (int)(end - path), path);
+            sm_text_printf(said, SM_SOURCE_FILE ":%u:%zu: fatal error: '%.*s' file not found\n", line, column,
+                           (int)(end - path), path);
             return true;
         }
         line = marked - 1;
@@ -80,7 +84,8 @@ static bool refuse_files(const sm_cache *cache, const char *made, const char *te
     return false;
 }
 
-static bool run(const sm_cache *cache, sm_command *command, const sm_cache_key *key, const char *text, sm_arena *arena, char **output, const char **error)
+static bool run(const sm_cache *cache, sm_command *command, const sm_cache_key *key, const char *text, sm_arena *arena,
+                char **output, const char **error)
 {
     sm_workspace workspace;
     sm_text input = {0}, made = {0}, said = {0};
@@ -114,8 +119,8 @@ static bool run(const sm_cache *cache, sm_command *command, const sm_cache_key *
     return ok;
 }
 
-bool sm_preprocess(const sm_cache *cache, const sm_compiler *compiler, const char *text, const sm_msl_options *options, sm_arena *arena, char **output,
-                   const char **error)
+bool sm_preprocess(const sm_cache *cache, const sm_compiler *compiler, const char *text, const sm_msl_options *options,
+                   sm_arena *arena, char **output, const char **error)
 {
     sm_command command = {0};
     sm_text cached = {0};
@@ -123,7 +128,9 @@ bool sm_preprocess(const sm_cache *cache, const sm_compiler *compiler, const cha
     *error = NULL;
     sm_command_add(&command, compiler->path);
     sm_command_words(&command, arena, "-E -std=c++17 -undef -w");
-    sm_command_words(&command, arena, compiler->clang ? "-fno-caret-diagnostics -fno-color-diagnostics" : "-fno-diagnostics-show-caret -fdiagnostics-column-unit=byte");
+    sm_command_words(&command, arena,
+                     compiler->clang ? "-fno-caret-diagnostics -fno-color-diagnostics"
+                                     : "-fno-diagnostics-show-caret -fdiagnostics-column-unit=byte");
     language(&command, arena, options);
     includes(&command, arena, cache);
     sm_cache_key key = key_of(&command, compiler, text);

@@ -18,8 +18,10 @@ extern char **environ;
 /* The messages are read by us, so they are in English; what would add include paths or options behind our back is left out. */
 static bool kept(const char *variable)
 {
-    static const char *const dropped[] = {"LC_", "LANG", "TMPDIR=", "CPATH=", "C_INCLUDE_PATH=", "CPLUS_INCLUDE_PATH=", "GCC_COLORS=", "GCC_EXEC_PREFIX=",
-                                          "COMPILER_PATH=", "LIBRARY_PATH=", "DEPENDENCIES_OUTPUT=", "SUNPRO_DEPENDENCIES=", "LD_PRELOAD="};
+    static const char *const dropped[] = {
+        "LC_", "LANG", "TMPDIR=", "CPATH=", "C_INCLUDE_PATH=", "CPLUS_INCLUDE_PATH=", "GCC_COLORS=", "GCC_EXEC_PREFIX=",
+        "COMPILER_PATH=", "LIBRARY_PATH=", "DEPENDENCIES_OUTPUT=", "SUNPRO_DEPENDENCIES=", "LD_PRELOAD=",
+    };
     for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++) {
         if (strncmp(variable, dropped[i], strlen(dropped[i])) == 0) return false;
     }

@@ -4,7 +4,12 @@
 
 #include "msl/text.h"
 
-typedef enum sm_process_end { SM_PROCESS_EXITED, SM_PROCESS_SIGNALLED, SM_PROCESS_TIMED_OUT, SM_PROCESS_NOT_STARTED } sm_process_end;
+typedef enum sm_process_end {
+    SM_PROCESS_EXITED,
+    SM_PROCESS_SIGNALLED,
+    SM_PROCESS_TIMED_OUT,
+    SM_PROCESS_NOT_STARTED
+} sm_process_end;
 
 typedef struct sm_process_result {
     sm_process_end end;

@@ -1,5 +1,5 @@
-/* Address spaces are erased: a CPU has one. `constant` leaves a const, so that stores through it do not compile. Attributes go too.
- * `threadgroup` is threadgroup.c's. */
+/* Address spaces are erased: a CPU has one. `constant` leaves a const, so that stores through it do not compile. Attributes go
+ * too. `threadgroup` is threadgroup.c's. */
 #include "msl/unit.h"
 
 #include <string.h>
@@ -49,7 +49,8 @@ static bool is_constructor(sm_unit *unit, const sm_declaration *d)
     const char *path = unit->scopes[d->scope].path;
     const sm_token *name = &unit->tokens.list[d->name];
     size_t length = strlen(path);
-    return length >= name->length + 2 && memcmp(path + length - 2 - name->length, unit->tokens.text + name->start, name->length) == 0 &&
+    return length >= name->length + 2 &&
+           memcmp(path + length - 2 - name->length, unit->tokens.text + name->start, name->length) == 0 &&
            (length == name->length + 2 || path[length - 3 - name->length] == ':');
 }
 
@@ -77,7 +78,8 @@ static bool is_coherent(const sm_unit *unit, uint32_t at)
 static void rewrite_member_specialisation(sm_unit *unit, const sm_declaration *d)
 {
     bool full = sm_at(unit, d->first, "template") && sm_at(unit, d->first + 1, "<") && sm_at(unit, d->first + 2, ">");
-    if (d->kind == SM_DECLARATION_FUNCTION && unit->scopes[d->scope].record && full && d->arguments == SM_NO_TOKEN) sm_drop(unit, d->first, d->first + 2);
+    if (d->kind == SM_DECLARATION_FUNCTION && unit->scopes[d->scope].record && full && d->arguments == SM_NO_TOKEN)
+        sm_drop(unit, d->first, d->first + 2);
 }
 
 bool sm_rewrite_spaces(sm_unit *unit)
@@ -97,8 +99,10 @@ bool sm_rewrite_spaces(sm_unit *unit)
             sm_drop(unit, i, end);
             i = end;
         } else if (sm_at(unit, i, "constant") && !token->dropped) {
-            if (is_const_already(unit, i)) token->dropped = true;
-            else token->replacement = "const";
+            if (is_const_already(unit, i))
+                token->dropped = true;
+            else
+                token->replacement = "const";
         } else if (sm_is_space(unit, i) && !sm_at(unit, i, "threadgroup")) {
             token->dropped = true;
         }

@@ -2,6 +2,7 @@
 
 #include "msl/errors.h"
 #include "msl/preprocess.h"
+#include "objc/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,10 @@ typedef struct sm_strict {
 static void make_command(sm_strict *s, sm_command *command)
 {
     sm_command_add(command, s->clang.path);
-    sm_command_words(command, &s->arena, "-x cl -cl-std=clc++2021 -cl-no-stdinc -target x86_64-linux-gnu -fsyntax-only -w -fbracket-depth=512 "
-                                         "-Xclang -cl-ext=-cl_khr_fp64,-__opencl_c_fp64,+cl_khr_fp16 -fno-caret-diagnostics -fno-color-diagnostics -ferror-limit=200");
+    sm_command_words(command, &s->arena,
+                     "-x cl -cl-std=clc++2021 -cl-no-stdinc -target x86_64-linux-gnu -fsyntax-only -w -fbracket-depth=512 "
+                     "-Xclang -cl-ext=-cl_khr_fp64,-__opencl_c_fp64,+cl_khr_fp16 -fno-caret-diagnostics -fno-color-diagnostics "
+                     "-ferror-limit=200");
     sm_command_add(command, "-include");
     sm_command_add(command, sm_arena_printf(&s->arena, "%s/opencl_strict.h", s->cache->shim));
 }
@@ -38,7 +41,8 @@ static bool compile(sm_strict *s, const sm_origin *origin, const sm_command *com
     }
     bool ok = sm_command_run(command, workspace, &result);
     if (result.end == SM_PROCESS_EXITED && result.output.bytes && sm_only_noise(result.output.bytes)) ok = true;
-    bool understood = !ok && result.end == SM_PROCESS_EXITED && result.output.bytes && sm_report_diagnostics(origin, result.output.bytes, &s->said);
+    bool understood = !ok && result.end == SM_PROCESS_EXITED && result.output.bytes &&
+                      sm_report_diagnostics(origin, result.output.bytes, &s->said);
     if (!ok && !understood) s->error = sm_command_failure(&s->arena, command, &result);
     sm_text_free(&result.output);
     return ok;
@@ -54,7 +58,10 @@ static bool ask_clang(sm_strict *s, const sm_origin *origin)
     if (!sm_generate(&s->unit, &generation, &s->arena, &s->source, s->placements, &s->error)) return false;
     make_command(s, &command);
     sm_cache_key shim = sm_shim_key();
-    sm_bytes parts[] = {{"strict 1", 8}, {s->clang.identity, strlen(s->clang.identity)}, {shim.text, sizeof shim.text}, {s->source.bytes, s->source.length}};
+    sm_bytes parts[] = {{"strict 1", 8},
+                        {s->clang.identity, strlen(s->clang.identity)},
+                        {shim.text, sizeof shim.text},
+                        {s->source.bytes, s->source.length}};
     sm_cache_key key = sm_cache_key_of(parts, sizeof parts / sizeof *parts);
     bool known = sm_cache_read(s->cache, &key, ".ok", &cached);
     sm_text_free(&cached);
@@ -73,7 +80,7 @@ bool sm_check_strict(const sm_cache *cache, const char *preprocessed, const char
     bool ok = sm_clang_find(&s.clang, &s.arena, &s.error);
     if (ok) {
         ok = sm_translate_strict(&s.unit, preprocessed, strlen(preprocessed), SM_SOURCE_FILE);
-        s.placements = calloc(s.unit.tokens.count + 1, sizeof *s.placements);
+        s.placements = sm_allocate((s.unit.tokens.count + 1) * sizeof *s.placements);
         sm_origin origin = {.name = name, .text = text, .unit = &s.unit, .placements = s.placements, .opencl = true};
         sm_report_notes(&origin, &s.said);
         ok = ok && s.placements && ask_clang(&s, &origin) && s.unit.error_count == 0;
@@ -105,7 +112,8 @@ bool sm_msl_strict(const char *text, const sm_msl_options *options, char **error
         ok = sm_check_strict(&cache, preprocessed, text, name, errors);
     } else {
         sm_origin origin = {.name = name, .text = text};
-        if (!preprocessed || !sm_report_diagnostics(&origin, preprocessed, &said)) sm_text_printf(&said, "%s: error: %s\n", name, error ? error : "out of memory");
+        if (!preprocessed || !sm_report_diagnostics(&origin, preprocessed, &said))
+            sm_text_printf(&said, "%s: error: %s\n", name, error ? error : "out of memory");
         *errors = sm_text_take(&said);
     }
     free(preprocessed);

@@ -1,12 +1,13 @@
-/* MSL as C++ for OpenCL. Address spaces stay (opencl_strict.h names them); vectors are made and converted by functions, as OpenCL has
- * other forms for that; kernels are plain functions, so that their arguments may be what MSL allows. */
+/* MSL as C++ for OpenCL. Address spaces stay (opencl_strict.h names them); vectors are made and converted by functions, as
+ * OpenCL has other forms for that; kernels are plain functions, so that their arguments may be what MSL allows. */
 #include "msl/unit.h"
 
 #include <string.h>
 
 static bool is_vector_name(const sm_unit *unit, uint32_t at)
 {
-    static const char *const scalars[] = {"bool", "char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "half", "float", "bfloat"};
+    static const char *const scalars[] = {"bool", "char", "uchar", "short", "ushort", "int",
+                                          "uint", "long", "ulong", "half",  "float",  "bfloat"};
     const sm_token *token = &unit->tokens.list[at];
     const char *text = unit->tokens.text + token->start;
     if (token->kind != SM_IDENTIFIER || token->length < 4) return false;
@@ -44,7 +45,8 @@ static void put_after(sm_unit *unit, uint32_t at, const char *text)
 static bool is_declarator(const sm_unit *unit, uint32_t open)
 {
     uint32_t end = sm_partner(unit, open);
-    return (sm_at(unit, open + 1, "*") || sm_at(unit, open + 1, "&")) && (sm_at(unit, end + 1, "(") || sm_at(unit, end + 1, "["));
+    return (sm_at(unit, open + 1, "*") || sm_at(unit, open + 1, "&")) &&
+           (sm_at(unit, end + 1, "(") || sm_at(unit, end + 1, "["));
 }
 
 static void rewrite_constructor(sm_unit *unit, uint32_t first, uint32_t last)
@@ -69,10 +71,14 @@ static uint32_t unary_end(const sm_unit *unit, uint32_t at)
     uint32_t last = sm_at(unit, at, "(") ? sm_partner(unit, at) : at;
     for (;;) {
         uint32_t next = last + 1;
-        if (sm_at(unit, next, "[") || sm_at(unit, next, "(")) last = sm_partner(unit, next);
-        else if (sm_at(unit, next, "<") && sm_partner(unit, next) != SM_NO_TOKEN) last = sm_partner(unit, next);
-        else if ((sm_at(unit, next, ".") || sm_at(unit, next, "->") || sm_at(unit, next, "::")) && sm_named(unit, next + 1)) last = next + 1;
-        else return last;
+        if (sm_at(unit, next, "[") || sm_at(unit, next, "("))
+            last = sm_partner(unit, next);
+        else if (sm_at(unit, next, "<") && sm_partner(unit, next) != SM_NO_TOKEN)
+            last = sm_partner(unit, next);
+        else if ((sm_at(unit, next, ".") || sm_at(unit, next, "->") || sm_at(unit, next, "::")) && sm_named(unit, next + 1))
+            last = next + 1;
+        else
+            return last;
     }
 }
 
@@ -86,7 +92,9 @@ static bool is_type_parameter(const sm_unit *unit, uint32_t at)
         for (uint32_t k = d->first; d->is_template && k + 1 < d->specifiers; k++) {
             if (!sm_at(unit, k, "typename") && !sm_at(unit, k, "class")) continue;
             const sm_token *name = &unit->tokens.list[k + 1];
-            if (name->length == token->length && memcmp(unit->tokens.text + name->start, unit->tokens.text + token->start, token->length) == 0) return true;
+            if (name->length == token->length &&
+                memcmp(unit->tokens.text + name->start, unit->tokens.text + token->start, token->length) == 0)
+                return true;
         }
     }
     return false;
@@ -95,7 +103,8 @@ static bool is_type_parameter(const sm_unit *unit, uint32_t at)
 /* T(…) in an expression, T a template parameter. */
 static bool makes_dependent(const sm_unit *unit, uint32_t at)
 {
-    static const char *const before[] = {"=", "(", ",", "return", "+", "-", "*", "/", "<", ">", "?", ":", "[", "+=", "-=", "*=", "&&", "||", "==", "{"};
+    static const char *const before[] = {"=", "(", ",", "return", "+",  "-",  "*",  "/",  "<",  ">",
+                                         "?", ":", "[", "+=",     "-=", "*=", "&&", "||", "==", "{"};
     if (at == 0 || !is_type_parameter(unit, at) || is_declarator(unit, at + 1)) return false;
     for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
         if (sm_at(unit, at - 1, before[i])) return true;
@@ -110,8 +119,10 @@ static void rewrite_cast(sm_unit *unit, uint32_t open)
     bool dependent = last == SM_NO_TOKEN && sm_partner(unit, open) == open + 2 && is_type_parameter(unit, open + 1);
     if (dependent) last = open + 1;
     if (last == SM_NO_TOKEN || last + 1 != sm_partner(unit, open)) return;
-    if (open > 0 && (sm_named(unit, open - 1) || sm_at(unit, open - 1, ">") || sm_at(unit, open - 1, ")") || sm_at(unit, open - 1, "]")) &&
-        !sm_at(unit, open - 1, "return")) return;
+    if (open > 0 &&
+        (sm_named(unit, open - 1) || sm_at(unit, open - 1, ">") || sm_at(unit, open - 1, ")") || sm_at(unit, open - 1, "]")) &&
+        !sm_at(unit, open - 1, "return"))
+        return;
     uint32_t end = unary_end(unit, last + 2);
     if (end == SM_NO_TOKEN) return;
     unit->tokens.list[open].replacement = dependent ? "sm_cast<" : "sm_make<";
@@ -131,7 +142,9 @@ static void rewrite_static_cast(sm_unit *unit, uint32_t at)
 static void rewrite_table(sm_unit *unit, const sm_declaration *d)
 {
     bool constant = false;
-    if (d->kind != SM_DECLARATION_VARIABLE || d->name == SM_NO_TOKEN || unit->scopes[d->scope].record || !sm_at(unit, d->name + 1, "[")) return;
+    if (d->kind != SM_DECLARATION_VARIABLE || d->name == SM_NO_TOKEN || unit->scopes[d->scope].record ||
+        !sm_at(unit, d->name + 1, "["))
+        return;
     for (uint32_t i = d->specifiers; i < d->name; i++) constant |= sm_at(unit, i, "constant");
     for (uint32_t i = d->specifiers; i < d->name && constant; i++) {
         if (sm_at(unit, i, "const") || sm_at(unit, i, "constexpr")) unit->tokens.list[i].dropped = true;

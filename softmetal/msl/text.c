@@ -1,4 +1,5 @@
 #include "msl/text.h"
+#include "objc/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@ static bool reserve(sm_text *text, size_t more)
     if (needed <= text->capacity) return true;
     size_t capacity = text->capacity ? text->capacity : 256;
     while (capacity < needed) capacity *= 2;
-    char *bytes = realloc(text->bytes, capacity);
+    char *bytes = sm_reallocate(text->bytes, capacity);
     if (!bytes) {
         text->failed = true;
         return false;
@@ -32,7 +33,10 @@ void sm_text_add(sm_text *text, const char *bytes, size_t length)
     text->bytes[text->length] = 0;
 }
 
-void sm_text_put(sm_text *text, const char *string) { sm_text_add(text, string, strlen(string)); }
+void sm_text_put(sm_text *text, const char *string)
+{
+    sm_text_add(text, string, strlen(string));
+}
 
 void sm_text_printf(sm_text *text, const char *format, ...)
 {
@@ -80,7 +84,7 @@ void *sm_arena_alloc(sm_arena *arena, size_t size)
     struct sm_arena_chunk *chunk = arena->chunks;
     if (!chunk || chunk->size - chunk->used < size) {
         size_t room = size > 16384 ? size : 16384;
-        chunk = calloc(1, sizeof *chunk + room);
+        chunk = sm_allocate(sizeof *chunk + room);
         if (!chunk) {
             arena->failed = true;
             return NULL;
@@ -115,6 +119,14 @@ const char *sm_arena_printf(sm_arena *arena, const char *format, ...)
     return string ? string : "";
 }
 
+const char *sm_arena_take(sm_arena *arena, sm_text *text)
+{
+    const char *copy = sm_arena_copy(arena, text->bytes ? text->bytes : "", text->length);
+    arena->failed |= text->failed;
+    sm_text_free(text);
+    return copy;
+}
+
 void sm_arena_free(sm_arena *arena)
 {
     while (arena->chunks) {
@@ -131,7 +143,7 @@ bool sm_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_siz
     uint32_t larger = *capacity ? *capacity * 2 : 32;
     void *old;
     memcpy(&old, array, sizeof old);
-    void *memory = realloc(old, larger * element_size);
+    void *memory = sm_reallocate(old, larger * element_size);
     if (!memory) return false;
     memcpy(array, &memory, sizeof memory);
     *capacity = larger;

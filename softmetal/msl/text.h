@@ -1,5 +1,5 @@
-/* Growing texts, growing arrays, and an arena for what lives as long as one translation. None of them ever fails loudly: running out
- * of memory sets `failed`, which the owner looks at once, at the end. */
+/* Growing texts, growing arrays, and an arena for what lives as long as one translation. None of them ever fails loudly:
+ * running out of memory sets `failed`, which the owner looks at once, at the end. */
 #ifndef SOFTMETAL_MSL_TEXT_H
 #define SOFTMETAL_MSL_TEXT_H
 
@@ -31,6 +31,8 @@ void *sm_arena_alloc(sm_arena *arena, size_t size);
 /* Never NULL: "" if memory ran out. */
 const char *sm_arena_printf(sm_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *sm_arena_copy(sm_arena *arena, const char *bytes, size_t length);
+/* Moves a text into the arena; the text is empty afterwards. Never NULL. */
+const char *sm_arena_take(sm_arena *arena, sm_text *text);
 void sm_arena_free(sm_arena *arena);
 
 /* Makes room for one more element in a malloc'ed array of `count`; false if memory ran out (the array stays). */

@@ -1,6 +1,6 @@
-/* Threadgroup variables. `threadgroup float sums[32];` in a function becomes a reference to memory of the threadgroup that runs. Every
- * `threadgroup` of the text is either understood or refused: one that slipped through would make its variable thread-private, and
- * give wrong numbers without a word. */
+/* Threadgroup variables. `threadgroup float sums[32];` in a function becomes a reference to memory of the threadgroup that
+ * runs. Every `threadgroup` of the text is either understood or refused: one that slipped through would make its variable
+ * thread-private, and give wrong numbers without a word. */
 #include "msl/unit.h"
 
 #define SPECIFIERS 256 /* words of a declaration that are read */
@@ -14,7 +14,7 @@ typedef enum sm_context {
 
 /* A declaration around a `threadgroup`, as far as it was read. */
 typedef struct sm_reading {
-    uint32_t start;      /* its first token */
+    uint32_t start; /* its first token */
     sm_context context;
     uint32_t stop;       /* the token behind the specifiers */
     uint32_t name;       /* the last word of the specifiers: the declared name if `stop` is [ ; , = {  */
@@ -22,18 +22,10 @@ typedef struct sm_reading {
     bool typedefs;
 } sm_reading;
 
-static bool one_of(const sm_unit *unit, uint32_t at, const char *const *words)
-{
-    for (; *words; words++) {
-        if (sm_at(unit, at, *words)) return true;
-    }
-    return false;
-}
-
 static bool takes_parentheses(const sm_unit *unit, uint32_t at)
 {
     static const char *const words[] = {"alignas", "__attribute__", "decltype", NULL};
-    return one_of(unit, at, words);
+    return sm_one_of(unit, at, words);
 }
 
 /* One step back over a specifier; false at the declaration's first token. */
@@ -45,28 +37,36 @@ static bool step_back(const sm_unit *unit, sm_reading *r)
     r->context = STATEMENT;
     if (r->start == 0) return false;
     uint32_t p = r->start - 1, partner = sm_partner(unit, p);
-    if (sm_at(unit, p, ";") || sm_at(unit, p, "{") || sm_at(unit, p, "}") || sm_at(unit, p, ":") || one_of(unit, p, before_statement)) return false;
+    if (sm_at(unit, p, ";") || sm_at(unit, p, "{") || sm_at(unit, p, "}") || sm_at(unit, p, ":") ||
+        sm_one_of(unit, p, before_statement))
+        return false;
     r->context = INSIDE;
     if (sm_at(unit, p, "(") || sm_at(unit, p, ",") || (sm_at(unit, p, "<") && partner != SM_NO_TOKEN)) return false;
     if (sm_at(unit, p, ")")) {
-        r->context = partner && one_of(unit, partner - 1, conditions) ? STATEMENT : TRAILING;
+        r->context = partner && sm_one_of(unit, partner - 1, conditions) ? STATEMENT : TRAILING;
         if (!partner || !takes_parentheses(unit, partner - 1)) return false;
         r->start = partner - 1;
         return true;
     }
     r->context = OTHER;
-    if (sm_at(unit, p, "]") && sm_is_attribute(unit, partner)) r->start = partner;
-    else if (sm_at(unit, p, ">") && partner != SM_NO_TOKEN) r->start = partner;
-    else if (sm_at(unit, p, "::")) r->start = p;
-    else if (sm_named(unit, p) && !one_of(unit, p, in_expression)) r->start = p;
-    else return false;
+    if (sm_at(unit, p, "]") && sm_is_attribute(unit, partner))
+        r->start = partner;
+    else if (sm_at(unit, p, ">") && partner != SM_NO_TOKEN)
+        r->start = partner;
+    else if (sm_at(unit, p, "::"))
+        r->start = p;
+    else if (sm_named(unit, p) && !sm_one_of(unit, p, in_expression))
+        r->start = p;
+    else
+        return false;
     return true;
 }
 
 static void read_specifiers(const sm_unit *unit, sm_reading *r)
 {
-    static const char *const qualifiers[] = {"const", "volatile", "static", "constexpr", "inline", "typename", "struct", "class", "union",
-                                             "enum", "unsigned", "signed", "extern", "template", NULL};
+    static const char *const qualifiers[] = {"const",    "volatile", "static", "constexpr", "inline",
+                                             "typename", "struct",   "class",  "union",     "enum",
+                                             "unsigned", "signed",   "extern", "template",  NULL};
     uint32_t i = r->start;
     while (i < unit->tokens.count && i - r->start < SPECIFIERS) {
         if (sm_is_attribute(unit, i) || (sm_at(unit, i, "<") && sm_partner(unit, i) != SM_NO_TOKEN)) {
@@ -77,7 +77,7 @@ static void read_specifiers(const sm_unit *unit, sm_reading *r)
         } else if (sm_at(unit, i, "::")) {
             i++;
         } else if (sm_named(unit, i)) {
-            bool word = !one_of(unit, i, qualifiers) && !sm_is_space(unit, i);
+            bool word = !sm_one_of(unit, i, qualifiers) && !sm_is_space(unit, i);
             r->typedefs |= sm_at(unit, i, "typedef");
             if (sm_at(unit, i, "unsigned") || sm_at(unit, i, "signed")) r->components++;
             if (word) {
@@ -103,7 +103,8 @@ static bool in_record(const sm_unit *unit, uint32_t at)
     uint32_t brace = unit->tokens.list[at].around;
     if (brace == SM_NO_TOKEN || !sm_at(unit, brace, "{")) return false;
     for (uint32_t i = brace; i > 0; i--) {
-        if (sm_at(unit, i - 1, ";") || sm_at(unit, i - 1, "{") || sm_at(unit, i - 1, "}") || sm_at(unit, i - 1, ")")) return false;
+        if (sm_at(unit, i - 1, ";") || sm_at(unit, i - 1, "{") || sm_at(unit, i - 1, "}") || sm_at(unit, i - 1, ")"))
+            return false;
         if (sm_at(unit, i - 1, "struct") || sm_at(unit, i - 1, "class") || sm_at(unit, i - 1, "union")) return true;
     }
     return false;
@@ -147,8 +148,9 @@ static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
         sm_drop(unit, initialiser, at - 1);
         sm_remark(unit, "warning", initialiser, "the initialiser of threadgroup variable '%s' has no effect", text);
     }
-    const char *value = unit->strict ? " = sm_threadgroup_memory()"
-                                     : sm_arena_printf(&unit->arena, " = sm::threadgroup_variable<%u>([] {}, %u)", kernel, name->line);
+    const char *value = unit->strict
+                            ? " = sm_threadgroup_memory()"
+                            : sm_arena_printf(&unit->arena, " = sm::threadgroup_variable<%u>([] {}, %u)", kernel, name->line);
     name->before = "(&";
     name->after = ")";
     sm_token *end = &unit->tokens.list[last];
@@ -159,7 +161,7 @@ static uint32_t rewrite_declarator(sm_unit *unit, uint32_t at, uint32_t kernel)
 static void rewrite_variables(sm_unit *unit, const sm_reading *r)
 {
     uint32_t kernel = sm_kernel_around(unit, r->name);
-    if (kernel == SM_NO_TOKEN && unit->strict) return; /* clang refuses it */
+    if (kernel == SM_NO_TOKEN && unit->strict) return;      /* clang refuses it */
     if (kernel == SM_NO_TOKEN) kernel = unit->kernel_count; /* of a function that kernels call */
     for (uint32_t i = r->start; i < r->name; i++) {
         if (sm_at(unit, i, "static") || sm_at(unit, i, "constexpr")) unit->tokens.list[i].dropped = true;
@@ -184,8 +186,9 @@ static bool visit(sm_unit *unit, uint32_t token, bool in_body)
     if (r.context == TRAILING && !in_body) return true;
     read_specifiers(unit, &r);
     if (r.context == STATEMENT && in_body && !in_record(unit, token) && !r.typedefs && !points(unit, r.stop)) {
-        bool variable = r.components >= 2 && (sm_at(unit, r.stop, "[") || sm_at(unit, r.stop, ";") || sm_at(unit, r.stop, ",") ||
-                                              sm_at(unit, r.stop, "=") || sm_at(unit, r.stop, "{") || sm_at(unit, r.stop, "("));
+        bool variable =
+            r.components >= 2 && (sm_at(unit, r.stop, "[") || sm_at(unit, r.stop, ";") || sm_at(unit, r.stop, ",") ||
+                                  sm_at(unit, r.stop, "=") || sm_at(unit, r.stop, "{") || sm_at(unit, r.stop, "("));
         if (!variable) return sm_refuse(unit, token, "this use of 'threadgroup' is not understood");
         if (token > r.name) return sm_refuse(unit, token, "'threadgroup' must stand before the variable's name");
         rewrite_variables(unit, &r);
@@ -196,17 +199,25 @@ static bool visit(sm_unit *unit, uint32_t token, bool in_body)
         if (r.start == token && r.components <= 1 && token > 0 && (sm_at(unit, token - 1, "*") || sm_at(unit, token - 1, "&")))
             return sm_refuse(unit, token, "pointers that stand in threadgroup memory are not simulated");
         if (r.context == STATEMENT && in_body && !r.typedefs && !in_record(unit, token)) {
-            for (uint32_t at = r.stop; at < unit->tokens.count && !sm_at(unit, at, ";") && !sm_at(unit, at, "}"); at = sm_skip(unit, at)) {
-                if (sm_at(unit, at, ",") && !points(unit, at + 1)) return sm_refuse(unit, at + 1, "declare the pointer and the threadgroup variable apart");
+            for (uint32_t at = r.stop; at < unit->tokens.count && !sm_at(unit, at, ";") && !sm_at(unit, at, "}");
+                 at = sm_skip(unit, at)) {
+                if (sm_at(unit, at, ",") && !points(unit, at + 1))
+                    return sm_refuse(unit, at + 1, "declare the pointer and the threadgroup variable apart");
             }
         }
         return true;
     }
     if (in_template_arguments(unit, &r)) return true;
-    if (token > 0 && sm_at(unit, token - 1, "*")) return sm_refuse(unit, token, "pointers that stand in threadgroup memory are not simulated");
-    if (r.context == INSIDE) return sm_refuse(unit, token, "a value in the threadgroup address space can be no parameter and no cast: a pointer or reference can");
-    if (r.typedefs || r.context == OTHER) return sm_refuse(unit, token, "'threadgroup' in this place is not simulated: write it where the variable is declared");
-    if (in_record(unit, token)) return sm_refuse(unit, token, "a member cannot be in the threadgroup address space: a pointer to it can");
+    if (token > 0 && sm_at(unit, token - 1, "*"))
+        return sm_refuse(unit, token, "pointers that stand in threadgroup memory are not simulated");
+    if (r.context == INSIDE)
+        return sm_refuse(
+            unit, token,
+            "a value in the threadgroup address space can be no parameter and no cast: a pointer or reference can");
+    if (r.typedefs || r.context == OTHER)
+        return sm_refuse(unit, token, "'threadgroup' in this place is not simulated: write it where the variable is declared");
+    if (in_record(unit, token))
+        return sm_refuse(unit, token, "a member cannot be in the threadgroup address space: a pointer to it can");
     return sm_refuse(unit, token, "a variable in the threadgroup address space must be declared in a kernel");
 }
 

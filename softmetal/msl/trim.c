@@ -42,10 +42,13 @@ static uint64_t folder_bytes(int parent, const char *name)
     struct dirent *entry;
     struct stat there;
     while (directory && (entry = readdir(directory))) {
-        if (fstatat(dirfd(directory), entry->d_name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(there.st_mode)) bytes += (uint64_t)there.st_size;
+        if (fstatat(dirfd(directory), entry->d_name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(there.st_mode))
+            bytes += (uint64_t)there.st_size;
     }
-    if (directory) closedir(directory);
-    else if (file >= 0) close(file);
+    if (directory)
+        closedir(directory);
+    else if (file >= 0)
+        close(file);
     return bytes;
 }
 
@@ -57,10 +60,13 @@ static void remove_all(int parent, const char *name, int depth)
     struct dirent *entry;
     while (directory && (entry = readdir(directory))) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0 && depth > 0) remove_all(dirfd(directory), entry->d_name, depth - 1);
+        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0 && depth > 0)
+            remove_all(dirfd(directory), entry->d_name, depth - 1);
     }
-    if (directory) closedir(directory);
-    else if (file >= 0) close(file);
+    if (directory)
+        closedir(directory);
+    else if (file >= 0)
+        close(file);
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
@@ -107,8 +113,10 @@ void sm_cache_trim(const sm_cache *cache)
         bool workspace = cached->folder && strncmp(cached->name, "work-", 5) == 0;
         bool remove = workspace ? age > ABANDONED : listing.bytes > most && age > YOUNG && strcmp(cached->name, shim) != 0;
         if (!remove) continue;
-        if (cached->folder) remove_all(dirfd(directory), cached->name, 3);
-        else unlinkat(dirfd(directory), cached->name, 0);
+        if (cached->folder)
+            remove_all(dirfd(directory), cached->name, 3);
+        else
+            unlinkat(dirfd(directory), cached->name, 0);
         listing.bytes -= cached->bytes;
     }
     free(listing.list);

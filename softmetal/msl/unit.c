@@ -75,13 +75,12 @@ const char *sm_range_text(sm_unit *unit, uint32_t first, uint32_t last)
         const sm_token *token = &unit->tokens.list[i];
         if (token->dropped) continue;
         if (text.length) sm_text_put(&text, " ");
-        if (token->replacement) sm_text_put(&text, token->replacement);
-        else sm_text_add(&text, unit->tokens.text + token->start, token->length);
+        if (token->replacement)
+            sm_text_put(&text, token->replacement);
+        else
+            sm_text_add(&text, unit->tokens.text + token->start, token->length);
     }
-    const char *copy = sm_arena_copy(&unit->arena, text.bytes ? text.bytes : "", text.length);
-    if (text.failed) unit->arena.failed = true;
-    sm_text_free(&text);
-    return copy;
+    return sm_arena_take(&unit->arena, &text);
 }
 
 void sm_drop(sm_unit *unit, uint32_t first, uint32_t last)
@@ -89,15 +88,20 @@ void sm_drop(sm_unit *unit, uint32_t first, uint32_t last)
     for (uint32_t i = first; i <= last && i < unit->tokens.count; i++) unit->tokens.list[i].dropped = true;
 }
 
+bool sm_one_of(const sm_unit *unit, uint32_t index, const char *const *words)
+{
+    for (; *words; words++) {
+        if (sm_at(unit, index, *words)) return true;
+    }
+    return false;
+}
+
 bool sm_is_space(const sm_unit *unit, uint32_t index)
 {
     static const char *const spaces[] = {
-        "device", "constant", "threadgroup", "thread", "threadgroup_imageblock", "ray_data", "object_data",
+        "device", "constant", "threadgroup", "thread", "threadgroup_imageblock", "ray_data", "object_data", NULL,
     };
-    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
-        if (sm_at(unit, index, spaces[i])) return true;
-    }
-    return false;
+    return sm_one_of(unit, index, spaces);
 }
 
 bool sm_is_attribute(const sm_unit *unit, uint32_t index)
@@ -112,7 +116,8 @@ uint32_t sm_skip(const sm_unit *unit, uint32_t index)
     return partner != SM_NO_TOKEN && partner > index ? partner + 1 : index + 1;
 }
 
-bool sm_find_attribute(const sm_unit *unit, uint32_t first, uint32_t last, const char *name, uint32_t *inner_first, uint32_t *inner_last)
+bool sm_find_attribute(const sm_unit *unit, uint32_t first, uint32_t last, const char *name, uint32_t *inner_first,
+                       uint32_t *inner_last)
 {
     for (uint32_t i = first; i <= last && i < unit->tokens.count; i++) {
         if (!sm_is_attribute(unit, i)) continue;
@@ -131,7 +136,8 @@ bool sm_find_attribute(const sm_unit *unit, uint32_t first, uint32_t last, const
 static bool lex(sm_unit *unit, const char *text, size_t length, const char *name)
 {
     sm_tokens *tokens = &unit->tokens;
-    if (sm_lex(tokens, &unit->arena, text, length, name, SM_LEX_PREPROCESSED) && sm_match_brackets(tokens, &unit->arena)) return true;
+    if (sm_lex(tokens, &unit->arena, text, length, name, SM_LEX_PREPROCESSED) && sm_match_brackets(tokens, &unit->arena))
+        return true;
     if (tokens->error) {
         sm_remark(unit, "error", SM_NO_TOKEN, "%s", tokens->error);
     }
@@ -148,12 +154,14 @@ bool sm_translate(sm_unit *unit, const char *text, size_t length, const char *na
 {
     return lex(unit, text, length, name) && sm_find_declarations(unit) && sm_find_constants(unit) && sm_find_kernels(unit) &&
            sm_rewrite_spaces(unit) && sm_drop_duplicates(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_literals(unit) &&
-           sm_rewrite_initialisers(unit) && sm_find_entries(unit) && unit->error_count == 0 && sm_find_usage(unit) && finish(unit);
+           sm_rewrite_initialisers(unit) && sm_find_entries(unit) && unit->error_count == 0 && sm_find_usage(unit) &&
+           finish(unit);
 }
 
 bool sm_translate_strict(sm_unit *unit, const char *text, size_t length, const char *name)
 {
     unit->strict = true;
     return lex(unit, text, length, name) && sm_find_declarations(unit) && sm_find_constants(unit) && sm_find_kernels(unit) &&
-           sm_lint(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_strict(unit) && sm_rewrite_literals(unit) && !unit->arena.failed;
+           sm_lint(unit) && sm_rewrite_threadgroup(unit) && sm_rewrite_strict(unit) && sm_rewrite_literals(unit) &&
+           !unit->arena.failed;
 }

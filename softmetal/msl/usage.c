@@ -1,8 +1,9 @@
-/* Which function constants a kernel uses: by name, through the functions, classes and variables that it mentions. A few too many may be
- * found, where a member has the name of a function; never too few. */
+/* Which function constants a kernel uses: by name, through the functions, classes and variables that it mentions. A few too
+ * many may be found, where a member has the name of a function; never too few. */
 #include "msl/usage.h"
 
 #include "msl/unit.h"
+#include "objc/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,12 @@
 
 /* Declarations of one name are one node. */
 struct sm_usage {
-    uint32_t *slots;         /* hash table: node + 1, or 0 */
-    uint32_t slot_count;     /* a power of two */
-    uint32_t *names;         /* by node: a token */
-    uint32_t *node_of;       /* by declaration; SM_NO_TOKEN: nameless */
+    uint32_t *slots;     /* hash table: node + 1, or 0 */
+    uint32_t slot_count; /* a power of two */
+    uint32_t *names;     /* by node: a token */
+    uint32_t *node_of;   /* by declaration; SM_NO_TOKEN: nameless */
     uint32_t node_count;
-    uint32_t *edges;         /* nodes mentioned */
+    uint32_t *edges; /* nodes mentioned */
     uint32_t edge_count, edge_capacity;
     uint32_t *first_edge;    /* by declaration, one more at the end */
     uint32_t *next_of_node;  /* by declaration: another one of its name, or SM_NO_TOKEN */
@@ -38,12 +39,12 @@ static bool allocate(sm_usage *usage, uint32_t count)
 {
     usage->slot_count = 64;
     while (usage->slot_count < 2 * (uint64_t)count) usage->slot_count *= 2;
-    usage->slots = calloc(usage->slot_count, sizeof *usage->slots);
-    usage->names = calloc(count + 1, sizeof *usage->names);
-    usage->node_of = calloc(count + 1, sizeof *usage->node_of);
-    usage->first_edge = calloc(count + 2, sizeof *usage->first_edge);
-    usage->next_of_node = calloc(count + 1, sizeof *usage->next_of_node);
-    usage->first_of_node = calloc(count + 1, sizeof *usage->first_of_node);
+    usage->slots = sm_allocate(usage->slot_count * sizeof *usage->slots);
+    usage->names = sm_allocate((count + 1) * sizeof *usage->names);
+    usage->node_of = sm_allocate((count + 1) * sizeof *usage->node_of);
+    usage->first_edge = sm_allocate((count + 2) * sizeof *usage->first_edge);
+    usage->next_of_node = sm_allocate((count + 1) * sizeof *usage->next_of_node);
+    usage->first_of_node = sm_allocate((count + 1) * sizeof *usage->first_of_node);
     return usage->slots && usage->names && usage->node_of && usage->first_edge && usage->next_of_node && usage->first_of_node;
 }
 
@@ -87,8 +88,8 @@ static bool list_edges(const sm_unit *unit, sm_usage *usage, uint32_t *seen)
 
 bool sm_find_usage(sm_unit *unit)
 {
-    sm_usage *usage = unit->usage = calloc(1, sizeof *usage);
-    uint32_t *seen = calloc(unit->declaration_count + 1, sizeof *seen);
+    sm_usage *usage = unit->usage = sm_allocate(sizeof *usage);
+    uint32_t *seen = sm_allocate((unit->declaration_count + 1) * sizeof *seen);
     bool ok = usage && seen && allocate(usage, unit->declaration_count);
     if (ok) {
         name_nodes(unit, usage);
@@ -132,8 +133,8 @@ uint32_t sm_used_constants(const sm_unit *unit, uint32_t entry, bool *used)
 {
     uint32_t count = 0;
     if (unit->constant_count == 0) return 0;
-    bool *seen = calloc(unit->declaration_count + 1, sizeof *seen);
-    uint32_t *stack = calloc(unit->declaration_count + 2, sizeof *stack);
+    bool *seen = sm_allocate((unit->declaration_count + 1) * sizeof *seen);
+    uint32_t *stack = sm_allocate((unit->declaration_count + 2) * sizeof *stack);
     if (seen && stack) {
         stack[0] = unit->entries[entry].declaration;
         stack[1] = unit->kernels[unit->entries[entry].kernel].declaration;
@@ -151,7 +152,7 @@ uint32_t sm_used_constants(const sm_unit *unit, uint32_t entry, bool *used)
 void sm_find_mentions(sm_unit *unit)
 {
     const sm_usage *usage = unit->usage;
-    uint32_t *kernel_of = calloc(usage->node_count + 1, sizeof *kernel_of); /* by node: kernel + 1 */
+    uint32_t *kernel_of = sm_allocate((usage->node_count + 1) * sizeof *kernel_of); /* by node: kernel + 1 */
     if (!kernel_of) {
         unit->arena.failed = true;
         return;

@@ -46,8 +46,14 @@ static void *threadgroup_variable(uint32_t id, size_t size, size_t align, uint32
     return here.memory[id];
 }
 
-static const sm_lane *self(void) { return here.lane; }
-static float jitter(float value) { return value; }
+static const sm_lane *self(void)
+{
+    return here.lane;
+}
+static float jitter(float value)
+{
+    return value;
+}
 
 static void nobody(const void *address, size_t size, uint32_t kind, const void *pc)
 {

@@ -20,13 +20,15 @@ static sm_msl_library *open_library(const char *name, const sm_msl_options *opti
 static void test_saxpy(void **state)
 {
     (void)state;
-    sm_msl_library *library = test_library("#include <metal_stdlib>\n"
-                                           "using namespace metal;\n"
-                                           "kernel void saxpy(const device float *x [[buffer(0)]], device float *y [[buffer(1)]],\n"
-                                           "                  constant float &a [[buffer(2)]], uint i [[thread_position_in_grid]])\n"
-                                           "{\n"
-                                           "    y[i] = a * x[i] + y[i] * 1.0;\n"
-                                           "}\n", NULL);
+    sm_msl_library *library =
+        test_library("#include <metal_stdlib>\n"
+                     "using namespace metal;\n"
+                     "kernel void saxpy(const device float *x [[buffer(0)]], device float *y [[buffer(1)]],\n"
+                     "                  constant float &a [[buffer(2)]], uint i [[thread_position_in_grid]])\n"
+                     "{\n"
+                     "    y[i] = a * x[i] + y[i] * 1.0;\n"
+                     "}\n",
+                     NULL);
     assert_int_equal(sm_msl_function_count(library), 1);
     assert_string_equal(sm_msl_function(library, 0)->name, "saxpy");
     assert_int_equal(sm_msl_function(library, 0)->line, 3);
@@ -87,8 +89,11 @@ static void test_builtins(void **state)
     uint32_t out[8] = {0};
     void *buffers[SM_BUFFERS] = {out};
     sm_lane lane = {
-        .buffers = buffers, .thread_position_in_grid = {11, 12, 13}, .threadgroup_position_in_grid = {21, 22, 23},
-        .thread_index_in_simdgroup = 5, .threads_per_threadgroup = {4, 3, 2},
+        .buffers = buffers,
+        .thread_position_in_grid = {11, 12, 13},
+        .threadgroup_position_in_grid = {21, 22, 23},
+        .thread_index_in_simdgroup = 5,
+        .threads_per_threadgroup = {4, 3, 2},
     };
     test_run(&built, &lane);
     const uint32_t expected[8] = {11, 12, 13, 21, 22, 5, 32, 24};
@@ -149,7 +154,8 @@ static void test_templates(void **state)
 {
     (void)state;
     sm_msl_library *library = open_library("templates.metal", NULL);
-    static const char *const names[] = {"scale_float_3", "scale_int", "scale_half", "fill_float", "fill_uint", "fill_deduced", "number_5"};
+    static const char *const names[] = {"scale_float_3", "scale_int",    "scale_half", "fill_float",
+                                        "fill_uint",     "fill_deduced", "number_5"};
     assert_int_equal(sm_msl_function_count(library), sizeof names / sizeof *names);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_string_equal(sm_msl_function(library, i)->name, names[i]);
     float value = 5, factor = 2;
@@ -265,14 +271,16 @@ static void test_clang(void **state)
 static void test_macros_and_version(void **state)
 {
     (void)state;
-    const char *text = "kernel void k(device int *out [[buffer(0)]]) { out[0] = N; out[1] = __METAL_VERSION__; out[2] = TWICE(4);\n"
-                       "#ifdef EMPTY\n    out[3] = 1 EMPTY;\n#endif\n}\n";
+    const char *text =
+        "kernel void k(device int *out [[buffer(0)]]) { out[0] = N; out[1] = __METAL_VERSION__; out[2] = TWICE(4);\n"
+        "#ifdef EMPTY\n    out[3] = 1 EMPTY;\n#endif\n}\n";
     const sm_macro macros[] = {{"N", "40 + 2"}, {"TWICE(x)", "((x) * 2)"}, {"EMPTY", NULL}};
     const struct {
         uint32_t asked, number;
     } versions[] = {{0, 320}, {3u << 16 | 1, 310}, {2u << 16 | 4, 240}, {4u << 16, 400}};
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-        sm_msl_library *library = test_library(text, &(sm_msl_options){.macros = macros, .macro_count = 3, .language_version = versions[i].asked});
+        sm_msl_library *library =
+            test_library(text, &(sm_msl_options){.macros = macros, .macro_count = 3, .language_version = versions[i].asked});
         sm_built built = test_build(library, "k", NULL, 0);
         int32_t out[4] = {0};
         void *buffers[SM_BUFFERS] = {out};
@@ -306,12 +314,15 @@ static void test_ignored_initialiser(void **state)
 {
     (void)state;
     softmetal_reset();
-    sm_msl_library *library = test_library("kernel void k(device float *x [[buffer(0)]])\n{\n    threadgroup float t[4] = {0};\n    t[1] = 2;\n    x[0] = t[1];\n}\n", NULL);
+    sm_msl_library *library = test_library("kernel void k(device float *x [[buffer(0)]])\n{\n    threadgroup float t[4] = "
+                                           "{0};\n    t[1] = 2;\n    x[0] = t[1];\n}\n",
+                                           NULL);
     assert_int_equal(softmetal_report_count(), 1);
     softmetal_report report;
     assert_true(softmetal_get_report(0, &report));
     assert_int_equal(report.kind, SOFTMETAL_STRICT);
-    assert_string_equal(report.message, "program_source:3:28: warning: the initialiser of threadgroup variable 't' has no effect");
+    assert_string_equal(report.message,
+                        "program_source:3:28: warning: the initialiser of threadgroup variable 't' has no effect");
     test_build(library, "k", NULL, 0);
     sm_msl_library_destroy(library);
     softmetal_reset();
@@ -320,10 +331,11 @@ static void test_ignored_initialiser(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_saxpy), cmocka_unit_test(test_implicit_indices), cmocka_unit_test(test_builtins), cmocka_unit_test(test_names_and_limits),
-        cmocka_unit_test(test_literals), cmocka_unit_test(test_array_arguments), cmocka_unit_test(test_templates),
-        cmocka_unit_test(test_threadgroup_memory), cmocka_unit_test(test_address_spaces), cmocka_unit_test(test_flavours), cmocka_unit_test(test_clang),
-        cmocka_unit_test(test_macros_and_version), cmocka_unit_test(test_math_mode), cmocka_unit_test(test_ignored_initialiser),
+        cmocka_unit_test(test_saxpy), cmocka_unit_test(test_implicit_indices), cmocka_unit_test(test_builtins),
+        cmocka_unit_test(test_names_and_limits), cmocka_unit_test(test_literals), cmocka_unit_test(test_array_arguments),
+        cmocka_unit_test(test_templates), cmocka_unit_test(test_threadgroup_memory), cmocka_unit_test(test_address_spaces),
+        cmocka_unit_test(test_flavours), cmocka_unit_test(test_clang), cmocka_unit_test(test_macros_and_version),
+        cmocka_unit_test(test_math_mode), cmocka_unit_test(test_ignored_initialiser),
     };
     return cmocka_run_group_tests_name("msl", tests, NULL, NULL);
 }

@@ -410,8 +410,9 @@ int main(void)
     snprintf(usual_path, sizeof usual_path, "%s", getenv("PATH"));
 #define IN_OWN_CACHE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        IN_OWN_CACHE(test_hits_and_misses), IN_OWN_CACHE(test_options_are_part_of_the_key), IN_OWN_CACHE(test_broken_entries), IN_OWN_CACHE(test_foreign_entry),
-        IN_OWN_CACHE(test_broken_shim), IN_OWN_CACHE(test_same_kernel_at_once), IN_OWN_CACHE(test_different_ones_at_once), IN_OWN_CACHE(test_bounded),
+        IN_OWN_CACHE(test_hits_and_misses), IN_OWN_CACHE(test_options_are_part_of_the_key),
+        IN_OWN_CACHE(test_broken_entries), IN_OWN_CACHE(test_foreign_entry), IN_OWN_CACHE(test_broken_shim),
+        IN_OWN_CACHE(test_same_kernel_at_once), IN_OWN_CACHE(test_different_ones_at_once), IN_OWN_CACHE(test_bounded),
         IN_OWN_CACHE(test_no_compiler), IN_OWN_CACHE(test_compilers_that_fail), IN_OWN_CACHE(test_hosts_with_children),
         IN_OWN_CACHE(test_cache_that_cannot_be_written),
     };

@@ -10,14 +10,16 @@
 
 typedef struct sm_type_case {
     const char *type;
-    uint32_t code;       /* MTLDataType */
+    uint32_t code;              /* MTLDataType */
     uint32_t components, bytes; /* bytes of a component */
 } sm_type_case;
 
-#define VECTORS(name, code, bytes) {name, code, 1, bytes}, {name "2", code + 1, 2, bytes}, {name "3", code + 2, 3, bytes}, {name "4", code + 3, 4, bytes}
+#define VECTORS(name, code, bytes)                                                                                             \
+    {name, code, 1, bytes}, {name "2", code + 1, 2, bytes}, {name "3", code + 2, 3, bytes}, {name "4", code + 3, 4, bytes}
 static const sm_type_case types[] = {
-    VECTORS("float", 3, 4), VECTORS("half", 16, 2), VECTORS("int", 29, 4), VECTORS("uint", 33, 4), VECTORS("short", 37, 2), VECTORS("ushort", 41, 2),
-    VECTORS("char", 45, 1), VECTORS("uchar", 49, 1), VECTORS("bool", 53, 1), {"long", 81, 1, 8}, {"ulong", 85, 1, 8}, {"bfloat", 121, 1, 2},
+    VECTORS("float", 3, 4),  VECTORS("half", 16, 2),   VECTORS("int", 29, 4),  VECTORS("uint", 33, 4),
+    VECTORS("short", 37, 2), VECTORS("ushort", 41, 2), VECTORS("char", 45, 1), VECTORS("uchar", 49, 1),
+    VECTORS("bool", 53, 1),  {"long", 81, 1, 8},       {"ulong", 85, 1, 8},    {"bfloat", 121, 1, 2},
 };
 #define TYPES (sizeof types / sizeof *types)
 
@@ -34,13 +36,15 @@ static void test_every_type(void **state)
     (void)state;
     static char text[16384];
     size_t at = 0;
-    for (size_t i = 0; i < TYPES; i++) at += (size_t)sprintf(text + at, "constant %s c%zu [[function_constant(%zu + 100)]];\n", types[i].type, i, i);
+    for (size_t i = 0; i < TYPES; i++)
+        at += (size_t)sprintf(text + at, "constant %s c%zu [[function_constant(%zu + 100)]];\n", types[i].type, i, i);
     at += (size_t)sprintf(text + at, "kernel void k(");
     for (size_t i = 0; i < 23; i++) at += (size_t)sprintf(text + at, "device %s *p%zu [[buffer(%zu)]], ", types[i].type, i, i);
     at += (size_t)sprintf(text + at, "uint index [[thread_position_in_grid]])\n{\n");
     for (size_t i = 0; i < 23; i++) at += (size_t)sprintf(text + at, "    p%zu[0] = c%zu;\n", i, i);
     at += (size_t)sprintf(text + at, "}\nkernel void l(");
-    for (size_t i = 23; i < TYPES; i++) at += (size_t)sprintf(text + at, "device %s *p%zu [[buffer(%zu)]], ", types[i].type, i, i - 23);
+    for (size_t i = 23; i < TYPES; i++)
+        at += (size_t)sprintf(text + at, "device %s *p%zu [[buffer(%zu)]], ", types[i].type, i, i - 23);
     at += (size_t)sprintf(text + at, "uint index [[thread_position_in_grid]])\n{\n");
     for (size_t i = 23; i < TYPES; i++) at += (size_t)sprintf(text + at, "    p%zu[0] = c%zu;\n", i, i);
     sprintf(text + at, "}\n");
@@ -68,30 +72,32 @@ static void test_every_type(void **state)
         test_run(&built, &(sm_lane){.buffers = buffers});
         for (size_t i = 0; i < count; i++) {
             const sm_type_case *type = &types[first + i];
-            if (memcmp(out[i], values[first + i].bytes, type->components * type->bytes) != 0) fail_msg("%s differs", type->type);
+            if (memcmp(out[i], values[first + i].bytes, type->components * type->bytes) != 0)
+                fail_msg("%s differs", type->type);
         }
     }
     sm_msl_library_destroy(library);
 }
 
-static const char optional[] = "constant int given [[function_constant(0)]];\n"
-                               "constant float maybe [[function_constant(7)]];\n"
-                               "constant bool has_maybe = is_function_constant_defined(maybe);\n"
-                               "constant float value = is_function_constant_defined(maybe) ? maybe : -1.0f;\n"
-                               "constant int unused [[function_constant(9)]];\n"
-                               "constant bool wanted [[function_constant(10)]];\n"
-                               "static int through() { return given * 2; }\n"
-                               "kernel void k(device float *out [[buffer(0)]])\n"
-                               "{\n"
-                               "    out[0] = through();\n"
-                               "    out[1] = has_maybe;\n"
-                               "    out[2] = value;\n"
-                               "}\n"
-                               "kernel void other(device int *out [[buffer(0)]]) { out[0] = 3; }\n"
-                               "kernel void guarded(device int *out [[buffer(0)]], device int *extra [[buffer(1), function_constant(wanted)]])\n"
-                               "{\n"
-                               "    out[0] = wanted ? extra[0] : -1;\n"
-                               "}\n";
+static const char optional[] =
+    "constant int given [[function_constant(0)]];\n"
+    "constant float maybe [[function_constant(7)]];\n"
+    "constant bool has_maybe = is_function_constant_defined(maybe);\n"
+    "constant float value = is_function_constant_defined(maybe) ? maybe : -1.0f;\n"
+    "constant int unused [[function_constant(9)]];\n"
+    "constant bool wanted [[function_constant(10)]];\n"
+    "static int through() { return given * 2; }\n"
+    "kernel void k(device float *out [[buffer(0)]])\n"
+    "{\n"
+    "    out[0] = through();\n"
+    "    out[1] = has_maybe;\n"
+    "    out[2] = value;\n"
+    "}\n"
+    "kernel void other(device int *out [[buffer(0)]]) { out[0] = 3; }\n"
+    "kernel void guarded(device int *out [[buffer(0)]], device int *extra [[buffer(1), function_constant(wanted)]])\n"
+    "{\n"
+    "    out[0] = wanted ? extra[0] : -1;\n"
+    "}\n";
 
 static void run_floats(const sm_built *built, float out[3])
 {
@@ -109,7 +115,8 @@ static void test_optional(void **state)
     assert_true(info->constants[0].required);
     assert_string_equal(info->constants[1].name, "maybe");
     assert_false(info->constants[1].required);
-    sm_constant_value values[2] = {{.index = 0, .type = 29, .bytes = {21}}, {.name = "maybe", .type = 3, .bytes = {0, 0, 0x20, 0x41}}};
+    sm_constant_value values[2] = {{.index = 0, .type = 29, .bytes = {21}},
+                                   {.name = "maybe", .type = 3, .bytes = {0, 0, 0x20, 0x41}}};
     float out[3];
     sm_built built = test_build(library, "k", values, 1);
     run_floats(&built, out);
@@ -165,9 +172,11 @@ static void test_missing_and_mismatched(void **state)
 {
     (void)state;
     refuse(NULL, 0, "program_source: error: function constant 'given' (index 0, int) has no value\n");
-    refuse(&(sm_constant_value){.index = 0, .type = 33}, 1, "program_source: error: function constant 'given' (index 0) is declared as int; the value given is uint\n");
-    refuse(&(sm_constant_value){.name = "given", .type = 99}, 1,
-           "program_source: error: function constant 'given' (index 0) is declared as int; the value given is of another type\n");
+    refuse(&(sm_constant_value){.index = 0, .type = 33}, 1,
+           "program_source: error: function constant 'given' (index 0) is declared as int; the value given is uint\n");
+    refuse(
+        &(sm_constant_value){.name = "given", .type = 99}, 1,
+        "program_source: error: function constant 'given' (index 0) is declared as int; the value given is of another type\n");
 }
 
 /* Declarations that are no function constants: the place and the reason. */
@@ -175,16 +184,21 @@ static void test_bad_declarations(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"constant int a [[function_constant(0)]] = 3;\nkernel void k() {}\n", "program_source:1:41: error: function constant 'a' must not have an initialiser\n"},
-        {"constant int a [[function_constant(x)]];\nkernel void k() {}\n", "program_source:1:36: error: the index of a function constant must be an integer from 0 to 65535\n"},
-        {"constant int a [[function_constant(65536)]];\nkernel void k() {}\n", "program_source:1:36: error: the index of a function constant must be an integer from 0 to 65535\n"},
+        {"constant int a [[function_constant(0)]] = 3;\nkernel void k() {}\n",
+         "program_source:1:41: error: function constant 'a' must not have an initialiser\n"},
+        {"constant int a [[function_constant(x)]];\nkernel void k() {}\n",
+         "program_source:1:36: error: the index of a function constant must be an integer from 0 to 65535\n"},
+        {"constant int a [[function_constant(65536)]];\nkernel void k() {}\n",
+         "program_source:1:36: error: the index of a function constant must be an integer from 0 to 65535\n"},
         {"struct s { int x; };\nconstant s a [[function_constant(1)]];\nkernel void k() {}\n",
          "program_source:2:1: error: function constant 'a' has type 's'; it must be a scalar or a vector\n"},
         {"constant int a [[function_constant(1)]];\nconstant int b [[function_constant(1)]];\nkernel void k() {}\n",
          "program_source:2:36: error: function constants 'a' and 'b' have the same index 1\n"},
-        {"constant int a [[function_constant(1)]];\nconstant int b = 2;\nkernel void k(device int *o) { o[0] = is_function_constant_defined(b); }\n",
+        {"constant int a [[function_constant(1)]];\nconstant int b = 2;\nkernel void k(device int *o) { o[0] = "
+         "is_function_constant_defined(b); }\n",
          "program_source:3:68: error: 'b' is not a function constant\n"},
-        {"struct s {\n    constant int a [[function_constant(1)]];\n};\nkernel void k() {}\n", "program_source:2:5: error: a function constant must be declared at program scope\n"},
+        {"struct s {\n    constant int a [[function_constant(1)]];\n};\nkernel void k() {}\n",
+         "program_source:2:5: error: a function constant must be declared at program scope\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *errors;
@@ -196,9 +210,8 @@ static void test_bad_declarations(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_type), cmocka_unit_test(test_optional), cmocka_unit_test(test_guarded_argument),
-        cmocka_unit_test(test_missing_and_mismatched), cmocka_unit_test(test_bad_declarations),
-    };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_type), cmocka_unit_test(test_optional),
+                                       cmocka_unit_test(test_guarded_argument), cmocka_unit_test(test_missing_and_mismatched),
+                                       cmocka_unit_test(test_bad_declarations)};
     return cmocka_run_group_tests_name("msl constants", tests, NULL, NULL);
 }

@@ -22,34 +22,56 @@ static const sm_mistake ours[] = {
     {K "{\n    x[i] = 1;\n", "2:1: error: no matching '}'\n"},
     {"kernel void k(device float *x [[buffer(31)]]) {}\n", "1:40: error: 'buffer' index must be from 0 to 30\n"},
     {"kernel void k(threadgroup float *x [[threadgroup(31)]]) {}\n", "1:50: error: 'threadgroup' index must be from 0 to 30\n"},
-    {"kernel void k(device float *x [[buffer(2)]],\n              device float *y [[buffer(2)]]) {}\n", "2:29: error: 'x' and 'y' have the same buffer index 2\n"},
-    {"kernel void k(device float *x, uint i) {}\n", "1:37: error: parameter 'i' of kernel 'k' has no attribute (structs of builtins are not simulated); give it an attribute"},
-    {"struct inputs { uint i [[thread_position_in_grid]]; };\nkernel void k(device float *x, inputs in) {}\n", "2:39: error: parameter 'in' of kernel 'k' has no attribute"},
-    {"kernel void k(float *x) {}\n", "1:22: error: parameter 'x' of kernel 'k': a pointer or reference needs an address space\n"},
-    {"kernel void k(device float *x [[thread_position_in_grid]]) {}\n", "1:29: error: parameter 'x' of kernel 'k': a builtin is passed by value\n"},
-    {"kernel void k(threadgroup float *x [[buffer(0)]]) {}\n", "1:34: error: parameter 'x' of kernel 'k': [[buffer]] needs the device or constant address space, not threadgroup\n"},
-    {"kernel void k(texture2d<float> t [[texture(0)]]) {}\n", "1:36: error: parameters with the attribute [[texture]] are not simulated\n"},
+    {"kernel void k(device float *x [[buffer(2)]],\n              device float *y [[buffer(2)]]) {}\n",
+     "2:29: error: 'x' and 'y' have the same buffer index 2\n"},
+    {"kernel void k(device float *x, uint i) {}\n",
+     "1:37: error: parameter 'i' of kernel 'k' has no attribute (structs of builtins are not simulated); give it an attribute"},
+    {"struct inputs { uint i [[thread_position_in_grid]]; };\nkernel void k(device float *x, inputs in) {}\n",
+     "2:39: error: parameter 'in' of kernel 'k' has no attribute"},
+    {"kernel void k(float *x) {}\n",
+     "1:22: error: parameter 'x' of kernel 'k': a pointer or reference needs an address space\n"},
+    {"kernel void k(device float *x [[thread_position_in_grid]]) {}\n",
+     "1:29: error: parameter 'x' of kernel 'k': a builtin is passed by value\n"},
+    {"kernel void k(threadgroup float *x [[buffer(0)]]) {}\n",
+     "1:34: error: parameter 'x' of kernel 'k': [[buffer]] needs the device or constant address space, not threadgroup\n"},
+    {"kernel void k(texture2d<float> t [[texture(0)]]) {}\n",
+     "1:36: error: parameters with the attribute [[texture]] are not simulated\n"},
     {"kernel int k(device float *x) { return 1; }\n", "1:12: error: kernel 'k' must return void\n"},
-    {"vertex float4 v(uint i [[vertex_id]]) { return 0; }\n", "1:1: error: vertex functions are not simulated: only kernels are\n"},
+    {"vertex float4 v(uint i [[vertex_id]]) { return 0; }\n",
+     "1:1: error: vertex functions are not simulated: only kernels are\n"},
     {"[[fragment]] float4 f() { return 0; }\n", "1:3: error: fragment functions are not simulated: only kernels are\n"},
     {"kernel void k(device int *x) {}\nnamespace n {\n[[host_name(\"k\")]] kernel void l(device int *x) {}\n}\n",
      "3:32: error: two kernels are named 'k'\nprogram_source:1:13: note: the other one is here\n"},
     {"template [[host_name(\"x\")]] kernel decltype(f<int>) f<int>;\n", "1:53: error: there is no kernel template 'f'\n"},
-    {K "{\n    threadgroup float t[4] = {1, 2, 3, 4};\n    x[i] = t[0];\n}\n", "3:28: error: threadgroup variable 't' must not have an initialiser\n"},
-    {K "{\n    threadgroup float t = x[i];\n    x[i] = t;\n}\n", "3:25: error: threadgroup variable 't' must not have an initialiser\n"},
-    {"threadgroup float t[4];\n" K "{\n    x[i] = t[0];\n}\n", "1:1: error: a variable in the threadgroup address space must be declared in a kernel\n"},
-    {"struct s {\n    threadgroup float t[4];\n};\n", "2:5: error: a member cannot be in the threadgroup address space: a pointer to it can\n"},
-    {K "{\n    struct s {\n        int n;\n        threadgroup float t[4];\n    };\n}\n", "5:9: error: a member cannot be in the threadgroup address space: a pointer to it can\n"},
-    {"float f(int n, threadgroup float v) { return v; }\n", "1:16: error: a value in the threadgroup address space can be no parameter and no cast: a pointer or reference can\n"},
-    {K "{\n    x[i] = (threadgroup float)x[i];\n}\n", "3:13: error: a value in the threadgroup address space can be no parameter and no cast: a pointer or reference can\n"},
-    {"typedef threadgroup float shared_float;\n", "1:9: error: 'threadgroup' in this place is not simulated: write it where the variable is declared\n"},
-    {"using shared_float = threadgroup float;\n", "1:22: error: 'threadgroup' in this place is not simulated: write it where the variable is declared\n"},
-    {K "{\n    float *threadgroup p = nullptr;\n}\n", "3:12: error: pointers that stand in threadgroup memory are not simulated\n"},
-    {K "{\n    threadgroup float *p = nullptr, t[2];\n}\n", "3:37: error: declare the pointer and the threadgroup variable apart\n"},
-    {K "{\n    for (threadgroup int n = 0; n < 3; n++) x[i] = n;\n}\n", "3:10: error: a value in the threadgroup address space can be no parameter and no cast"},
+    {K "{\n    threadgroup float t[4] = {1, 2, 3, 4};\n    x[i] = t[0];\n}\n",
+     "3:28: error: threadgroup variable 't' must not have an initialiser\n"},
+    {K "{\n    threadgroup float t = x[i];\n    x[i] = t;\n}\n",
+     "3:25: error: threadgroup variable 't' must not have an initialiser\n"},
+    {"threadgroup float t[4];\n" K "{\n    x[i] = t[0];\n}\n",
+     "1:1: error: a variable in the threadgroup address space must be declared in a kernel\n"},
+    {"struct s {\n    threadgroup float t[4];\n};\n",
+     "2:5: error: a member cannot be in the threadgroup address space: a pointer to it can\n"},
+    {K "{\n    struct s {\n        int n;\n        threadgroup float t[4];\n    };\n}\n",
+     "5:9: error: a member cannot be in the threadgroup address space: a pointer to it can\n"},
+    {"float f(int n, threadgroup float v) { return v; }\n",
+     "1:16: error: a value in the threadgroup address space can be no parameter and no cast: a pointer or reference can\n"},
+    {K "{\n    x[i] = (threadgroup float)x[i];\n}\n",
+     "3:13: error: a value in the threadgroup address space can be no parameter and no cast: a pointer or reference can\n"},
+    {"typedef threadgroup float shared_float;\n",
+     "1:9: error: 'threadgroup' in this place is not simulated: write it where the variable is declared\n"},
+    {"using shared_float = threadgroup float;\n",
+     "1:22: error: 'threadgroup' in this place is not simulated: write it where the variable is declared\n"},
+    {K "{\n    float *threadgroup p = nullptr;\n}\n",
+     "3:12: error: pointers that stand in threadgroup memory are not simulated\n"},
+    {K "{\n    threadgroup float *p = nullptr, t[2];\n}\n",
+     "3:37: error: declare the pointer and the threadgroup variable apart\n"},
+    {K "{\n    for (threadgroup int n = 0; n < 3; n++) x[i] = n;\n}\n",
+     "3:10: error: a value in the threadgroup address space can be no parameter and no cast"},
     {"int f(device int *p) { return p[0]; }\nint f(threadgroup int *p) { return p[1]; }\n" K "{\n}\n",
-     "2:5: error: 'f' is overloaded by address space alone, with different bodies: the simulator, which has no address spaces, cannot choose\nprogram_source:1:5: note: the other one is here\n"},
-    {"#define T threadgroup float\n" K "{\n    T t = 3;\n}\n", "4:9: error: threadgroup variable 't' must not have an initialiser\n"},
+     "2:5: error: 'f' is overloaded by address space alone, with different bodies: the simulator, which has no address spaces, "
+     "cannot choose\nprogram_source:1:5: note: the other one is here\n"},
+    {"#define T threadgroup float\n" K "{\n    T t = 3;\n}\n",
+     "4:9: error: threadgroup variable 't' must not have an initialiser\n"},
     {K "{\n    x[i] = 'a;\n}\n", "3:12: error: missing terminating \"'\" character\n"},
     {K "{\n    x[i] = 1; # 3\n}\n", "3:15: error: stray '#' in the program\n"},
 };
@@ -72,8 +94,10 @@ static const sm_mistake compilers[] = {
     {"kernel void k(unknown_type u [[thread_position_in_grid]]) {}\n", "1:15: error: "},
     {K "{\n    #pragma unroll\n    for (int j = 0; j < 3; j++)\n        x[j] = undeclared;\n}\n", "5:16: error: "},
     {"#error not for you\n" K "{}\n", "1:2: error: "},
-    {"#include \"mine.h\"\n" K "{}\n", "1:10: fatal error: 'mine.h' file not found (newLibraryWithSource: has no include path)\n"},
-    {"#include <vector>\n" K "{}\n", "1:10: fatal error: 'vector' file not found (newLibraryWithSource: has no include path)\n"},
+    {"#include \"mine.h\"\n" K "{}\n",
+     "1:10: fatal error: 'mine.h' file not found (newLibraryWithSource: has no include path)\n"},
+    {"#include <vector>\n" K "{}\n",
+     "1:10: fatal error: 'vector' file not found (newLibraryWithSource: has no include path)\n"},
     {"#if 1\n" K "{}\n", "1:1: error: "},
 };
 
@@ -117,7 +141,8 @@ static void test_clang(void **state)
         char *errors = NULL, wanted[64];
         assert_null(sm_msl_library_create(compilers[i].text, &(sm_msl_options){0}, &errors));
         snprintf(wanted, sizeof wanted, "program_source:%.*s:", (int)strcspn(compilers[i].error, ":"), compilers[i].error);
-        if (strncmp(errors, wanted, strlen(wanted)) != 0) print_message("# %s\n# wanted %s, got %s\n", compilers[i].text, wanted, errors), wrong++;
+        if (strncmp(errors, wanted, strlen(wanted)) != 0)
+            print_message("# %s\n# wanted %s, got %s\n", compilers[i].text, wanted, errors), wrong++;
         free(errors);
     }
     unsetenv("SOFTMETAL_CXX");
@@ -129,7 +154,8 @@ static void test_several(void **state)
 {
     (void)state;
     char *errors;
-    assert_null(sm_msl_library_create(K "{\n    x[i] = one;\n    x[i] = 1;\n    x[i] = two;\n}\n", &(sm_msl_options){.name = "mine.metal"}, &errors));
+    assert_null(sm_msl_library_create(K "{\n    x[i] = one;\n    x[i] = 1;\n    x[i] = two;\n}\n",
+                                      &(sm_msl_options){.name = "mine.metal"}, &errors));
     assert_int_equal(strncmp(errors, "mine.metal:3:12: error: ", 24), 0);
     assert_non_null(strstr(errors, "\nmine.metal:5:12: error: "));
     assert_null(strstr(errors, "program_source"));
@@ -150,9 +176,8 @@ static void test_files_of_the_system(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_translator), cmocka_unit_test(test_gcc), cmocka_unit_test(test_clang), cmocka_unit_test(test_several),
-        cmocka_unit_test(test_files_of_the_system),
-    };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_translator), cmocka_unit_test(test_gcc),
+                                       cmocka_unit_test(test_clang), cmocka_unit_test(test_several),
+                                       cmocka_unit_test(test_files_of_the_system)};
     return cmocka_run_group_tests_name("msl errors", tests, NULL, NULL);
 }

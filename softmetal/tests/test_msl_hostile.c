@@ -20,8 +20,11 @@ static void report(const char *text, size_t length, const sm_unit *unit, const s
     sm_origin origin = {.name = "mine", .text = original, .unit = unit, .placements = placements};
     sm_text out = {0};
     snprintf(said, sizeof said,
-             "program_source: In function 'f':\nprogram_source:1:9: error: one [-Wone]\nprogram_source:%zu:%zu: error: two\n/shim/vector.h:3:4: error: three\n"
-             "program_source:1:1: note: in instantiation of f requested here\nsoftmetal-entry:1:2: error: four\n:::: error\nx:1: \n9:9:9:\n", length / 40 + 1, length % 50);
+             "program_source: In function 'f':\nprogram_source:1:9: error: one [-Wone]\nprogram_source:%zu:%zu: error: "
+             "two\n/shim/vector.h:3:4: error: three\n"
+             "program_source:1:1: note: in instantiation of f requested here\nsoftmetal-entry:1:2: error: four\n:::: "
+             "error\nx:1: \n9:9:9:\n",
+             length / 40 + 1, length % 50);
     sm_report_notes(&origin, &out);
     sm_report_diagnostics(&origin, said, &out);
     assert_false(out.failed);
@@ -36,7 +39,8 @@ static bool translate(const char *text, size_t length)
     bool taken = true;
     for (int strict = 0; strict < 2; strict++) {
         sm_unit unit = {0};
-        bool ok = strict ? sm_translate_strict(&unit, text, length, "program_source") : sm_translate(&unit, text, length, "program_source");
+        bool ok = strict ? sm_translate_strict(&unit, text, length, "program_source")
+                         : sm_translate(&unit, text, length, "program_source");
         assert_false(unit.arena.failed);
         /* What is refused is refused for a reason. */
         if (!ok) assert_true(unit.note_count > 0);
@@ -60,7 +64,10 @@ static bool translate(const char *text, size_t length)
     return taken;
 }
 
-static bool translate_string(const char *text) { return translate(text, strlen(text)); }
+static bool translate_string(const char *text)
+{
+    return translate(text, strlen(text));
+}
 
 /* `count` times the string. */
 static char *repeated(const char *string, size_t count)
@@ -76,11 +83,15 @@ static void test_repetition(void **state)
 {
     (void)state;
     static const char *const pieces[] = {
-        "(", ")", "{", "}", "[", "]", "<", ">", "((", "a<", "a<b,", "a>", "[[", "]]", "{[", "template <", "template ", "kernel ", "threadgroup ", "constant ",
-        "threadgroup float x; ", "threadgroup float *p; ", "constant * ", "struct s { ", "namespace n { ", "x y(", "void f() {} ", "void f(device int *p) {} ", "a::", "operator",
-        "operator ", "= ", ": ", "~", "\"\" ", "'x' ", "1.5 ", "1e", "0x1p", ". ", "# 1 \"a\"\n", "# 3\n", "#pragma x\n", "[[function_constant(1)]] ", "[[host_name(\"x\")]] ", "kernel void k() {} ",
-        "constant int c [[function_constant(1)]]; ", "is_function_constant_defined(", "static_cast<", "float4(", "(float4)", "{ [0 ... 3] = ", "alignas(", "decltype(", "::", "...", "->", "\\\n", "union ",
-        "enum e { a } ", "typedef ", "using x = ", "extern \"C\" { ", "public: ", "friend ", "coherent(", "goto ", "double ", "static ", "if (x) threadgroup float y; ", "R\"(", "/*", "//", "\r", "\f",
+        "(", ")", "{", "}", "[", "]", "<", ">", "((", "a<", "a<b,", "a>", "[[", "]]", "{[", "template <", "template ",
+        "kernel ", "threadgroup ", "constant ", "threadgroup float x; ", "threadgroup float *p; ", "constant * ",
+        "struct s { ", "namespace n { ", "x y(", "void f() {} ", "void f(device int *p) {} ", "a::", "operator", "operator ",
+        "= ", ": ", "~", "\"\" ", "'x' ", "1.5 ", "1e", "0x1p", ". ", "# 1 \"a\"\n", "# 3\n", "#pragma x\n",
+        "[[function_constant(1)]] ", "[[host_name(\"x\")]] ", "kernel void k() {} ",
+        "constant int c [[function_constant(1)]]; ", "is_function_constant_defined(", "static_cast<", "float4(", "(float4)",
+        "{ [0 ... 3] = ", "alignas(", "decltype(", "::", "...", "->", "\\\n", "union ", "enum e { a } ", "typedef ",
+        "using x = ", "extern \"C\" { ", "public: ", "friend ", "coherent(", "goto ", "double ", "static ",
+        "if (x) threadgroup float y; ", "R\"(", "/*", "//", "\r", "\f",
     };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         for (size_t count = 1; count <= 20000; count = count == 1 ? 2 : count == 2 ? 300 : count * 66) {
@@ -114,9 +125,13 @@ static void test_depth(void **state)
 static void test_unfinished(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"\"", "'", "\"\\", "'\\", "R\"x(", "/*", "/* *", "#", "# ", "# 1", "# 1 \"", "# 1 \"\\", "# 99999999999999999999", "kernel", "kernel void", "kernel void k", "kernel void k(",
-                                        "[[", "[[host_name", "template", "template<", "threadgroup", "constant", "operator", "struct", "struct s", "struct s :", "namespace", "namespace a::", "using", "typedef",
-                                        "1.", "0x", "1e+", "u8\"", "::", "\\", "@", "`", "\x7f", "\x01", "kernel void k() {} template [[host_name(\"x\")]] kernel", "x(*", "= {", "operator()"};
+    static const char *const texts[] = {
+        "\"", "'", "\"\\", "'\\", "R\"x(", "/*", "/* *", "#", "# ", "# 1", "# 1 \"", "# 1 \"\\", "# 99999999999999999999",
+        "kernel", "kernel void", "kernel void k", "kernel void k(", "[[", "[[host_name", "template", "template<",
+        "threadgroup", "constant", "operator", "struct", "struct s", "struct s :", "namespace", "namespace a::", "using",
+        "typedef", "1.", "0x", "1e+", "u8\"", "::", "\\", "@", "`", "\x7f", "\x01",
+        "kernel void k() {} template [[host_name(\"x\")]] kernel", "x(*", "= {", "operator()",
+    };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) translate_string(texts[i]);
     assert_false(translate("kernel void k() {\0}", 19));
     assert_false(translate("\0", 1));
@@ -128,15 +143,20 @@ static void test_whole_way(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "", "\n", "kernel void k(device int *x) { x[0] = 'a; }\n", "/* never ends", "\"never ends\n", "kernel void k() { \"never ends }\n", "#define", "#if", "#include", "#include <", "#include \"text.metal\"\n",
-        "\x7f\x45\x4c\x46\x02\x01\x01\xff\xfe\x80\x90", "kernel void k() { int \xc3\xa9 = 1; }\n", "_Pragma(\"x\") _Pragma(", "#pragma METAL\n#pragma\n", "#line 4294967295\nint x\n", "#line 0 \"\"\nint x\n", "\\\n\\\n",
-        "#define A A A\nA", "#define HASH #\nHASH include \"/etc/passwd\"\n", "kernel void k() { [[x]] # 3\n }\n", "}", "kernel void k(device int *x) { asm(\"int3\"); x[0] = 1; }\n",
+        "", "\n", "kernel void k(device int *x) { x[0] = 'a; }\n", "/* never ends", "\"never ends\n",
+        "kernel void k() { \"never ends }\n", "#define", "#if", "#include", "#include <", "#include \"text.metal\"\n",
+        "\x7f\x45\x4c\x46\x02\x01\x01\xff\xfe\x80\x90", "kernel void k() { int \xc3\xa9 = 1; }\n", "_Pragma(\"x\") _Pragma(",
+        "#pragma METAL\n#pragma\n", "#line 4294967295\nint x\n", "#line 0 \"\"\nint x\n", "\\\n\\\n", "#define A A A\nA",
+        "#define HASH #\nHASH include \"/etc/passwd\"\n", "kernel void k() { [[x]] # 3\n }\n", "}",
+        "kernel void k(device int *x) { asm(\"int3\"); x[0] = 1; }\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char *errors = NULL;
         sm_msl_library *library = sm_msl_library_create(texts[i], &(sm_msl_options){0}, &errors);
-        if (library) assert_null(errors);
-        else assert_non_null(errors ? strstr(errors, "error: ") : NULL);
+        if (library)
+            assert_null(errors);
+        else
+            assert_non_null(errors ? strstr(errors, "error: ") : NULL);
         sm_msl_library_destroy(library);
         free(errors);
         sm_msl_strict(texts[i], &(sm_msl_options){0}, &errors);
@@ -156,7 +176,10 @@ static void test_long_line(void **state)
     for (size_t i = 0; i + 1 < length; i++) {
         if (sum[i] == '+') sum[i] = ',';
     }
-    sprintf(text, "constant int table[] = {%s1};\nkernel void k(device int *x [[buffer(0)]]) { x[0] = table[5] + sizeof(table) / 4; }\n", sum);
+    sprintf(
+        text,
+        "constant int table[] = {%s1};\nkernel void k(device int *x [[buffer(0)]]) { x[0] = table[5] + sizeof(table) / 4; }\n",
+        sum);
     sm_msl_library *library = test_library(text, NULL);
     sm_built built = test_build(library, "k", NULL, 0);
     int32_t out[1];
@@ -189,14 +212,17 @@ static size_t token_end(const char *text, size_t at, size_t length)
 {
     size_t end = at + 1;
     if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789", text[at])) return end;
-    while (end < length && text[end] && strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789", text[end])) end++;
+    while (end < length && text[end] && strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789", text[end]))
+        end++;
     return end;
 }
 
 /* Copies `text` with a token deleted, doubled, swapped with another place's, or a byte changed. Returns the new length. */
 static size_t mutate(const char *text, size_t length, char *out)
 {
-    static const char *const words[] = {"threadgroup", "constant", "template", "<", ">", "{", "}", "(", ")", "[", "]", "[[", "]]", ";", ",", "kernel", "operator", "struct", "::", "*", "&", "=", "\"", "'", "#", "0.5", "::", "...", "namespace", "static"};
+    static const char *const words[] = {
+        "threadgroup", "constant", "template", "<",  ">", "{", "}", "(",  ")", "[", "]",   "[[", "]]",  ";",         ",",
+        "kernel",      "operator", "struct",   "::", "*", "&", "=", "\"", "'", "#", "0.5", "::", "...", "namespace", "static"};
     size_t at = random_below((uint32_t)length), end = token_end(text, at, length);
     const char *put = text + at;
     size_t put_length = end - at;
@@ -250,8 +276,10 @@ static void test_mutations(void **state)
                 now = next;
                 next = swap;
             }
-            if (translate(now, size)) taken++;
-            else refused++;
+            if (translate(now, size))
+                taken++;
+            else
+                refused++;
         }
         free(now);
         free(next);
@@ -264,9 +292,8 @@ static void test_mutations(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_repetition), cmocka_unit_test(test_depth), cmocka_unit_test(test_unfinished), cmocka_unit_test(test_whole_way),
-        cmocka_unit_test(test_long_line), cmocka_unit_test(test_mutations),
-    };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_repetition), cmocka_unit_test(test_depth),
+                                       cmocka_unit_test(test_unfinished), cmocka_unit_test(test_whole_way),
+                                       cmocka_unit_test(test_long_line),  cmocka_unit_test(test_mutations)};
     return cmocka_run_group_tests_name("msl hostile", tests, NULL, NULL);
 }
