@@ -152,7 +152,10 @@ bool sm_check_begin(sm_executor *executor)
     sm_check_plan *plan = executor->plan;
     use uses[SM_BUFFERS];
     uint32_t count = 0;
-    if (plan->epoch == 0) sm_check_order(executor);
+    if (plan->epoch == 0) { /* nothing came before this dispatch, which has its serials already */
+        sm_check_order(executor);
+        plan->epoch_serial = job->first_serial;
+    }
     for (uint32_t i = 0; i < SM_BUFFERS; i++) {
         const sm_argument *argument = argument_of(job->dispatch->kernel, SM_ARGUMENT_BUFFER, i);
         if (argument == NULL || job->dispatch->buffers[i].memory == NULL) continue;

@@ -277,7 +277,6 @@ static sm_dispatch_command *add_dispatch(sm_encoder *encoder, sm_size group)
     dispatch->kernel = built->kernel;
     dispatch->services = built->services;
     dispatch->checked = built->checked;
-    dispatch->alone = encoder->type == SM_SERIAL;
     dispatch->object = built->object;
     dispatch->cancel = (const volatile bool *)&encoder->base.device->removed;
     dispatch->group[0] = (uint32_t)group.width;

@@ -404,36 +404,93 @@ static void missing_barriers_are_named(void **state)
     }
 }
 
-/* A barrier on one log orders its notes, and not those of another log. */
-static void barriers_on_one_resource(void **state)
+/* What a dispatch reads, another one writes: in an encoder of each kind, and the other way round. */
+static void reads_and_writes(void **state)
 {
-    int others_in_order = 0;
     (void)state;
+    for (int concurrent = 0; concurrent < 2; concurrent++) {
+        for (int write_first = 0; write_first < 2; write_first++) {
+            softmetal_world world = {.build = SOFTMETAL_CHECKED};
+            fixture f = open_fixture(&world);
+            id x = new_buffer(f.device, 256, SHARED), y = new_buffer(f.device, 256, SHARED),
+               buffer = get(f.queue, "commandBuffer");
+            id encoder = SEND(id, (NSUInteger), buffer, "computeCommandEncoderWithDispatchType:", (NSUInteger)concurrent);
+            const float by[] = {2, 1};
+            const uint32_t value = 3;
+            for (int i = 0; i < 2; i++) {
+                bool write = i == (write_first ? 0 : 1);
+                set_pipeline(encoder, kernel(&f, write ? FILL : SCALE));
+                set_buffer(encoder, x, 0, 0);
+                if (write)
+                    set_bytes(encoder, &value, sizeof value, 1);
+                else
+                    set_buffer(encoder, y, 0, 1);
+                if (!write) set_bytes(encoder, by, sizeof by, 2);
+                dispatch_threads(encoder, size1(32), size1(32));
+            }
+            end(encoder);
+            finish(buffer);
+            assert_int_equal(reported(SOFTMETAL_MISSING_BARRIER, "buffer 0") > 0, concurrent);
+            if (!concurrent) assert_no_reports();
+            release(x);
+            release(y);
+            close_fixture(&f);
+        }
+    }
+}
+
+static void add(fixture *f, id encoder, id memory, uint32_t value)
+{
+    set_pipeline(encoder, kernel(f, ADD));
+    set_buffer(encoder, memory, 0, 0);
+    set_bytes(encoder, &value, sizeof value, 1);
+    dispatch_threads(encoder, size1(1), size1(1));
+}
+
+/* A barrier on one log orders its notes, however far away, and not what is done to other memory meanwhile. */
+static void barriers_on_one_resource(const softmetal_world *world,
+                                     void (*do_other)(fixture *f, id encoder, id memory, uint32_t value), bool *others_in_order)
+{
+    fixture f = open_fixture(world);
+    id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED),
+       buffer = get(f.queue, "commandBuffer");
+    id encoder = SEND(id, (NSUInteger), buffer, "computeCommandEncoderWithDispatchType:", 1);
+    for (uint32_t i = 1; i <= 100; i++) { /* more than are shuffled at a time */
+        note(&f, encoder, log, i);
+        if (i <= 8) do_other(&f, encoder, other, i);
+        SEND(void, (id *, NSUInteger), encoder, "memoryBarrierWithResources:count:", &log, 1);
+    }
+    for (uint32_t i = 9; i <= 80; i++) do_other(&f, encoder, other, i);
+    note(&f, encoder, log, 101);
+    end(encoder);
+    finish(buffer);
+    assert_in_order(log, 101);
+    const uint32_t *notes = contents(other);
+    for (uint32_t i = 1; i <= 80; i++) *others_in_order = *others_in_order && notes[i] == i;
+    release(log);
+    release(other);
+    close_fixture(&f);
+}
+
+static void resources_of_barriers(void **state)
+{
+    (void)state;
+    int in_order = 0;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         softmetal_world world = {.shuffle = true, .seed = seed};
-        fixture f = open_fixture(&world);
-        id log = new_buffer(f.device, 4096, SHARED), other = new_buffer(f.device, 4096, SHARED),
-           buffer = get(f.queue, "commandBuffer");
-        id encoder = SEND(id, (NSUInteger), buffer, "computeCommandEncoderWithDispatchType:", 1);
-        for (uint32_t i = 1; i <= 100; i++) { /* more than are shuffled at a time */
-            note(&f, encoder, log, i);
-            if (i <= 8) note(&f, encoder, other, i);
-            SEND(void, (id *, NSUInteger), encoder, "memoryBarrierWithResources:count:", &log, 1);
-        }
-        end(encoder);
-        finish(buffer);
-        assert_in_order(log, 100);
-        const uint32_t *notes = contents(other);
-        bool in_order = true;
-        assert_int_equal(notes[0], 8);
-        for (uint32_t i = 1; i <= 8; i++) in_order = in_order && notes[i] == i;
-        others_in_order += in_order;
-        release(log);
-        release(other);
+        bool others = true;
+        barriers_on_one_resource(&world, note, &others);
         assert_no_reports();
-        close_fixture(&f);
+        in_order += others;
     }
-    assert_true(others_in_order < 8);
+    assert_true(in_order < 8);
+    for (int shuffle = 0; shuffle < 2; shuffle++) {
+        softmetal_world world = {.build = SOFTMETAL_CHECKED, .shuffle = shuffle, .seed = 5};
+        bool others = true;
+        barriers_on_one_resource(&world, add, &others);
+        assert_true(reported(SOFTMETAL_MISSING_BARRIER, "add") > 0);
+        assert_int_equal(reported(SOFTMETAL_MISSING_BARRIER, "note"), 0);
+    }
 }
 
 /* ---- Threads */
@@ -553,7 +610,8 @@ int main(void)
         cmocka_unit_test(fences),
         cmocka_unit_test(what_orders_dispatches),
         cmocka_unit_test(missing_barriers_are_named),
-        cmocka_unit_test(barriers_on_one_resource),
+        cmocka_unit_test(reads_and_writes),
+        cmocka_unit_test(resources_of_barriers),
         cmocka_unit_test(two_queues_two_threads),
         cmocka_unit_test(one_queue_two_threads),
         cmocka_unit_test(queue_released_in_a_handler),
