@@ -435,7 +435,7 @@ typedef struct pv_answer {
  * Returns when it has ended; *answer tells how, also on failure. A cancelled answer is PV_OK with PV_FINISH_CANCELLED.
  * `request` as for pv_engine_submit, whose `user` goes to on_logits; `on_text` may be NULL and gets the `user` given here.
  * A failed request returns its error, and the session stays usable.
- * Errors: those of pv_engine_submit and pv_engine_step; PV_NON_FINITE. */
+ * Errors: those of pv_engine_submit and pv_engine_step; PV_NON_FINITE; PV_BUSY (also from inside on_text). */
 PV_API pv_status pv_session_generate(pv_session *session, const pv_request *request, pv_on_text on_text, void *user,
                                      pv_answer *answer, pv_error *error);
 /* Ends the running pv_session_generate as PV_FINISH_CANCELLED; without one nothing happens. Any thread; safe in a signal

@@ -119,8 +119,11 @@ pv_status pv_engine_create(pv_model *model, const pv_engine_options *options, pv
     static const pv_engine_options defaults;
     if (model == NULL || out == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "model or engine is NULL");
     if (model->text_only) return pv_fail(error, PV_INVALID_ARGUMENT, "the model was loaded with text_only: it has no weights to run");
-    if (model->placement == NULL) return pv_fail(error, PV_DEVICE_LOST, "the model lost its device and could not be placed anew");
     if (atomic_exchange(&model->has_engine, true)) return pv_fail(error, PV_BUSY, "the model has an engine already");
+    if (model->placement == NULL) { /* the engine's own, so looked at when there is no other */
+        atomic_store(&model->has_engine, false);
+        return pv_fail(error, PV_DEVICE_LOST, "the model lost its device and could not be placed anew");
+    }
     pv_engine *engine = pv_calloc(model->allocator, 1, sizeof *engine);
     if (engine == NULL || !init_locks(engine)) {
         pv_free(model->allocator, engine);

@@ -5,7 +5,7 @@
 
 struct pv_session {
     pv_engine *engine;
-    atomic_bool cancelled;
+    atomic_bool cancelled, running;
 };
 
 pv_status pv_session_create(pv_model *model, pv_session **out, pv_error *error)
@@ -62,10 +62,8 @@ static void hear(listener *l, const pv_event *event)
     l->answer->generated_tokens = event->generated_tokens;
 }
 
-pv_status pv_session_generate(pv_session *session, const pv_request *request, pv_on_text on_text, void *user, pv_answer *answer,
-                              pv_error *error)
+static pv_status generate(pv_session *session, const pv_request *request, pv_on_text on_text, void *user, pv_answer *answer, pv_error *error)
 {
-    if (session == NULL || answer == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "session or answer is NULL");
     pv_engine *engine = session->engine;
     atomic_store(&session->cancelled, false);
     *answer = (pv_answer){0};
@@ -85,4 +83,15 @@ pv_status pv_session_generate(pv_session *session, const pv_request *request, pv
         return l.failure.status;
     }
     return l.finished ? PV_OK : status;
+}
+
+/* A second call, from another thread or from on_text, would take the first one's events. */
+pv_status pv_session_generate(pv_session *session, const pv_request *request, pv_on_text on_text, void *user, pv_answer *answer,
+                              pv_error *error)
+{
+    if (session == NULL || answer == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "session or answer is NULL");
+    if (atomic_exchange(&session->running, true)) return pv_fail(error, PV_BUSY, "the session is answering another request");
+    pv_status status = generate(session, request, on_text, user, answer, error);
+    atomic_store(&session->running, false);
+    return status;
 }

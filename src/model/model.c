@@ -72,7 +72,7 @@ static pv_status refuse_if_too_large(const pv_model *model, pv_error *error)
     return pv_fail(error, PV_DOES_NOT_FIT,
                    "the model needs %.1f MiB (weights %.1f, KV cache %.1f for %llu tokens, scratch %.1f, other %.1f), %s has %.1f MiB; %s",
                    b->total / mib, b->weights / mib, b->kv / mib, (unsigned long long)(model->capacity.pages - 1) * PV_PAGE_TOKENS, b->scratch / mib,
-                   b->other / mib, model->device_id, b->available / mib, way_out);
+                   b->other / mib, model->device->description.id, b->available / mib, way_out);
 }
 
 /* ---- Opening: everything but the weights ---- */
@@ -115,8 +115,9 @@ static pv_status open_model(pv_runtime *runtime, const char *path, const pv_mode
     size_t length;
     const char *name = base_name(path, &length);
     snprintf(model->name, sizeof model->name, "%.*s", (int)pv_min_size(length, 127), name);
-    pv_status status = pv_runtime_find_device(runtime, options->device, &model->device, error);
-    if (status == PV_OK) snprintf(model->device_id, sizeof model->device_id, "%s", model->device->description.id);
+    const pv_runtime_device *device = NULL;
+    pv_status status = pv_runtime_find_device(runtime, options->device, &device, error);
+    atomic_init(&model->device, device);
     if (status == PV_OK) status = pv_source_open(model->allocator, path, options->load, &model->source, error);
     if (status == PV_OK) status = pv_decoder_read(model->allocator, model->source, &model->decoder, model->ends, &model->end_count, error);
     if (status == PV_OK) status = choose_capacity(model, options, &model->capacity, error);
@@ -130,19 +131,13 @@ static pv_status open_model(pv_runtime *runtime, const char *path, const pv_mode
 }
 
 /* Finds the weights and what everything takes on this device. */
-static pv_status measure(pv_model *model, pv_backend_device *device, pv_weight_list *list, pv_error *error)
+static pv_status measure(const pv_model *model, pv_backend_device *device, pv_weight_list *list, pv_needs *needs, pv_error *error)
 {
     pv_status status = pv_weights_find(model->allocator, &model->decoder, model->source, device, list, error);
     if (status != PV_OK) return status;
-    status = pv_placement_needs(model->allocator, &model->decoder, &model->capacity, list, device, &model->needs, error);
-    if (status != PV_OK) {
-        pv_weight_list_free(model->allocator, list);
-        return status;
-    }
-    model->weight_bytes = list->bytes;
-    model->parameters = list->parameters;
-    fill_budget(&model->needs, &model->capacity, device->backend->describe(device)->memory_usable, &model->budget);
-    return PV_OK;
+    status = pv_placement_needs(model->allocator, &model->decoder, &model->capacity, list, device, needs, error);
+    if (status != PV_OK) pv_weight_list_free(model->allocator, list);
+    return status;
 }
 
 pv_status pv_model_budget(pv_runtime *runtime, const char *path, const pv_model_options *options, pv_budget *budget, pv_error *error)
@@ -150,14 +145,15 @@ pv_status pv_model_budget(pv_runtime *runtime, const char *path, const pv_model_
     pv_model *model;
     pv_backend_device *device;
     pv_weight_list list;
+    pv_needs needs;
     if (budget == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "budget is NULL");
     pv_status status = open_model(runtime, path, options != NULL ? options : &default_options, &model, error);
     if (status != PV_OK) return status;
     status = open_device(model, model->device, model->plain_programs, &device, error);
     if (status == PV_OK) {
-        status = measure(model, device, &list, error);
+        status = measure(model, device, &list, &needs, error);
         if (status == PV_OK) {
-            *budget = model->budget;
+            fill_budget(&needs, &model->capacity, device->backend->describe(device)->memory_usable, budget);
             pv_weight_list_free(model->allocator, &list);
         }
         device->backend->close(device);
@@ -168,21 +164,31 @@ pv_status pv_model_budget(pv_runtime *runtime, const char *path, const pv_model_
 
 /* ---- Loading ---- */
 
-static pv_status place_model(pv_model *model, const pv_runtime_device *device, bool plain, bool refuse, pv_load_progress progress, pv_error *error)
+/* What the first placing takes is what the model says of itself; it is refused if that is too much. */
+static pv_status describe_placing(pv_model *model, const pv_weight_list *list, const pv_needs *needs, const pv_backend_device *open, pv_error *error)
+{
+    model->weight_bytes = list->bytes;
+    model->parameters = list->parameters;
+    fill_budget(needs, &model->capacity, open->backend->describe(open)->memory_usable, &model->budget);
+    return refuse_if_too_large(model, error);
+}
+
+static pv_status place_model(pv_model *model, const pv_runtime_device *device, bool plain, bool first, pv_load_progress progress, pv_error *error)
 {
     pv_backend_device *open;
     pv_weight_list list;
+    pv_needs needs;
     pv_status status = open_device(model, device, plain, &open, error);
     if (status != PV_OK) return status;
-    status = measure(model, open, &list, error);
+    status = measure(model, open, &list, &needs, error);
     if (status != PV_OK) {
         open->backend->close(open);
         return status;
     }
-    if (refuse) status = refuse_if_too_large(model, error);
+    if (first) status = describe_placing(model, &list, &needs, open, error);
     if (status == PV_OK)
         status = pv_placement_create(model->allocator, &model->decoder, &model->capacity, model->source, &list, model->allow_non_finite, progress,
-                                     &model->needs, open, &model->placement, error);
+                                     &needs, open, &model->placement, error);
     else
         open->backend->close(open);
     pv_weight_list_free(model->allocator, &list);
@@ -197,7 +203,6 @@ pv_status pv_model_replace(pv_model *model, const pv_runtime_device *device, boo
     if (status == PV_OK) status = place_model(model, device, plain, false, (pv_load_progress){0}, error);
     if (status != PV_OK) return status;
     model->device = device;
-    snprintf(model->device_id, sizeof model->device_id, "%s", device->description.id);
     return PV_OK;
 }
 
@@ -259,7 +264,7 @@ pv_status pv_model_get_info(const pv_model *model, pv_model_info *info, pv_error
         .name = model->name,
         .architecture = d->architecture->name,
         .format = pv_source_get_kind(model->source) == PV_SOURCE_GGUF ? "gguf" : "safetensors",
-        .device = model->device_id,
+        .device = model->device->description.id,
         .parameters = model->parameters,
         .weight_bytes = model->weight_bytes,
         .layers = d->layers,

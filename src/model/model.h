@@ -7,16 +7,16 @@
 #include "text/template.h"
 #include "text/tokenizer.h"
 
+/* Constant after loading, as any thread may look at it, but for `device`, `plain_programs` and `placement`: these belong to the engine. */
 struct pv_model {
     pv_runtime *runtime;
     const pv_allocator *allocator;
     pv_source *source;   /* kept open: a lost device is filled from it again */
     pv_decoder decoder;
     pv_capacity capacity;
-    pv_needs needs;
     pv_budget budget;
     bool allow_non_finite, plain_programs, text_only;
-    const pv_runtime_device *device;
+    _Atomic(const pv_runtime_device *) device;
     pv_placement *placement;
     uint64_t weight_bytes, parameters;
     pv_tokenizer *tokenizer;     /* NULL: the files have none; ids still run */
@@ -24,7 +24,7 @@ struct pv_model {
     pv_error template_error;
     int32_t ends[PV_MAX_END_TOKENS * 2];
     size_t end_count;
-    char name[128], device_id[32];
+    char name[128];
     atomic_bool has_engine;
 };
 

@@ -160,6 +160,39 @@ static void a_session_that_failed_answers_the_next_request_and_nothing_else(void
     assert_true(failed > 5);
 }
 
+typedef struct nested {
+    pv_session *session;
+    pv_request request;
+    size_t calls;
+} nested;
+
+static PV_BOOL ask_again(void *user, const char *text, size_t length, int32_t token)
+{
+    (void)text, (void)length, (void)token;
+    nested *n = user;
+    pv_answer answer;
+    n->calls++;
+    assert_int_equal(pv_session_generate(n->session, &n->request, NULL, NULL, &answer, NULL), PV_BUSY);
+    return true;
+}
+
+static void a_session_answers_one_request_at_a_time(void **state)
+{
+    (void)state;
+    pv_answer answer;
+    nested n = {.request = {.prompt = prompt, .prompt_length = 10, .max_tokens = 4, .ignore_end = true}};
+    open_model(NULL);
+    assert_int_equal(pv_session_create(model, &n.session, NULL), PV_OK);
+    for (int i = 0; i < 2; i++) {
+        n.calls = 0;
+        assert_int_equal(pv_session_generate(n.session, &n.request, ask_again, &n, &answer, NULL), PV_OK);
+        assert_int_equal(answer.generated_tokens, 4);
+        assert_true(n.calls >= 4);
+    }
+    pv_session_destroy(n.session);
+    close_model();
+}
+
 static void cancelling_needs_no_memory(void **state)
 {
     (void)state;
@@ -343,18 +376,80 @@ static void a_lost_device_is_not_filled_from_a_file_that_has_changed(void **stat
     }
 }
 
+/* ---- A model that others look at while its device is replaced ---- */
+
+/* The wrapped CPU under a name of its own. */
+static pv_backend odd;
+static const pv_backend *odd_inner;
+
+static pv_status enumerate_odd(const pv_backend *backend, const pv_environment *environment, pv_device_description *descriptions,
+                               size_t capacity, size_t *count, pv_error *error)
+{
+    (void)backend;
+    pv_status status = odd_inner->enumerate(odd_inner, environment, descriptions, capacity, count, error);
+    snprintf(descriptions[0].id, sizeof descriptions[0].id, "odd");
+    descriptions[0].memory_usable /= 2;
+    return status;
+}
+
+static pv_status open_odd(const pv_backend *backend, const pv_environment *environment, const char *id, bool plain,
+                          pv_backend_device **device, pv_error *error)
+{
+    (void)backend;
+    assert_string_equal(id, "odd");
+    return odd_inner->open(odd_inner, environment, "cpu", plain, device, error);
+}
+
+/* Strings that a handle returned live as long as it, and what a model says of itself is constant: so another thread may read both. */
+static void a_model_says_the_same_of_itself_after_its_device_was_replaced(void **state)
+{
+    (void)state;
+    pv_allocator allocator = pv_allocator_default();
+    pv_fault_backend *wrapper = NULL;
+    pv_error error = {0};
+    pv_model_info before, after;
+    memset(found, 0, sizeof found);
+    assert_int_equal(pv_fault_backend_create(&allocator, &pv_cpu_backend, &wrapper, NULL), PV_OK);
+    odd = *(odd_inner = pv_fault_backend_get(wrapper));
+    odd.enumerate = enumerate_odd;
+    odd.open = open_odd;
+    const pv_backend *backends[] = {&odd, &pv_cpu_backend};
+    assert_int_equal(pv_runtime_create_with(&(pv_runtime_options){.threads = 1}, backends, 2, &runtime, &error), PV_OK);
+    assert_int_equal(pv_model_load(runtime, tiny_path("Q4_0"), NULL, &model, &error), PV_OK);
+    assert_int_equal(pv_model_get_info(model, &before, NULL), PV_OK);
+    pv_fault_backend_set(wrapper, &(pv_fault){.kind = PV_FAULT_LOST, .nth = 2, .count = 100}, 1);
+    pv_engine *engine = open_engine(NULL);
+    pv_request request = request_of(20, 10, &found[0]);
+    submit(engine, &request);
+    tiny_run(engine, 100, NULL);
+    assert_int_equal(found[0].finish, PV_FINISH_LENGTH);
+    assert_string_equal(before.device, "odd"); /* handed out before */
+    assert_int_equal(pv_model_get_info(model, &after, NULL), PV_OK);
+    assert_string_equal(after.device, "cpu"); /* but for this one */
+    assert_int_equal(after.budget.total, before.budget.total);
+    assert_int_equal(after.budget.available, before.budget.available);
+    assert_int_equal(after.weight_bytes, before.weight_bytes);
+    assert_int_equal(after.parameters, before.parameters);
+    pv_engine_destroy(engine);
+    pv_model_destroy(model);
+    pv_runtime_destroy(runtime);
+    pv_fault_backend_destroy(wrapper);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_left_on_the_device_outlives_its_engine),
         cmocka_unit_test(destroying_with_work_in_flight_ends_it),
         cmocka_unit_test(a_session_that_failed_answers_the_next_request_and_nothing_else),
+        cmocka_unit_test(a_session_answers_one_request_at_a_time),
         cmocka_unit_test(cancelling_needs_no_memory),
         cmocka_unit_test(a_reader_that_never_catches_up_costs_no_more_than_what_is_left),
         cmocka_unit_test(the_largest_options_mean_what_they_say),
         cmocka_unit_test(settings_too_small_to_divide_by_do_not_choose_the_wrong_token),
         cmocka_unit_test(null_handles_are_refused_or_do_nothing),
         cmocka_unit_test(a_lost_device_is_not_filled_from_a_file_that_has_changed),
+        cmocka_unit_test(a_model_says_the_same_of_itself_after_its_device_was_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
