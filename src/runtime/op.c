@@ -29,8 +29,9 @@ static const struct {
                                 FIELD(rope.q, PV_UPDATE), FIELD(rope.k, PV_UPDATE), FIELD(rope.store.pages, PV_UPDATE)}},
     [PV_OP_kv_store] = {"kv_store", 4, {FIELD(kv_store.k, PV_READ), FIELD(kv_store.v, PV_READ),
                                         FIELD(kv_store.store.table, PV_READ), FIELD(kv_store.store.pages, PV_UPDATE)}},
-    [PV_OP_attention] = {"attention", 4, {FIELD(attention.q, PV_READ), FIELD(attention.cache.pages, PV_READ),
-                                          FIELD(attention.cache.table, PV_READ), FIELD(attention.out, PV_WRITE)}},
+    [PV_OP_attention] = {"attention", 5, {FIELD(attention.q, PV_READ), FIELD(attention.cache.pages, PV_READ),
+                                          FIELD(attention.cache.table, PV_READ), FIELD(attention.sinks, PV_READ),
+                                          FIELD(attention.out, PV_WRITE)}},
     [PV_OP_glu] = {"glu", 3, {FIELD(glu.gate, PV_READ), FIELD(glu.up, PV_READ), FIELD(glu.out, PV_WRITE)}},
     [PV_OP_gather_rows] = {"gather_rows", 2, {FIELD(gather_rows.x, PV_READ), FIELD(gather_rows.out, PV_WRITE)}},
     [PV_OP_sample] = {"sample", 2, {FIELD(sample.logits, PV_READ), FIELD(sample.token_log, PV_UPDATE)}},
@@ -173,13 +174,16 @@ static pv_cost rope_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
     return cost;
 }
 
-/* Rows of one sequence: each key is fetched once, and a row sees the keys up to its own. Batches add up. */
+/* Rows of one sequence: each key is fetched once, and a row sees the keys up to its own, as far back as its window. Batches add up. */
 static pv_cost attention_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
 {
     const pv_op_attention *attention = &op->attention;
-    double live = live_rows(&attention->q, rows), seen = kv_length - (live - 1) / 2;
-    return (pv_cost){tensor_bytes(&attention->q, rows) + tensor_bytes(&attention->out, rows) +
-                         kv_length * token_bytes(&attention->cache),
+    double live = live_rows(&attention->q, rows), seen = kv_length - (live - 1) / 2, fetched = kv_length;
+    if (attention->window > 0) {
+        seen = seen < attention->window ? seen : attention->window;
+        fetched = fetched < attention->window + live ? fetched : attention->window + live;
+    }
+    return (pv_cost){tensor_bytes(&attention->q, rows) + tensor_bytes(&attention->out, rows) + fetched * token_bytes(&attention->cache),
                      live > 0 ? 4 * tensor_cells(&attention->q, rows) * (seen > 1 ? seen : 1) : 0};
 }
 

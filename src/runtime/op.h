@@ -108,12 +108,18 @@ typedef struct pv_op_kv_store {
 
 /* out[r, h] = softmax(scale × q[r, h] · K) · V over keys 0 … position of row r of its sequence, head h using kv head
  * h / (heads / kv_heads). Sums run over spans of PV_SPLIT_TOKENS keys, the spans merge in order, so that a row gets the same bits
- * alone, in a batch, and in any chunk of a prompt. Keys beyond a row's position have no influence, not even NaN. */
+ * alone, in a batch, and in any chunk of a prompt. Keys beyond a row's position have no influence, not even NaN.
+ * window: the row sees its last `window` keys only, its own included; pages before the window's first key are not touched, whatever
+ * the block table says of them. soft_cap: a score s becomes soft_cap × tanh(s / soft_cap). sinks: one score more for each head,
+ * which takes its share of the softmax and has no value. */
 typedef struct pv_op_attention {
     pv_tensor q, out; /* [R, heads × head_dim] */
     pv_kv_view cache;
     uint32_t heads;
     float scale;
+    uint32_t window;  /* 0: all keys */
+    float soft_cap;   /* 0: none */
+    pv_tensor sinks;  /* f32 [1, heads], or absent */
 } pv_op_attention;
 
 /* out = activation(gate) × up. out may be gate. */
