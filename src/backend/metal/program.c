@@ -102,7 +102,7 @@ static pv_status fail_program(const pv_metal_device *device, pv_id nserror, cons
 }
 
 /* Matrix kernels and row look-up are made for a weight layout. */
-static bool uses_layouts(const char *name) { return strcmp(name, "linear") == 0 || strcmp(name, "embed") == 0; }
+static bool uses_layouts(const char *name) { return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0; }
 
 static void add_part(pv_bytes *text, const char *name)
 {
@@ -122,6 +122,8 @@ static pv_status compile_library(pv_metal_device *device, pv_metal_library *libr
     add_part(&text, "args");
     add_part(&text, "common");
     if (uses_layouts(library->source->name)) add_part(&text, "layouts");
+    if (strncmp(library->source->name, "linear", 6) == 0) add_part(&text, "linear_parts");
+    if (strcmp(library->source->name, "linear") == 0) add_part(&text, "units");
     add_part(&text, library->source->name);
     pv_status status = text.failed ? pv_fail_memory(error, text.length, library->source->name) : PV_OK;
     if (status == PV_OK) {

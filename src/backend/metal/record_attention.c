@@ -1,10 +1,12 @@
-/* attention: split over keys, then merged. */
+/* attention: decode rows are split over their keys, then merged; prompt rows go by tiles, where there are simdgroup matrices and a kernel
+ * of the head's size. */
 #include "backend/metal/check.h"
 #include "backend/metal/kernels/args.h"
 #include "backend/metal/record.h"
 
 #define MAX_SPLITS 32 /* simdgroups that share a row's keys; also what scratch has room for */
-#define QUERIES 4     /* heads that a simdgroup takes at a time */
+#define FEW_ROWS 8    /* plans of so few rows split all of them */
+#define TILE_SIMDGROUPS 4
 
 const char *pv_metal_check_attention(const pv_metal_device *device, const pv_op *op)
 {
@@ -14,33 +16,40 @@ const char *pv_metal_check_attention(const pv_metal_device *device, const pv_op 
     if (wrong != NULL) return wrong;
     if (attention->heads == 0 || attention->heads % attention->cache.kv_heads != 0) return "heads are no multiple of the kv heads";
     if (attention->cache.head_dim > 256) return "a head has more than 256 elements";
+    if (!pv_metal_absent_or_f32(&attention->sinks)) return "the sinks are not f32";
+    if (pv_tensor_present(&attention->sinks) && attention->sinks.cols != attention->heads) return "not one sink a head";
     return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == attention->q.cols
                ? NULL
                : "q or out does not have the heads";
 }
 
-static const char *split_kernel(uint32_t head_dim)
-{
-    return head_dim <= 32    ? "attention_split1"
-           : head_dim <= 64  ? "attention_split2"
-           : head_dim <= 96  ? "attention_split3"
-           : head_dim <= 128 ? "attention_split4"
-                             : "attention_split8";
-}
-
 /* Long prompts have rows enough to fill the device without splitting; scratch stays small. */
-static uint32_t splits_for(const pv_op_attention *attention, uint32_t context)
+static uint32_t splits_for(const pv_op_attention *attention, uint32_t rows, uint32_t context)
 {
-    const uint32_t spans = (context + PV_SPLIT_TOKENS - 1) / PV_SPLIT_TOKENS;
-    const uint32_t most = attention->q.rows <= 8 ? MAX_SPLITS : attention->q.rows <= 64 ? MAX_SPLITS / 4 : 1;
+    uint32_t spans = (context + PV_SPLIT_TOKENS - 1) / PV_SPLIT_TOKENS;
+    if (attention->window > 0 && attention->window / PV_SPLIT_TOKENS + 2 < spans) spans = attention->window / PV_SPLIT_TOKENS + 2;
+    const uint32_t most = rows <= 8 ? MAX_SPLITS : rows <= 64 ? MAX_SPLITS / 4 : 1;
     return spans < most ? spans : most;
 }
 
-void pv_metal_record_attention(pv_metal_recorder *recorder, const pv_op *op)
+/* The kernel that takes prompt rows by tiles, or NULL: there all rows are split. */
+static const char *tile_function(const pv_metal_device *device, const pv_op_attention *attention)
 {
-    const pv_op_attention *attention = &op->attention;
+    static const struct {
+        uint32_t head_dim;
+        const char *function;
+    } kernels[] = {{64, "attention_tile64"}, {80, "attention_tile80"}, {96, "attention_tile96"}, {128, "attention_tile128"}, {256, "attention_tile256"}};
+    if (device->plain || !device->traits.simdgroup_matrix || attention->q.rows <= FEW_ROWS) return NULL;
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
+        if (kernels[i].head_dim == attention->cache.head_dim) return kernels[i].function;
+    }
+    return NULL;
+}
+
+static pv_args_attention args_of(const pv_metal_recorder *recorder, const pv_op_attention *attention)
+{
     const pv_kv_view *cache = &attention->cache;
-    const pv_args_attention args = {
+    return (pv_args_attention){
         .step = recorder->layout,
         .heads = attention->heads,
         .kv_heads = cache->kv_heads,
@@ -49,30 +58,87 @@ void pv_metal_record_attention(pv_metal_recorder *recorder, const pv_op *op)
         .out_stride = pv_metal_stride(&attention->out),
         .table_cols = cache->table.cols,
         .page_halves = (uint32_t)(cache->page_bytes / 2),
-        .spans = splits_for(attention, recorder->plan->limits.context),
         .scale = attention->scale,
+        .window = attention->window,
+        .soft_cap = attention->soft_cap,
+        .has_sinks = pv_tensor_present(&attention->sinks),
     };
-    const uint32_t shared_by = args.heads / args.kv_heads, chunks = (shared_by + QUERIES - 1) / QUERIES;
-    const uint64_t bytes = (uint64_t)attention->q.rows * args.heads * args.spans * (args.head_dim + 2) * sizeof(float);
-    pv_metal_kernel kernel = {.source = "attention", .function = split_kernel(args.head_dim)};
+}
+
+static void record_tiles(pv_metal_recorder *recorder, const pv_op_attention *attention, const char *function)
+{
+    const pv_args_attention args = args_of(recorder, attention);
+    const pv_metal_kernel kernel = {
+        .source = "attention_tiles", .function = function, .constants = {attention->soft_cap > 0}, .constant_count = 1};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &attention->q);
-    pv_metal_bind(record, &cache->pages);
-    pv_metal_bind(record, &cache->table);
-    pv_metal_bind_scratch(recorder, record, 0, bytes);
-    record->threads[0] = PV_METAL_SIMD;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.spans};
-    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.kv_heads * chunks};
-    record->grid[2] = (pv_metal_axis){.count = PV_METAL_ROWS};
+    pv_metal_bind(record, &attention->cache.pages);
+    pv_metal_bind(record, &attention->cache.table);
+    pv_metal_bind(record, &attention->sinks);
+    pv_metal_bind(record, &attention->out);
+    record->threads[0] = TILE_SIMDGROUPS * PV_METAL_SIMD;
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.heads};
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_TILES};
+}
 
-    pv_metal_then(recorder);
+static void record_merge(pv_metal_recorder *recorder, const pv_op_attention *attention, const pv_args_attention *args,
+                         pv_metal_kernel kernel, uint64_t bytes)
+{
     kernel.function = "attention_merge";
-    record = pv_metal_add(recorder, &kernel, &args, sizeof args);
+    pv_metal_record *record = pv_metal_add(recorder, &kernel, args, sizeof *args);
     pv_metal_bind_scratch(recorder, record, 0, bytes);
+    pv_metal_bind(record, &attention->sinks);
     pv_metal_bind(record, &attention->out);
     record->threads[0] = 32;
     record->threads[1] = 4;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args.head_dim + 31) / 32};
-    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args.heads + 3) / 4};
-    record->grid[2] = (pv_metal_axis){.count = PV_METAL_ROWS};
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->head_dim + 31) / 32};
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->heads + 3) / 4};
+    record->grid[2] = (pv_metal_axis){.count = args->decode_only ? PV_METAL_DECODE_ROWS : PV_METAL_ROWS};
+}
+
+/* Up to `rows` rows; with `tiles` decode rows alone, and the others by that kernel, beside them. */
+static void record_split(pv_metal_recorder *recorder, const pv_op_attention *attention, uint32_t rows, const char *tiles)
+{
+    static const char *const functions[2][5] = {
+        {"attention_split1_4", "attention_split2_4", "attention_split3_4", "attention_split4_4", "attention_split8_4"},
+        {"attention_split1_8", "attention_split2_8", "attention_split3_8", "attention_split4_8", "attention_split8_8"},
+    };
+    pv_args_attention args = args_of(recorder, attention);
+    args.decode_only = tiles != NULL;
+    args.spans = splits_for(attention, rows, recorder->plan->limits.context);
+    const uint32_t shared_by = args.heads / args.kv_heads, queries = shared_by > 4 ? 8 : 4, chunks = (shared_by + queries - 1) / queries;
+    const uint32_t dims = (args.head_dim + 31) / 32, direct = args.spans == 1;
+    const pv_metal_kernel kernel = {.source = "attention",
+                                    .function = functions[queries == 8][dims <= 4 ? dims - 1 : 4],
+                                    .constants = {attention->soft_cap > 0, direct},
+                                    .constant_count = 2};
+    const uint64_t bytes = direct ? 0 : (uint64_t)rows * args.heads * args.spans * (args.head_dim + 2) * sizeof(float);
+    pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
+    pv_metal_bind(record, &attention->q);
+    pv_metal_bind(record, &attention->cache.pages);
+    pv_metal_bind(record, &attention->cache.table);
+    if (direct) {
+        pv_metal_bind(record, NULL);
+    } else {
+        pv_metal_bind_scratch(recorder, record, 0, bytes);
+    }
+    pv_metal_bind(record, &attention->sinks);
+    pv_metal_bind(record, &attention->out);
+    record->threads[0] = PV_METAL_SIMD;
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.spans};
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.kv_heads * chunks};
+    record->grid[2] = (pv_metal_axis){.count = args.decode_only ? PV_METAL_DECODE_ROWS : PV_METAL_ROWS};
+    if (tiles != NULL) record_tiles(recorder, attention, tiles);
+    if (direct) return;
+    pv_metal_then(recorder);
+    record_merge(recorder, attention, &args, kernel, bytes);
+}
+
+void pv_metal_record_attention(pv_metal_recorder *recorder, const pv_op *op)
+{
+    const pv_op_attention *attention = &op->attention;
+    const uint32_t rows = attention->q.rows, seqs = recorder->plan->limits.seqs;
+    const char *tiles = tile_function(recorder->device, attention);
+    /* a decode row is a sequence */
+    record_split(recorder, attention, tiles != NULL && seqs < rows ? seqs : rows, tiles);
 }

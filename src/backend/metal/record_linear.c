@@ -5,10 +5,9 @@
 
 #define FEW_ROWS 8   /* up to here weights go straight into the sums */
 #define SIMDGROUPS 4 /* of a threadgroup */
-#define TILE_ROWS 32
-#define TILE_OUTS 64
 
 static bool few(const pv_op_linear *linear) { return linear->x.rows <= FEW_ROWS; }
+static bool has_matrices(const pv_metal_device *device) { return device->traits.simdgroup_matrix && !device->plain; }
 
 static const char *check_part(const pv_op_linear *linear, uint32_t p)
 {
@@ -27,12 +26,11 @@ const char *pv_metal_check_linear(const pv_metal_device *device, const pv_op *op
 {
     const pv_op_linear *linear = &op->linear;
     const bool glu = linear->glu != PV_ACTIVATION_NONE;
+    (void)device;
     if (linear->part_count < 1 || linear->part_count > 3) return "not one to three parts";
     if (glu && (linear->part_count != 2 || linear->glu != PV_ACTIVATION_SILU)) return "a glu needs two parts and silu";
     if (pv_tensor_present(&linear->residual) && linear->part_count > 1 && !glu) return "a residual with several parts";
     if (!pv_metal_f32(&linear->x) || !pv_metal_absent_or_f32(&linear->norm) || !pv_metal_absent_or_f32(&linear->residual)) return "an activation is not f32";
-    if (!few(linear) && (pv_tensor_present(&linear->norm) || glu)) return "a norm or glu fused into many rows";
-    if (!few(linear) && !device->traits.simdgroup_matrix) return "the device has no simdgroup matrices";
     for (uint32_t p = 0; p < linear->part_count; p++) {
         const char *wrong = check_part(linear, p);
         if (wrong != NULL) return wrong;
@@ -61,23 +59,37 @@ static void set_part(pv_args_linear *args, uint32_t at, const pv_linear_part *pa
     if (pv_tensor_present(&part->bias)) args->has_bias |= 1u << at;
 }
 
-/* ---- Few rows: parts of equal layout go together ---- */
+/* ---- Records: parts of equal layout go together ---- */
 
-static void record_few(pv_metal_recorder *recorder, const pv_op_linear *linear, const pv_linear_part *const parts[3], uint32_t count)
+/* A kernel by the rows that it takes at a time, and the columns of out that a threadgroup makes of them. */
+typedef struct linear_kernel {
+    const char *source, *function;
+    uint32_t rows, columns;
+} linear_kernel;
+
+static linear_kernel kernel_of(const pv_metal_device *device, const pv_op_linear *linear)
 {
-    static const struct {
-        const char *function;
-        uint32_t rows, columns;
-    } kernels[] = {{"linear_rows1", 1, 4}, {"linear_rows2", 2, 4}, {"linear_rows4", 4, 4}, {"linear_rows8", 8, 2}};
-    const bool glu = linear->glu != PV_ACTIVATION_NONE;
+    static const linear_kernel kernels[] = {{"linear", "linear_rows1", 1, 4 * SIMDGROUPS},
+                                   {"linear", "linear_rows2", 2, 4 * SIMDGROUPS},
+                                   {"linear", "linear_rows4", 4, 4 * SIMDGROUPS},
+                                   {"linear", "linear_rows8", 8, 2 * SIMDGROUPS}};
+    static const linear_kernel tiles = {"linear_tiles", "linear_tiles", 32, 64};
+    if (!few(linear) && has_matrices(device)) return tiles;
     uint32_t k = 0;
-    while (kernels[k].rows < linear->x.rows) k++;
-    const uint32_t columns = (glu ? kernels[k].columns / 2 : kernels[k].columns) * SIMDGROUPS;
+    while (k < 3 && kernels[k].rows < linear->x.rows) k++;
+    return kernels[k];
+}
+
+static void record_parts(pv_metal_recorder *recorder, const pv_op_linear *linear, const pv_linear_part *const parts[3], uint32_t count)
+{
+    const linear_kernel shape = kernel_of(recorder->device, linear);
+    const bool glu = linear->glu != PV_ACTIVATION_NONE;
+    const uint32_t columns = glu ? shape.columns / 2 : shape.columns;
     pv_args_linear args = args_of(recorder, linear);
     for (uint32_t p = 0; p < count; p++) set_part(&args, p, parts[p]);
     const pv_metal_kernel kernel = {
-        .source = "linear",
-        .function = kernels[k].function,
+        .source = shape.source,
+        .function = shape.function,
         .constants = {parts[0]->weight.layout, pv_tensor_present(&linear->norm), glu},
         .constant_count = 3,
     };
@@ -92,38 +104,12 @@ static void record_few(pv_metal_recorder *recorder, const pv_op_linear *linear, 
     for (uint32_t p = 0; p < 3; p++) pv_metal_bind(record, p < count ? &parts[p]->out : NULL);
     record->threads[0] = SIMDGROUPS * PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = groups};
-}
-
-/* ---- Many rows: a dispatch a part ---- */
-
-static void record_many(pv_metal_recorder *recorder, const pv_op_linear *linear, const pv_linear_part *part)
-{
-    pv_args_linear args = args_of(recorder, linear);
-    set_part(&args, 0, part);
-    const pv_metal_kernel kernel = {
-        .source = "linear",
-        .function = "linear_tiles",
-        .constants = {part->weight.layout, 0, 0},
-        .constant_count = 3,
-    };
-    pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
-    pv_metal_bind(record, &linear->x);
-    pv_metal_bind(record, &linear->residual);
-    pv_metal_bind(record, &part->weight);
-    pv_metal_bind(record, &part->bias);
-    pv_metal_bind(record, &part->out);
-    record->threads[0] = SIMDGROUPS * PV_METAL_SIMD;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (part->weight.rows + TILE_OUTS - 1) / TILE_OUTS};
-    record->grid[1] = (pv_metal_axis){.count = linear->x.extent == PV_EXTENT_LOGITS ? PV_METAL_LOGITS : PV_METAL_ROWS, .per = TILE_ROWS};
+    record->grid[1] = (pv_metal_axis){.count = linear->x.extent == PV_EXTENT_LOGITS ? PV_METAL_LOGITS : PV_METAL_ROWS, .per = shape.rows};
 }
 
 void pv_metal_record_linear(pv_metal_recorder *recorder, const pv_op *op)
 {
     const pv_op_linear *linear = &op->linear;
-    if (!few(linear)) {
-        for (uint32_t p = 0; p < linear->part_count; p++) record_many(recorder, linear, &linear->parts[p]);
-        return;
-    }
     bool done[3] = {false, false, false};
     for (uint32_t first = 0; first < linear->part_count; first++) {
         const pv_linear_part *parts[3];
@@ -133,6 +119,6 @@ void pv_metal_record_linear(pv_metal_recorder *recorder, const pv_op *op)
             parts[count++] = &linear->parts[p];
             done[p] = true;
         }
-        if (count > 0) record_few(recorder, linear, parts, count);
+        if (count > 0) record_parts(recorder, linear, parts, count);
     }
 }

@@ -65,6 +65,10 @@ typedef struct pv_args_attention {
     uint32_t table_cols, page_halves;
     uint32_t spans;               /* of partial sums that there is room for, for each row and head */
     float scale;
+    uint32_t window;              /* 0: all keys */
+    float soft_cap;
+    uint32_t has_sinks;
+    uint32_t decode_only;         /* other rows are another kernel's */
 } pv_args_attention;
 
 typedef struct pv_args_sample {
