@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,18 @@ bool rig_open(rig *r, const pv_backend *backend, const char *kernels, uint32_t t
     return true;
 }
 
+/* The software device keeps what it saw of wrong use of Metal and of kernels: there must be nothing. */
+static void expect_no_report(void)
+{
+    const char *path = getenv("PENSIEVE_METAL");
+    void *library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_NOLOAD) : NULL;
+    if (library == NULL) return;
+    size_t (*count)(void) = NULL;
+    *(void **)&count = dlsym(library, "softmetal_report_count");
+    if (count != NULL) assert_int_equal(count(), 0);
+    dlclose(library);
+}
+
 void rig_close(rig *r)
 {
     for (unsigned i = 0; i < RIG_ARENAS; i++) {
@@ -94,6 +107,7 @@ void rig_close(rig *r)
         r->backend->free(r->device, &r->arena[i].buffer);
     }
     r->backend->close(r->device);
+    expect_no_report();
 }
 
 /* Bits that were seen with the first thread count, in order. */

@@ -1,0 +1,376 @@
+/* What the kernels do besides right numbers, which conformance has: how often they are dispatched, what they load, and that neither the
+ * checked build of the software device nor its strict compiler finds anything in them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../conformance/support_rig.h"
+#include "softmetal.h"
+#include "support/tiny.h"
+
+#define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define MOST_KERNELS 64
+
+static const softmetal_world plain_world = {.keep_open = true}, checked_world = {.keep_open = true, .build = SOFTMETAL_CHECKED, .strict = true};
+
+static void begin(const softmetal_world *world)
+{
+    softmetal_reset();
+    softmetal_set_world(world);
+}
+
+static void expect_no_report(void)
+{
+    softmetal_report report;
+    for (size_t i = 0; softmetal_get_report(i, &report); i++)
+        print_message("%s: %s\n", softmetal_report_name(report.kind), report.message);
+    assert_int_equal(softmetal_report_count(), 0);
+}
+
+static softmetal_kernel_counts counts_of(const char *kernel)
+{
+    softmetal_kernel_counts all[MOST_KERNELS];
+    const size_t count = softmetal_get_kernel_counts(all, MOST_KERNELS);
+    assert_true(count <= MOST_KERNELS);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(all[i].kernel, kernel) == 0) return all[i];
+    fail_msg("%s has not run", kernel);
+    return all[0];
+}
+
+/* ---- A small model, end to end ---- */
+
+typedef struct scene {
+    pv_runtime *runtime;
+    pv_model *model;
+    pv_engine *engine;
+} scene;
+
+static scene open_scene(const char *layout, bool plain)
+{
+    scene s = {0};
+    pv_error error = {0};
+    const char *path = tiny_path(layout);
+    assert_int_equal(pv_runtime_create(&(pv_runtime_options){.metal_library = getenv("PENSIEVE_METAL")}, &s.runtime, &error), PV_OK);
+    if (pv_model_load(s.runtime, path, &(pv_model_options){.device = "metal", .context = 512, .plain_programs = plain}, &s.model, &error) != PV_OK)
+        fail_msg("%s", error.message);
+    if (pv_engine_create(s.model, &(pv_engine_options){.steps_ahead = 1, .no_prefix_reuse = true}, &s.engine, &error) != PV_OK) fail_msg("%s", error.message);
+    return s;
+}
+
+static void close_scene(scene *s)
+{
+    pv_engine_destroy(s->engine);
+    pv_model_destroy(s->model);
+    pv_runtime_destroy(s->runtime);
+}
+
+/* A prompt of `prompt` tokens and `generate` more. */
+static void run_scene(scene *s, size_t prompt, uint32_t generate, float temperature)
+{
+    int32_t tokens[300];
+    static tiny_result result;
+    pv_error error = {0};
+    memset(&result, 0, sizeof result);
+    for (size_t i = 0; i < prompt; i++) tokens[i] = (int32_t)(3 + i * 7 % 250);
+    pv_request request = {.prompt = tokens, .prompt_length = prompt, .max_tokens = generate, .user = &result, .top_logprobs = temperature > 0 ? 3 : 0};
+    request.sampling.temperature = temperature;
+    request.sampling.seed = 5;
+    request.sampling.top_p = temperature > 0 ? 0.9f : 0;
+    request.sampling.repetition_penalty = temperature > 0 ? 1.1f : 0;
+    request.ignore_end = true;
+    if (pv_engine_submit(s->engine, &request, NULL, &error) != PV_OK) fail_msg("%s", error.message);
+    tiny_run(s->engine, 100, NULL);
+    assert_true(result.finished);
+    assert_int_equal(result.count, generate);
+}
+
+static uint64_t dispatches(void)
+{
+    softmetal_counts counts;
+    softmetal_get_counts(&counts);
+    return counts.dispatches;
+}
+
+/* Of ops outside of layers: begin, embed, rope angles, gather rows, output, sample. */
+#define OUTSIDE 6
+
+static void a_decode_step_takes_seven_dispatches_a_layer_at_most(void **state)
+{
+    (void)state;
+    begin(&plain_world);
+    scene s = open_scene("F16", false);
+    pv_model_info info;
+    uint64_t before, few, more;
+    assert_int_equal(pv_model_get_info(s.model, &info, NULL), PV_OK);
+    before = dispatches();
+    run_scene(&s, 3, 2, 0);
+    few = dispatches() - before;
+    before = dispatches();
+    run_scene(&s, 3, 6, 0);
+    more = dispatches() - before;
+    assert_int_equal((more - few) % 4, 0);
+    const uint64_t step = (more - few) / 4;
+    print_message("llama, %u layers, one layout: %llu dispatches a decode step, %.2f a layer\n", info.layers, (unsigned long long)step,
+                  (double)(step - OUTSIDE) / info.layers);
+    assert_true(step >= OUTSIDE + 4u * info.layers); /* it did run */
+    assert_true(step <= OUTSIDE + 7u * info.layers);
+    close_scene(&s);
+    expect_no_report();
+}
+
+/* ---- Single ops ---- */
+
+static rig device;
+
+static void open_rig(const softmetal_world *world, bool plain)
+{
+    begin(world);
+    assert_true(rig_open(&device, rig_backend(), NULL, 1, plain));
+}
+
+static void close_rig(void)
+{
+    rig_close(&device);
+    expect_no_report();
+}
+
+static float *random_floats(uint64_t *seed, size_t count)
+{
+    float *values = malloc(count * sizeof *values);
+    for (size_t i = 0; i < count; i++) values[i] = (float)ref_normal(seed);
+    return values;
+}
+
+static pv_tensor random_weight(pv_layout layout, uint32_t rows, uint32_t cols, uint64_t *seed)
+{
+    const size_t row_bytes = ref_row_bytes(layout, cols);
+    uint8_t *canonical = malloc(rows * row_bytes);
+    for (uint32_t i = 0; i < rows; i++) ref_random_row(layout, cols, 1 / sqrt(cols), seed, canonical + i * row_bytes);
+    const pv_tensor weight = rig_weight(&device, layout, rows, cols, PV_USE_MATRIX, canonical);
+    free(canonical);
+    return weight;
+}
+
+typedef struct linear_shape {
+    pv_layout layout;
+    uint32_t rows, cols, outs;
+    bool glu, norm, residual;
+} linear_shape;
+
+/* One linear op on as many rows as its plan has. */
+static void run_linear(const linear_shape *s)
+{
+    uint64_t seed = s->rows * 1009 + s->cols;
+    const rig_sequence one = {.slot = 1, .first = 3, .count = (int32_t)s->rows};
+    rig_reset(&device);
+    device.room = 0;
+    rig_step(&device, &one, 1);
+    pv_op op = {.kind = PV_OP_linear, .linear = {.epsilon = 1e-5f, .part_count = s->glu ? 2 : 1}};
+    float *x = random_floats(&seed, (size_t)s->rows * s->cols), *norm = random_floats(&seed, s->cols),
+          *residual = random_floats(&seed, (size_t)s->rows * s->outs);
+    op.linear.x = rig_input(&device, PV_EXTENT_ROWS, s->cols, x);
+    if (s->norm) op.linear.norm = rig_vector(&device, norm, s->cols);
+    if (s->residual) op.linear.residual = rig_input(&device, PV_EXTENT_ROWS, s->outs, residual);
+    if (s->glu) op.linear.glu = PV_ACTIVATION_SILU;
+    for (uint32_t p = 0; p < op.linear.part_count; p++) op.linear.parts[p].weight = random_weight(s->layout, s->outs, s->cols, &seed);
+    op.linear.parts[0].out = rig_activation(&device, PV_EXTENT_ROWS, s->outs);
+    rig_may_write_rows(&device, &op.linear.parts[0].out);
+    rig_run(&device, &op, 1);
+    free(x), free(norm), free(residual);
+}
+
+/* Bytes of the weights' buffers that were loaded, over those that the weights have. */
+static double loaded_share(const linear_shape *s)
+{
+    char kernel[32];
+    snprintf(kernel, sizeof kernel, "linear_rows%u", s->rows <= 2 ? s->rows : s->rows <= 4 ? 4 : 8);
+    softmetal_reset();
+    run_linear(s);
+    const softmetal_kernel_counts counts = counts_of(kernel);
+    const double bytes = (double)s->outs * (double)ref_row_bytes(s->layout, s->cols) * (s->glu ? 2 : 1);
+    const double loaded = (double)(counts.loaded[5] + counts.loaded[6] + counts.loaded[7]);
+    assert_true(loaded >= bytes); /* all of it was needed */
+    return loaded / bytes;
+}
+
+/* Kernels load a weight's bytes once, for up to eight rows. What is loaded of x, which is small and shared by all rows of a weight, is not in
+ * it: on a GPU it comes from caches, which the software device has none of. */
+static void few_rows_load_each_weight_once(void **state)
+{
+    (void)state;
+    open_rig(&(softmetal_world){.keep_open = true, .build = SOFTMETAL_CHECKED}, false);
+    for (uint32_t rows = 1; rows <= 8; rows++) {
+        const double share = loaded_share(&(linear_shape){PV_LAYOUT_Q4_0, rows, 1024, 32, rows % 2 != 0, true, false});
+        if (share > 1.05) print_message("Q4_0, %u rows: %.3f of the weights' bytes\n", rows, share);
+        assert_true(share <= 1.05);
+    }
+    for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        const double share = loaded_share(&(linear_shape){(pv_layout)layout, 1, 1024, 32, false, false, false});
+        print_message("%s: %.3f of the weights' bytes loaded\n", pv_layout_get((pv_layout)layout)->name, share);
+        assert_true(share <= 1.05);
+    }
+    close_rig();
+}
+
+typedef struct attention_shape {
+    uint32_t kv_heads, group, head_dim, window;
+    rig_sequence sequence[4];
+    float soft_cap;
+    bool sinks;
+} attention_shape;
+
+/* Attention over a cache of finite cells; returns its bytes that the rows see. */
+static double run_attention(const attention_shape *s)
+{
+    uint64_t seed = s->head_dim + s->group;
+    uint32_t sequences = 0, pages = 1;
+    double seen = 0;
+    rig_reset(&device);
+    device.room = 0;
+    while (sequences < 4 && s->sequence[sequences].count > 0) sequences++;
+    rig_step(&device, s->sequence, sequences);
+    for (uint32_t i = 0; i < sequences; i++) pages += (uint32_t)(s->sequence[i].first + s->sequence[i].count + PV_PAGE_TOKENS - 1) / PV_PAGE_TOKENS;
+    pv_kv_view cache = rig_cache(&device, pages, s->kv_heads, s->head_dim);
+    uint16_t *cells = malloc((size_t)(pages * cache.page_bytes));
+    for (size_t i = 0; i < pages * cache.page_bytes / 2; i++) cells[i] = ref_to_f16(ref_normal(&seed));
+    rig_put(&device, &cache.pages, 0, cells, pages * cache.page_bytes);
+    free(cells);
+    int32_t next = 1;
+    for (uint32_t i = 0; i < sequences; i++) {
+        const int32_t length = s->sequence[i].first + s->sequence[i].count;
+        for (int32_t block = 0; block * PV_PAGE_TOKENS < length; block++, next++)
+            rig_put(&device, &cache.table, ((uint64_t)s->sequence[i].slot * cache.table.cols + (uint32_t)block) * 4, &next, 4);
+        seen += (s->window > 0 && (uint32_t)length > s->window ? s->window : (double)length) * 4.0 * s->kv_heads * s->head_dim;
+    }
+    const uint32_t heads = s->kv_heads * s->group, width = heads * s->head_dim;
+    float *q = random_floats(&seed, (size_t)device.rows * width), *sinks = random_floats(&seed, heads);
+    pv_op op = {.kind = PV_OP_attention,
+                .attention = {.cache = cache, .heads = heads, .scale = 0.1f, .window = s->window, .soft_cap = s->soft_cap}};
+    op.attention.q = rig_input(&device, PV_EXTENT_ROWS, width, q);
+    op.attention.out = rig_activation(&device, PV_EXTENT_ROWS, width);
+    if (s->sinks) op.attention.sinks = rig_vector(&device, sinks, heads);
+    rig_may_write_rows(&device, &op.attention.out);
+    rig_run(&device, &op, 1);
+    free(q), free(sinks);
+    return seen;
+}
+
+static void decode_rows_load_their_keys_and_values_once(void **state)
+{
+    (void)state;
+    static const struct {
+        attention_shape shape;
+        const char *kernel;
+    } cases[] = {
+        {{2, 1, 64, 0, {{1, 699, 1, NULL}}, 0, false}, "attention_split2_4"},
+        {{1, 3, 64, 0, {{1, 699, 1, NULL}, {2, 0, 1, NULL}, {3, 255, 1, NULL}}, 0, false}, "attention_split2_4"},
+        {{1, 8, 128, 0, {{1, 300, 1, NULL}}, 0, false}, "attention_split4_8"},
+        {{1, 2, 64, 100, {{1, 699, 1, NULL}}, 0, false}, "attention_split2_4"},
+    };
+    open_rig(&(softmetal_world){.keep_open = true, .build = SOFTMETAL_CHECKED}, false);
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        softmetal_reset();
+        const double seen = run_attention(&cases[i].shape), loaded = (double)counts_of(cases[i].kernel).loaded[3];
+        assert_true(loaded >= seen);
+        assert_true(loaded <= 1.05 * seen);
+    }
+    close_rig();
+}
+
+/* ---- The checked build and the strict compiler ---- */
+
+static void nothing_is_found_in_a_model(bool plain)
+{
+    begin(&checked_world);
+    scene s = open_scene("Q8_0", plain);
+    run_scene(&s, 40, 3, 0);
+    run_scene(&s, 5, 3, 0.8f);
+    close_scene(&s);
+    expect_no_report();
+}
+
+static void nothing_is_found_in_a_small_model(void **state)
+{
+    (void)state;
+    nothing_is_found_in_a_model(false);
+}
+
+static void nothing_is_found_in_a_small_model_of_plain_programs(void **state)
+{
+    (void)state;
+    nothing_is_found_in_a_model(true);
+}
+
+static void nothing_is_found_in_matrix_kernels(void **state)
+{
+    (void)state;
+    open_rig(&checked_world, false);
+    static const linear_shape shapes[] = {
+        {PV_LAYOUT_Q4_K, 1, 512, 17, false, true, false}, {PV_LAYOUT_Q6_K, 2, 512, 17, true, false, false},
+        {PV_LAYOUT_BF16, 4, 77, 9, true, true, false},    {PV_LAYOUT_Q4_1, 8, 96, 19, false, false, true},
+        {PV_LAYOUT_Q4_0, 35, 96, 70, false, true, true},  {PV_LAYOUT_F32, 20, 77, 33, true, true, false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(shapes); i++) run_linear(&shapes[i]);
+    close_rig();
+}
+
+static void nothing_is_found_in_attention(void **state)
+{
+    (void)state;
+    open_rig(&checked_world, false);
+    static const attention_shape shapes[] = {
+        {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 12, NULL}}, 0, false},  {1, 1, 80, 40, {{2, 50, 35, NULL}}, 0, true},
+        {1, 5, 96, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 20, true},     {2, 1, 128, 0, {{1, 60, 10, NULL}}, 0, false},
+        {1, 1, 256, 0, {{1, 270, 1, NULL}, {2, 30, 9, NULL}}, 0, false}, {1, 2, 20, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 0, false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(shapes); i++) run_attention(&shapes[i]);
+    close_rig();
+}
+
+/* ---- Chips that lack something ---- */
+
+/* No kernel has a bfloat in it: bf16 is read as the bits that it is, which is as right and quick without bfloat arithmetic as with it. */
+static void bf16_needs_no_bfloat(void **state)
+{
+    (void)state;
+    open_rig(&(softmetal_world){.keep_open = true, .apple_family = 7, .no_bfloat = true}, false);
+    run_linear(&(linear_shape){PV_LAYOUT_BF16, 1, 77, 9, true, true, false});
+    run_linear(&(linear_shape){PV_LAYOUT_BF16, 20, 77, 33, false, true, false});
+    close_rig();
+}
+
+/* Plain programs hold no simdgroup matrices: what is left when one with them does not compile. */
+static void plain_programs_need_no_matrices(void **state)
+{
+    (void)state;
+    begin(&(softmetal_world){.keep_open = true, .no_simdgroup_matrix = true});
+    scene s = open_scene("F16", true);
+    run_scene(&s, 40, 2, 0);
+    close_scene(&s);
+    expect_no_report();
+}
+
+int main(void)
+{
+    setenv("PENSIEVE_TEST_DEVICE", "metal", 1); /* what the rig opens */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_decode_step_takes_seven_dispatches_a_layer_at_most),
+        cmocka_unit_test(few_rows_load_each_weight_once),
+        cmocka_unit_test(decode_rows_load_their_keys_and_values_once),
+        cmocka_unit_test(nothing_is_found_in_a_small_model),
+        cmocka_unit_test(nothing_is_found_in_a_small_model_of_plain_programs),
+        cmocka_unit_test(nothing_is_found_in_matrix_kernels),
+        cmocka_unit_test(nothing_is_found_in_attention),
+        cmocka_unit_test(bf16_needs_no_bfloat),
+        cmocka_unit_test(plain_programs_need_no_matrices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
