@@ -68,9 +68,11 @@ static pv_status allocate_parts(pv_engine *engine, uint32_t pages, pv_error *err
     }
     if (!ok) return pv_fail_memory(error, engine->model->decoder.vocabulary * sizeof *engine->logits, "an engine");
     for (uint32_t g = 0; g < engine->group_count; g++) {
-        pv_status status = pv_pages_create(a, pages, &engine->pages[g], error);
+        engine->window[g] = engine->model->placement->groups[g].window;
+        pv_status status = pv_pages_create(a, pv_group_pages(&engine->model->capacity, engine->window[g], pages), &engine->pages[g], error);
         if (status != PV_OK) return status;
     }
+    engine->page_limit = pages - 1;
     return PV_OK;
 }
 

@@ -37,7 +37,8 @@ typedef struct pv_sequence {
     bool counted_reuse;
     int32_t slot;
     int32_t *pages[PV_MAX_GROUPS];
-    uint32_t page_count;      /* pages held, in every group */
+    uint32_t page_count;      /* pages that its positions reach to, in every group */
+    uint32_t first_page[PV_MAX_GROUPS]; /* pages before it have been given back: its window has passed them */
     uint32_t patched;         /* entries of the block table that the device knows */
     bool penalizes;           /* sampling looks back at the token log */
     uint32_t log_patched, log_reused; /* positions from and below which the log needs patches, as their rows do not run */
@@ -93,7 +94,9 @@ struct pv_engine {
     size_t token_bytes;       /* of the longest token */
 
     pv_pages *pages[PV_MAX_GROUPS];
+    uint32_t window[PV_MAX_GROUPS]; /* keys that a group's layers look back at, 0: all */
     uint32_t group_count;
+    uint32_t page_limit;      /* pages that the positions of one sequence may reach to */
     uint8_t *slots;           /* 1: taken; slot 0 is the null slot */
     pv_sequence *waiting, *running;
     uint32_t waiting_count, running_count;
@@ -142,6 +145,8 @@ void pv_event_fault(pv_engine *engine, const pv_error *cause, const char *format
 /* sequence.c: one request's life. */
 pv_status pv_sequence_create(const pv_engine *engine, const pv_request *request, pv_sequence **sequence, pv_error *error);
 void pv_sequence_destroy(const pv_engine *engine, pv_sequence *sequence);
+/* Gives back the pages that its windows have passed. */
+void pv_sequence_trim(pv_engine *engine, pv_sequence *sequence);
 /* Gives slot and pages back; the sequence may be admitted again and then starts from its tokens. */
 void pv_sequence_release(pv_engine *engine, pv_sequence *sequence);
 /* Ends it with an event. It stays in its list until the next sweep. */

@@ -86,6 +86,7 @@ static void share_prefix(pv_engine *engine, pv_sequence *s, uint32_t pages)
     }
     s->page_count = s->published = pages;
     s->computed = s->scheduled = pages * PV_PAGE_TOKENS;
+    pv_sequence_trim(engine, s);
 }
 
 /* Room for all its tokens and the next one, so that it does not come in only to be sent back. */
@@ -93,8 +94,11 @@ static bool has_room(const pv_engine *engine, const pv_sequence *s)
 {
     uint32_t wanted = (uint32_t)pv_div_up(s->count + 1, PV_PAGE_TOKENS) - s->page_count;
     if (s->count + 1 > s->limit) wanted = (uint32_t)pv_div_up(s->limit, PV_PAGE_TOKENS) - s->page_count;
-    for (uint32_t g = 0; g < engine->group_count; g++)
-        if (pv_pages_free(engine->pages[g]) + pv_pages_cached(engine->pages[g]) < wanted) return false;
+    for (uint32_t g = 0; g < engine->group_count; g++) {
+        const uint32_t most = pv_window_pages(&engine->model->capacity, engine->window[g]);
+        const uint32_t here = engine->window[g] > 0 && wanted > most ? most : wanted;
+        if (pv_pages_free(engine->pages[g]) + pv_pages_cached(engine->pages[g]) < here) return false;
+    }
     return true;
 }
 
@@ -174,9 +178,9 @@ static bool make_room(pv_engine *engine, pv_step *step, pv_sequence *s, uint32_t
     return true;
 }
 
-static uint32_t patches_of(const pv_sequence *s)
+static uint32_t patches_of(const pv_sequence *s, uint32_t group_count)
 {
-    return s->page_count - s->patched + s->log_reused - s->log_patched;
+    return (s->page_count - s->patched) * group_count + s->log_reused - s->log_patched;
 }
 
 static void add_item(pv_engine *engine, pv_step *step, pv_sequence *s, uint32_t rows)
@@ -188,14 +192,14 @@ static void add_item(pv_engine *engine, pv_step *step, pv_sequence *s, uint32_t 
     uint32_t biases = samples ? (uint32_t)s->sampling.bias_count : 0;
     if (!make_room(engine, step, s, end)) return;
     if (step->logits + logits > limits->logits || step->biases + biases > limits->biases) return;
-    if (step->patches + patches_of(s) > limits->patches) return;
+    if (step->patches + patches_of(s, engine->group_count) > limits->patches) return;
     step->items[step->item_count++] = (pv_step_item){
         .sequence = s, .first = first, .rows = rows, .logits = logits, .epoch = s->epoch};
     step->rows += rows;
     step->decode_rows += rows == 1;
     step->logits += logits;
     step->biases += biases;
-    step->patches += patches_of(s);
+    step->patches += patches_of(s, engine->group_count);
     step->wants_logits |= logits > 0 && s->on_logits != NULL;
 }
 

@@ -47,7 +47,7 @@ static pv_status check_request(const pv_engine *engine, const pv_request *r, pv_
     if (r->top_logprobs > PV_MAX_TOP_LOGPROBS)
         return pv_fail(error, PV_INVALID_ARGUMENT, "top_logprobs is %u, at most %d is wanted", r->top_logprobs, PV_MAX_TOP_LOGPROBS);
     uint32_t context = engine->model->capacity.context;
-    uint64_t room = (uint64_t)pv_pages_total(engine->pages[0]) * PV_PAGE_TOKENS;
+    uint64_t room = (uint64_t)engine->page_limit * PV_PAGE_TOKENS;
     if (r->prompt_length >= context)
         return pv_fail(error, PV_CONTEXT_FULL, "the prompt has %zu tokens, the context holds %u and an answer needs one more", r->prompt_length, context);
     if (r->prompt_length >= room)
@@ -61,7 +61,7 @@ static pv_status check_request(const pv_engine *engine, const pv_request *r, pv_
 
 static uint32_t token_limit(const pv_engine *engine, const pv_request *r)
 {
-    uint64_t limit = engine->model->capacity.context, room = (uint64_t)pv_pages_total(engine->pages[0]) * PV_PAGE_TOKENS;
+    uint64_t limit = engine->model->capacity.context, room = (uint64_t)engine->page_limit * PV_PAGE_TOKENS;
     uint64_t asked = r->max_tokens > 0 ? (uint64_t)r->prompt_length + r->max_tokens : limit;
     if (room < limit) limit = room;
     return (uint32_t)(asked < limit ? asked : limit);
@@ -140,12 +140,28 @@ bool pv_sequence_need_pages(pv_engine *engine, pv_sequence *s, uint32_t position
     return true;
 }
 
+/* What is not committed may run again: the windows of what comes after `computed` are kept whole. */
+void pv_sequence_trim(pv_engine *engine, pv_sequence *s)
+{
+    for (uint32_t g = 0; g < engine->group_count; g++) {
+        const uint32_t window = engine->window[g];
+        if (window == 0 || s->computed + 1 <= window) continue;
+        const uint32_t first = (s->computed + 1 - window) / PV_PAGE_TOKENS;
+        for (; s->first_page[g] < first; s->first_page[g]++) {
+            pv_pages_release(engine->pages[g], s->pages[g][s->first_page[g]]);
+            s->pages[g][s->first_page[g]] = PV_NULL_PAGE;
+        }
+    }
+}
+
 void pv_sequence_release(pv_engine *engine, pv_sequence *s)
 {
     while (s->page_count > 0) {
         s->page_count--;
-        for (uint32_t g = 0; g < engine->group_count; g++) pv_pages_release(engine->pages[g], s->pages[g][s->page_count]);
+        for (uint32_t g = 0; g < engine->group_count; g++)
+            if (s->page_count >= s->first_page[g]) pv_pages_release(engine->pages[g], s->pages[g][s->page_count]);
     }
+    memset(s->first_page, 0, sizeof s->first_page);
     if (s->slot > 0) engine->slots[s->slot] = 0;
     s->slot = 0;
     s->epoch++;

@@ -207,6 +207,7 @@ static pv_status commit_item(pv_engine *engine, const pv_step *step, const pv_st
         return PV_OK;
     }
     publish_pages(engine, s);
+    pv_sequence_trim(engine, s);
     if (item->logits == 0) return PV_OK;
     const pv_step_output *output = &outputs[item->logit + item->logits - 1];
     int32_t token = output->token;

@@ -5,17 +5,31 @@
 
 #include "backend/backend.h"
 
+/* A part of a tensor has the name and the whole of what it is a part of. */
+#define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first)                                                         \
+    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first}
 #define LAYER(member, gguf, huggingface, optional, rows, cols, uses) \
-    {"blk.%u." gguf, "model.layers.%u." huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses}
+    LAYER_PART(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO)
 #define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses) \
-    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses}
+    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO}
+#define TABLE(name) static const pv_role_table name = {name##_roles, sizeof name##_roles / sizeof name##_roles[0]}
 
-/* The Llama family's names, which most later families took over. */
-static const pv_role llama_roles[] = {
+/* ---- The Llama family's names, which most later families took over ---- */
+
+static const pv_role ends_roles[] = {
     GLOBAL(embed, "token_embd.weight", "model.embed_tokens.weight", false, VOCABULARY, WIDTH, PV_USE_ROWS),
     GLOBAL(output_norm, "output_norm.weight", "model.norm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
     GLOBAL(output, "output.weight", "lm_head.weight", true, VOCABULARY, WIDTH, PV_USE_MATRIX),
+};
+TABLE(ends);
+
+static const pv_role pre_norm_roles[] = {
     LAYER(attention_norm, "attn_norm.weight", "input_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(feed_forward_norm, "ffn_norm.weight", "post_attention_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+};
+TABLE(pre_norm);
+
+static const pv_role attention_roles[] = {
     LAYER(q, "attn_q.weight", "self_attn.q_proj.weight", false, HEADS, WIDTH, PV_USE_MATRIX),
     LAYER(k, "attn_k.weight", "self_attn.k_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX),
     LAYER(v, "attn_v.weight", "self_attn.v_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX),
@@ -24,7 +38,10 @@ static const pv_role llama_roles[] = {
     LAYER(v_bias, "attn_v.bias", "self_attn.v_proj.bias", true, ONE, KV_HEADS, PV_USE_VECTOR),
     LAYER(attention_out, "attn_output.weight", "self_attn.o_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX),
     LAYER(attention_out_bias, "attn_output.bias", "self_attn.o_proj.bias", true, ONE, WIDTH, PV_USE_VECTOR),
-    LAYER(feed_forward_norm, "ffn_norm.weight", "post_attention_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+};
+TABLE(attention);
+
+static const pv_role feed_forward_roles[] = {
     LAYER(gate, "ffn_gate.weight", "mlp.gate_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     LAYER(up, "ffn_up.weight", "mlp.up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     LAYER(down, "ffn_down.weight", "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
@@ -32,12 +49,105 @@ static const pv_role llama_roles[] = {
     LAYER(up_bias, "ffn_up.bias", "mlp.up_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
     LAYER(down_bias, "ffn_down.bias", "mlp.down_proj.bias", true, ONE, WIDTH, PV_USE_VECTOR),
 };
+TABLE(feed_forward);
 
-#define ROLES(table) table, sizeof table / sizeof table[0]
+/* ---- What single families add or do otherwise ---- */
+
+/* Queries and keys normed head by head, or as whole rows. */
+static const pv_role head_norm_roles[] = {
+    LAYER(q_norm, "attn_q_norm.weight", "self_attn.q_norm.weight", false, ONE, HEAD, PV_USE_VECTOR),
+    LAYER(k_norm, "attn_k_norm.weight", "self_attn.k_norm.weight", false, ONE, HEAD, PV_USE_VECTOR),
+};
+TABLE(head_norm);
+
+static const pv_role row_norm_roles[] = {
+    LAYER(q_norm, "attn_q_norm.weight", "self_attn.q_norm.weight", false, ONE, HEADS, PV_USE_VECTOR),
+    LAYER(k_norm, "attn_k_norm.weight", "self_attn.k_norm.weight", false, ONE, KV_HEADS, PV_USE_VECTOR),
+};
+TABLE(row_norm);
+
+/* Norms behind the blocks, alone and beside those before them. */
+static const pv_role post_norm_roles[] = {
+    LAYER(attention_post_norm, "post_attention_norm.weight", "post_attention_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(feed_forward_post_norm, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+};
+TABLE(post_norm);
+
+static const pv_role gemma_norm_roles[] = {
+    LAYER(attention_norm, "attn_norm.weight", "input_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(feed_forward_norm, "ffn_norm.weight", "pre_feedforward_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+};
+TABLE(gemma_norm);
+
+static const pv_role norm_bias_roles[] = {
+    GLOBAL(output_norm_bias, "output_norm.bias", "model.norm.bias", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(attention_norm_bias, "attn_norm.bias", "input_layernorm.bias", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(feed_forward_norm_bias, "ffn_norm.bias", "post_attention_layernorm.bias", false, ONE, WIDTH, PV_USE_VECTOR),
+};
+TABLE(norm_bias);
+
+#define PHI "model.layers.%u."
+static const pv_role phi_roles[] = {
+    LAYER_PART(q, "attn_qkv.weight", PHI "self_attn.qkv_proj.weight", false, HEADS, WIDTH, PV_USE_MATRIX, QKV, ZERO),
+    LAYER_PART(k, "attn_qkv.weight", PHI "self_attn.qkv_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS),
+    LAYER_PART(v, "attn_qkv.weight", PHI "self_attn.qkv_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS_KV),
+    LAYER_PART(attention_out, "attn_output.weight", PHI "self_attn.o_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX, ZERO, ZERO),
+    LAYER_PART(gate, "ffn_up.weight", PHI "mlp.gate_up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX, GATE_UP, ZERO),
+    LAYER_PART(up, "ffn_up.weight", PHI "mlp.gate_up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX, GATE_UP, FEED_FORWARD),
+    LAYER_PART(down, "ffn_down.weight", PHI "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX, ZERO, ZERO),
+};
+TABLE(phi);
+
+#define GPT2 "transformer.h.%u."
+static const pv_role gpt2_roles[] = {
+    GLOBAL(embed, "token_embd.weight", "transformer.wte.weight", false, VOCABULARY, WIDTH, PV_USE_ROWS),
+    GLOBAL(positions, "position_embd.weight", "transformer.wpe.weight", false, CONTEXT, WIDTH, PV_USE_ROWS),
+    GLOBAL(output_norm, "output_norm.weight", "transformer.ln_f.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    GLOBAL(output_norm_bias, "output_norm.bias", "transformer.ln_f.bias", false, ONE, WIDTH, PV_USE_VECTOR),
+    GLOBAL(output, "output.weight", "lm_head.weight", true, VOCABULARY, WIDTH, PV_USE_MATRIX),
+    LAYER_PART(attention_norm, "attn_norm.weight", GPT2 "ln_1.weight", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_PART(attention_norm_bias, "attn_norm.bias", GPT2 "ln_1.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_PART(q, "attn_qkv.weight", GPT2 "attn.c_attn.weight", false, HEADS, WIDTH, PV_USE_MATRIX, QKV, ZERO),
+    LAYER_PART(k, "attn_qkv.weight", GPT2 "attn.c_attn.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS),
+    LAYER_PART(v, "attn_qkv.weight", GPT2 "attn.c_attn.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS_KV),
+    LAYER_PART(q_bias, "attn_qkv.bias", GPT2 "attn.c_attn.bias", false, ONE, HEADS, PV_USE_VECTOR, QKV, ZERO),
+    LAYER_PART(k_bias, "attn_qkv.bias", GPT2 "attn.c_attn.bias", false, ONE, KV_HEADS, PV_USE_VECTOR, QKV, HEADS),
+    LAYER_PART(v_bias, "attn_qkv.bias", GPT2 "attn.c_attn.bias", false, ONE, KV_HEADS, PV_USE_VECTOR, QKV, HEADS_KV),
+    LAYER_PART(attention_out, "attn_output.weight", GPT2 "attn.c_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX, ZERO, ZERO),
+    LAYER_PART(attention_out_bias, "attn_output.bias", GPT2 "attn.c_proj.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_PART(feed_forward_norm, "ffn_norm.weight", GPT2 "ln_2.weight", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_PART(feed_forward_norm_bias, "ffn_norm.bias", GPT2 "ln_2.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_PART(up, "ffn_up.weight", GPT2 "mlp.c_fc.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX, ZERO, ZERO),
+    LAYER_PART(up_bias, "ffn_up.bias", GPT2 "mlp.c_fc.bias", false, ONE, FEED_FORWARD, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_PART(down, "ffn_down.weight", GPT2 "mlp.c_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX, ZERO, ZERO),
+    LAYER_PART(down_bias, "ffn_down.bias", GPT2 "mlp.c_proj.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+};
+TABLE(gpt2);
+
+/* ---- The architectures ---- */
+
+#define LLAMA_TABLES &ends, &pre_norm, &attention, &feed_forward
 
 static const pv_architecture architectures[] = {
-    {"llama", "LlamaForCausalLM", ROLES(llama_roles), PV_ROPE_NEIGHBOURS},
+    {"llama", "LlamaForCausalLM", {LLAMA_TABLES}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU},
+    {"mistral", "MistralForCausalLM", {LLAMA_TABLES}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU},
+    {"qwen2", "Qwen2ForCausalLM", {LLAMA_TABLES}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU},
+    {"qwen3", "Qwen3ForCausalLM", {LLAMA_TABLES, &head_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU},
+    {"phi3", "Phi3ForCausalLM", {&ends, &pre_norm, &phi}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU},
+    {"gemma2", "Gemma2ForCausalLM", {&ends, &gemma_norm, &post_norm, &attention, &feed_forward}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_GELU,
+     .norm_less_one = true, .embed_by_width = true, .window_every = 2, .scale_by_width_at = 46},
+    {"gemma3", "Gemma3ForCausalLM", {&ends, &gemma_norm, &post_norm, &attention, &feed_forward, &head_norm}, PV_ROPE_HALVES,
+     .activation = PV_ACTIVATION_GELU, .norm_less_one = true, .embed_by_width = true, .window_every = 6, .window_theta = 10000,
+     .scale_by_width_at = 62},
+    {"smollm3", "SmolLM3ForCausalLM", {LLAMA_TABLES}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU, .no_rope_every = 4},
+    {"olmo2", "Olmo2ForCausalLM", {&ends, &post_norm, &attention, &feed_forward, &row_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU},
+    {"granite", "GraniteForCausalLM", {LLAMA_TABLES}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU},
+    {"stablelm", "StableLmForCausalLM", {LLAMA_TABLES, &norm_bias}, PV_ROPE_HALVES, .norm = PV_NORM_LAYER, .activation = PV_ACTIVATION_SILU},
+    {"gpt2", "GPT2LMHeadModel", {&gpt2}, PV_ROPE_HALVES, .norm = PV_NORM_LAYER, .activation = PV_ACTIVATION_GELU, .transposed = true,
+     .feed_forward_widths = 4, .no_rope_every = 1, .prefix = "transformer."},
 };
+
+#define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
 
 void pv_role_name(const char *pattern, uint32_t layer, char out[128])
 {
@@ -48,9 +158,18 @@ void pv_role_name(const char *pattern, uint32_t layer, char out[128])
         snprintf(out, 128, "%.*s%u%s", (int)(mark - pattern), pattern, layer, mark + 2);
 }
 
+const pv_role *pv_architecture_role(const pv_architecture *architecture, size_t i)
+{
+    for (size_t t = 0; t < PV_MAX_ROLE_TABLES && architecture->tables[t] != NULL; t++) {
+        if (i < architecture->tables[t]->count) return &architecture->tables[t]->roles[i];
+        i -= architecture->tables[t]->count;
+    }
+    return NULL;
+}
+
 const pv_architecture *pv_architecture_find(const char *gguf_name, const char *class_name)
 {
-    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
         if (gguf_name != NULL && strcmp(architectures[i].name, gguf_name) == 0) return &architectures[i];
         if (class_name != NULL && strcmp(architectures[i].class_name, class_name) == 0) return &architectures[i];
     }
@@ -59,18 +178,25 @@ const pv_architecture *pv_architecture_find(const char *gguf_name, const char *c
 
 const char *pv_architecture_names(void)
 {
-    return "llama (LlamaForCausalLM)";
+    return "llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2";
 }
 
-uint32_t pv_decoder_size(const pv_decoder *decoder, pv_size size)
+uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
 {
+    const uint32_t heads = d->heads * d->head_dim, kv_heads = d->kv_heads * d->head_dim;
     switch (size) {
+    case PV_SIZE_ZERO: return 0;
     case PV_SIZE_ONE: return 1;
-    case PV_SIZE_WIDTH: return decoder->width;
-    case PV_SIZE_HEADS: return decoder->heads * decoder->head_dim;
-    case PV_SIZE_KV_HEADS: return decoder->kv_heads * decoder->head_dim;
-    case PV_SIZE_FEED_FORWARD: return decoder->feed_forward;
-    case PV_SIZE_VOCABULARY: return decoder->vocabulary;
+    case PV_SIZE_WIDTH: return d->width;
+    case PV_SIZE_HEAD: return d->head_dim;
+    case PV_SIZE_HEADS: return heads;
+    case PV_SIZE_KV_HEADS: return kv_heads;
+    case PV_SIZE_HEADS_KV: return heads + kv_heads;
+    case PV_SIZE_QKV: return heads + 2 * kv_heads;
+    case PV_SIZE_FEED_FORWARD: return d->feed_forward;
+    case PV_SIZE_GATE_UP: return 2 * d->feed_forward;
+    case PV_SIZE_VOCABULARY: return d->vocabulary;
+    case PV_SIZE_CONTEXT: return d->trained_context;
     }
     return 0;
 }

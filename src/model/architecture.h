@@ -4,20 +4,35 @@
 
 #include "model/decoder.h"
 
-/* Weights by role; absent optional ones are zeroed. */
+/* Weights by role; absent optional ones are zeroed. What is absent is not done: no norm, no gate. */
 typedef struct pv_layer_weights {
-    pv_tensor attention_norm, q, k, v, attention_out, feed_forward_norm, gate, up, down;
+    pv_tensor attention_norm, q, k, v, q_norm, k_norm, attention_out, attention_post_norm;
+    pv_tensor feed_forward_norm, gate, up, down, feed_forward_post_norm;
+    pv_tensor attention_norm_bias, feed_forward_norm_bias;
     pv_tensor q_bias, k_bias, v_bias, attention_out_bias, gate_bias, up_bias, down_bias;
 } pv_layer_weights;
 
 typedef struct pv_weights {
-    pv_tensor embed, output_norm, output;
-    pv_tensor inverse_frequency; /* computed, f32 [1, rope.dim / 2] */
+    pv_tensor embed, positions, output_norm, output_norm_bias, output;
+    pv_tensor inverse_frequency[PV_MAX_ROPES]; /* computed, f32 [1, rope.dim / 2] */
     pv_layer_weights *layers;
 } pv_weights;
 
 /* A size that a weight's shape is made of. */
-typedef enum pv_size { PV_SIZE_ONE, PV_SIZE_WIDTH, PV_SIZE_HEADS, PV_SIZE_KV_HEADS, PV_SIZE_FEED_FORWARD, PV_SIZE_VOCABULARY } pv_size;
+typedef enum pv_size {
+    PV_SIZE_ZERO,
+    PV_SIZE_ONE,
+    PV_SIZE_WIDTH,
+    PV_SIZE_HEAD,      /* elements of a head */
+    PV_SIZE_HEADS,     /* of all heads */
+    PV_SIZE_KV_HEADS,
+    PV_SIZE_HEADS_KV,  /* HEADS + KV_HEADS */
+    PV_SIZE_QKV,       /* HEADS + 2 KV_HEADS */
+    PV_SIZE_FEED_FORWARD,
+    PV_SIZE_GATE_UP,   /* 2 FEED_FORWARD */
+    PV_SIZE_VOCABULARY,
+    PV_SIZE_CONTEXT,   /* of the training */
+} pv_size;
 
 uint32_t pv_decoder_size(const pv_decoder *decoder, pv_size size);
 
@@ -27,22 +42,43 @@ typedef struct pv_role {
     size_t member;                  /* offset in pv_layer_weights or pv_weights */
     pv_size rows, cols;
     unsigned uses;                  /* pv_weight_use */
+    pv_size whole, first;           /* a part of a fused tensor: rows (columns of a vector) that this one has, and where the part begins */
 } pv_role;
 
-typedef struct pv_architecture {
-    const char *name;        /* general.architecture in GGUF */
-    const char *class_name;  /* "architectures" in config.json */
+/* Roles that several architectures share. */
+typedef struct pv_role_table {
     const pv_role *roles;
-    size_t role_count;
+    size_t count;
+} pv_role_table;
+
+#define PV_MAX_ROLE_TABLES 6
+
+typedef struct pv_architecture {
+    const char *name;       /* general.architecture in GGUF */
+    const char *class_name; /* "architectures" in config.json */
+    const pv_role_table *tables[PV_MAX_ROLE_TABLES]; /* up to the first NULL */
     pv_rope_pairing gguf_pairing; /* how the converters to GGUF leave q and k */
+    pv_norm norm;
+    pv_activation activation;     /* where the file names none */
+    bool norm_less_one;           /* Hugging Face files hold the norms' weights less one; converters to GGUF add it */
+    bool embed_by_width;          /* embeddings are multiplied by the root of the width */
+    bool transposed;              /* Hugging Face files hold matrices as [in, out] */
+    uint32_t feed_forward_widths; /* feed-forward width where the file names none, in widths; 0: it must */
+    uint32_t window_every;        /* where the file has a window and no list: of so many layers the last sees everything; 0: none does */
+    uint32_t no_rope_every;       /* where the file has no list: of so many layers the last goes without RoPE; 0: none does */
+    double window_theta;          /* of layers with a window, where the file has none; 0: as all others */
+    uint32_t scale_by_width_at;   /* GGUF files leave the query's scale out; with so many layers it follows from width / heads */
+    const char *prefix;           /* of Hugging Face names, which some files leave out */
 } pv_architecture;
 
 /* A role's name with the layer's number in its place. */
 void pv_role_name(const char *pattern, uint32_t layer, char out[128]);
+/* Number i of the architecture's roles; NULL beyond the last. */
+const pv_role *pv_architecture_role(const pv_architecture *architecture, size_t i);
 
 /* NULL if it is not known. */
 const pv_architecture *pv_architecture_find(const char *gguf_name, const char *class_name);
-/* "llama, …" */
+/* "llama (LlamaForCausalLM), …" */
 const char *pv_architecture_names(void);
 
 #endif

@@ -5,73 +5,11 @@
 #include <string.h>
 
 #include "model/architecture.h"
-#include "model/flat.h"
-
-/* ---- Where numbers come from: one interface over both kinds of file ---- */
-
-typedef struct config {
-    pv_source *source;
-    const char *prefix; /* GGUF: "llama" */
-    pv_flat flat;       /* SafeTensors: config.json */
-    bool gguf;
-} config;
-
-/* A number by its name in either format ("" where a format has none). */
-static pv_status get_number(const config *c, const char *gguf, const char *huggingface, double *value, bool *found, pv_error *error)
-{
-    *found = false;
-    if (!c->gguf) return huggingface[0] != '\0' ? pv_flat_number(&c->flat, huggingface, value, found, error) : PV_OK;
-    if (gguf[0] == '\0') return PV_OK;
-    char key[160];
-    snprintf(key, sizeof key, "%s.%s", c->prefix, gguf);
-    const pv_meta *meta = pv_source_meta(c->source, key);
-    if (meta != NULL && meta->type == PV_META_ARRAY)
-        return pv_fail_at(error, PV_UNSUPPORTED, key, PV_NO_OFFSET, "%s differs from layer to layer, which this version cannot run", key);
-    return pv_meta_f64(c->source, key, value, found, error);
-}
-
-static const char *name_of(const config *c, const char *gguf, const char *huggingface)
-{
-    return c->gguf ? gguf : huggingface;
-}
-
-/* A whole number in [low, high]; `missing` where it is absent, and 0 there means that it must not be. */
-static pv_status get_count(const config *c, const char *gguf, const char *huggingface, uint32_t low, uint32_t high, uint32_t missing,
-                           uint32_t *out, pv_error *error)
-{
-    double value = 0;
-    bool found = false;
-    pv_status status = get_number(c, gguf, huggingface, &value, &found, error);
-    if (status != PV_OK) return status;
-    if (!found && missing == 0)
-        return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "%s is missing from the model's configuration",
-                          name_of(c, gguf, huggingface));
-    if (!found) value = missing;
-    if (!(value >= low && value <= high) || value != floor(value))
-        return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "%s is %g, a whole number from %u to %u is wanted",
-                          name_of(c, gguf, huggingface), value, low, high);
-    *out = (uint32_t)value;
-    return PV_OK;
-}
-
-/* A real number in [low, high]. */
-static pv_status get_real(const config *c, const char *gguf, const char *huggingface, double low, double high, double missing, double *out,
-                          pv_error *error)
-{
-    double value = missing;
-    bool found = false;
-    pv_status status = get_number(c, gguf, huggingface, &value, &found, error);
-    if (status != PV_OK) return status;
-    if (!(value >= low && value <= high))
-        return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "%s is %g, a number from %g to %g is wanted",
-                          name_of(c, gguf, huggingface), value, low, high);
-    *out = value;
-    return PV_OK;
-}
+#include "model/rope.h"
 
 /* ---- Which architecture ---- */
 
-static pv_status find_gguf_architecture(config *c, pv_decoder *decoder, char name[64], pv_error *error)
+static pv_status find_gguf_architecture(pv_config *c, pv_decoder *decoder, char name[64], pv_error *error)
 {
     const char *text;
     size_t length;
@@ -85,7 +23,7 @@ static pv_status find_gguf_architecture(config *c, pv_decoder *decoder, char nam
     return PV_OK;
 }
 
-static pv_status find_huggingface_architecture(config *c, const pv_allocator *allocator, pv_decoder *decoder, char name[64], pv_error *error)
+static pv_status find_huggingface_architecture(pv_config *c, const pv_allocator *allocator, pv_decoder *decoder, char name[64], pv_error *error)
 {
     const char *text;
     size_t length;
@@ -104,27 +42,29 @@ static pv_status find_huggingface_architecture(config *c, const pv_allocator *al
 
 /* ---- Sizes ---- */
 
-static pv_status read_sizes(const config *c, pv_decoder *d, pv_error *error)
+static pv_status read_sizes(const pv_config *c, pv_decoder *d, pv_error *error)
 {
     const struct {
         uint32_t *out;
         const char *gguf, *huggingface;
         uint32_t low, high, missing;
     } first[] = {
-        {&d->layers, "block_count", "num_hidden_layers", 1, 1024, 0},
-        {&d->width, "embedding_length", "hidden_size", 1, 1 << 17, 0},
-        {&d->heads, "attention.head_count", "num_attention_heads", 1, 4096, 0},
-        {&d->feed_forward, "feed_forward_length", "intermediate_size", 1, 1 << 20, 0},
-        {&d->trained_context, "context_length", "max_position_embeddings", 1, 1 << 24, 2048},
+        {&d->layers, "block_count", "num_hidden_layers|n_layer", 1, PV_MAX_LAYERS, 0},
+        {&d->width, "embedding_length", "hidden_size|n_embd", 1, 1 << 17, 0},
+        {&d->heads, "attention.head_count", "num_attention_heads|n_head", 1, 4096, 0},
+        {&d->trained_context, "context_length", "max_position_embeddings|n_positions", 1, 1 << 24, 2048},
     };
     pv_status status;
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
-        if ((status = get_count(c, first[i].gguf, first[i].huggingface, first[i].low, first[i].high, first[i].missing, first[i].out, error)) != PV_OK)
+        if ((status = pv_config_count(c, first[i].gguf, first[i].huggingface, first[i].low, first[i].high, first[i].missing, first[i].out, error)) != PV_OK)
             return status;
-    uint32_t head_dim = d->width / d->heads, ignored;
-    if ((status = get_count(c, "attention.head_count_kv", "num_key_value_heads", 1, d->heads, d->heads, &d->kv_heads, error)) != PV_OK) return status;
-    if ((status = get_count(c, "attention.key_length", "head_dim", 2, 1024, head_dim > 0 ? head_dim : 1, &d->head_dim, error)) != PV_OK) return status;
-    if ((status = get_count(c, "attention.value_length", "", d->head_dim, d->head_dim, d->head_dim, &ignored, error)) != PV_OK) return status;
+    const uint32_t widths = d->architecture->feed_forward_widths, head_dim = d->width / d->heads;
+    uint32_t ignored;
+    if ((status = pv_config_count(c, "feed_forward_length", "intermediate_size|n_inner", 1, 1 << 20, widths * d->width, &d->feed_forward, error)) != PV_OK)
+        return status;
+    if ((status = pv_config_count(c, "attention.head_count_kv", "num_key_value_heads", 1, d->heads, d->heads, &d->kv_heads, error)) != PV_OK) return status;
+    if ((status = pv_config_count(c, "attention.key_length", "head_dim", 2, 1024, head_dim > 0 ? head_dim : 1, &d->head_dim, error)) != PV_OK) return status;
+    if ((status = pv_config_count(c, "attention.value_length", "", d->head_dim, d->head_dim, d->head_dim, &ignored, error)) != PV_OK) return status;
     if (d->heads % d->kv_heads != 0 || d->head_dim % 2 != 0)
         return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET,
                           "%u heads over %u key-value heads of %u elements: the heads must be a multiple and the size even", d->heads,
@@ -132,9 +72,9 @@ static pv_status read_sizes(const config *c, pv_decoder *d, pv_error *error)
     return PV_OK;
 }
 
-static pv_status read_vocabulary(const config *c, pv_decoder *d, pv_error *error)
+static pv_status read_vocabulary(const pv_config *c, pv_decoder *d, pv_error *error)
 {
-    if (!c->gguf) return get_count(c, "", "vocab_size", 1, 1 << 24, 0, &d->vocabulary, error);
+    if (!c->gguf) return pv_config_count(c, "", "vocab_size", 1, 1 << 24, 0, &d->vocabulary, error);
     const pv_source_tensor *embed = pv_source_find(c->source, "token_embd.weight");
     if (embed == NULL || embed->rows < 1 || embed->rows > 1 << 24)
         return pv_fail_at(error, PV_BAD_FILE, "token_embd.weight", PV_NO_OFFSET, "%s has no usable tensor token_embd.weight",
@@ -143,19 +83,29 @@ static pv_status read_vocabulary(const config *c, pv_decoder *d, pv_error *error
     return PV_OK;
 }
 
-/* Settings of the family that this version does not run: better refused than answered wrongly. */
-static pv_status refuse_unknown(const config *c, pv_error *error)
+/* ---- Settings of the families that this version does not run: better refused than answered wrongly ---- */
+
+static pv_status refuse_number(const pv_config *c, const char *gguf, const char *huggingface, const char *what, pv_error *error)
 {
-    double experts = 0;
+    double value = 0;
     bool found;
-    pv_status status = get_number(c, "expert_count", "num_local_experts", &experts, &found, error);
+    pv_status status = pv_config_number(c, gguf, huggingface, &value, &found, error);
+    if (status != PV_OK || !found || value == 0) return status;
+    return pv_fail(error, PV_UNSUPPORTED, "the model has %s (%g), which are not supported", what, value);
+}
+
+static pv_status refuse_unknown(const pv_config *c, pv_error *error)
+{
+    pv_status status = refuse_number(c, "expert_count", "num_local_experts", "experts", error);
+    if (status == PV_OK) status = refuse_number(c, "attention.clamp_kqv", "clip_qkv", "clipped queries, keys and values", error);
     if (status != PV_OK) return status;
-    if (found && experts > 0)
-        return pv_fail(error, PV_UNSUPPORTED, "the model has %g experts; mixtures of experts are not supported", experts);
+    bool parallel = false, found = false;
+    char key[96];
+    snprintf(key, sizeof key, "%s.use_parallel_residual", c->gguf ? c->prefix : "");
+    if (c->gguf && (status = pv_meta_bool(c->source, key, &parallel, &found, error)) != PV_OK) return status;
+    if (parallel || (!c->gguf && pv_flat_true(&c->flat, "use_parallel_residual")))
+        return pv_fail(error, PV_UNSUPPORTED, "the model has parallel residuals, which are not supported");
     if (c->gguf) return PV_OK;
-    const char *activation = pv_flat_string(&c->flat, "hidden_act");
-    if (activation != NULL && strcmp(activation, "silu") != 0)
-        return pv_fail(error, PV_UNSUPPORTED, "config.json: hidden_act is '%s', 'silu' is supported", activation);
     const char *method = pv_flat_string(&c->flat, "quantization_config.quant_method");
     if (method != NULL) return pv_fail(error, PV_UNSUPPORTED, "config.json: quantization method '%s' is not supported", method);
     if (pv_flat_find(&c->flat, "quantization.bits") != NULL)
@@ -163,85 +113,156 @@ static pv_status refuse_unknown(const config *c, pv_error *error)
     return PV_OK;
 }
 
-/* ---- RoPE ---- */
+/* ---- Activation, scales, caps ---- */
 
-static const struct {
-    const char *name;
-    pv_rope_scaling scaling;
-} scalings[] = {
-    {"none", PV_ROPE_SCALING_NONE}, {"default", PV_ROPE_SCALING_NONE}, {"linear", PV_ROPE_SCALING_LINEAR}, {"llama3", PV_ROPE_SCALING_LLAMA3},
-};
-
-static pv_status read_scaling(const config *c, const char *huggingface_object, pv_rope_settings *rope, pv_error *error)
+static pv_status read_activation(const pv_config *c, pv_decoder *d, pv_error *error)
 {
-    char name[64] = "none", path[4][64];
-    if (c->gguf) {
-        char key[128];
-        const char *text;
-        size_t length;
-        bool found;
-        snprintf(key, sizeof key, "%s.rope.scaling.type", c->prefix);
-        pv_status status = pv_meta_string(c->source, key, &text, &length, &found, error);
-        if (status != PV_OK) return status;
-        if (found) snprintf(name, sizeof name, "%.*s", (int)(length < 63 ? length : 63), text);
-    } else {
-        static const char *const members[] = {"rope_type", "type"};
-        for (size_t i = 0; i < 2 && strcmp(name, "none") == 0; i++) {
-            snprintf(path[0], sizeof path[0], "%s.%s", huggingface_object, members[i]);
-            const char *text = pv_flat_string(&c->flat, path[0]);
-            if (text != NULL) snprintf(name, sizeof name, "%s", text);
-        }
+    static const struct {
+        const char *name;
+        pv_activation activation;
+    } known[] = {{"silu", PV_ACTIVATION_SILU}, {"swish", PV_ACTIVATION_SILU}, {"gelu_pytorch_tanh", PV_ACTIVATION_GELU}, {"gelu_new", PV_ACTIVATION_GELU}};
+    char name[64];
+    pv_status status = pv_config_text(c, "", "hidden_activation|hidden_act|activation_function", name, error);
+    d->activation = d->architecture->activation;
+    if (status != PV_OK || name[0] == '\0') return status;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(known[i].name, name) != 0) continue;
+        d->activation = known[i].activation;
+        return PV_OK;
     }
-    size_t known = sizeof scalings / sizeof scalings[0], i = 0;
-    while (i < known && strcmp(scalings[i].name, name) != 0) i++;
-    if (i == known) return pv_fail(error, PV_UNSUPPORTED, "rope scaling '%s' is not supported; none, linear and llama3 are", name);
-    rope->scaling = scalings[i].scaling;
-    static const char *const fields[] = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"};
-    for (size_t j = 0; j < 4; j++) snprintf(path[j], sizeof path[j], "%s.%s", huggingface_object, fields[j]);
-    pv_status status;
-    if ((status = get_real(c, "rope.scaling.factor", path[0], 1e-3, 1e6, 1, &rope->factor, error)) != PV_OK) return status;
-    if ((status = get_real(c, "", path[1], 1e-6, 1e6, 1, &rope->low_frequency, error)) != PV_OK) return status;
-    if ((status = get_real(c, "", path[2], 1e-6, 1e6, 4, &rope->high_frequency, error)) != PV_OK) return status;
-    if ((status = get_real(c, "", path[3], 1, 1 << 24, 8192, &rope->original_context, error)) != PV_OK) return status;
-    if (rope->scaling == PV_ROPE_SCALING_LLAMA3 && !(rope->high_frequency > rope->low_frequency))
-        return pv_fail(error, PV_BAD_FILE, "rope scaling llama3: high_freq_factor %g must be above low_freq_factor %g", rope->high_frequency,
-                       rope->low_frequency);
+    return pv_fail(error, PV_UNSUPPORTED, "config.json: hidden_act is '%s'; 'silu', 'gelu_pytorch_tanh' and 'gelu_new' are supported", name);
+}
+
+/* Converters to GGUF leave query_pre_attn_scalar out. */
+static double missing_attention_scale(const pv_config *c, const pv_decoder *d, double scalar)
+{
+    if (!c->gguf && scalar > 0) return 1 / sqrt(scalar);
+    if (c->gguf && d->architecture->scale_by_width_at == d->layers) return 1 / sqrt((double)d->width / d->heads);
+    return 1 / sqrt(d->head_dim);
+}
+
+static pv_status read_scales(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    const double by_width = d->architecture->embed_by_width ? sqrt(d->width) : 1;
+    double epsilon, scalar, embed, residual, attention, divisor, attention_cap, logit_cap;
+    const struct {
+        double *out;
+        const char *gguf, *huggingface;
+        double low, high, missing;
+    } reals[] = {
+        {&epsilon, "attention.layer_norm_rms_epsilon|attention.layer_norm_epsilon", "rms_norm_eps|layer_norm_eps|layer_norm_epsilon", 0, 1,
+         d->architecture->norm == PV_NORM_LAYER ? 1e-5 : 1e-6},
+        {&scalar, "", "query_pre_attn_scalar", 0, 1e6, 0},
+        {&embed, "embedding_scale", "embedding_multiplier", 1e-6, 1e6, by_width},
+        {&residual, "residual_scale", "residual_multiplier", 1e-6, 1e6, 1},
+        {&divisor, "logit_scale", "logits_scaling", 1e-6, 1e6, 1},
+        {&attention_cap, "attn_logit_softcapping", "attn_logit_softcapping", 0, 1e6, 0},
+        {&logit_cap, "final_logit_softcapping", "final_logit_softcapping", 0, 1e6, 0},
+    };
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0] && status == PV_OK; i++)
+        status = pv_config_real(c, reals[i].gguf, reals[i].huggingface, reals[i].low, reals[i].high, reals[i].missing, reals[i].out, error);
+    if (status == PV_OK)
+        status = pv_config_real(c, "attention.scale", "attention_multiplier", 1e-6, 1e3, missing_attention_scale(c, d, scalar), &attention, error);
+    if (status != PV_OK) return status;
+    d->norm = d->architecture->norm;
+    d->norm_epsilon = (float)epsilon;
+    d->embed_scale = (float)embed;
+    d->residual_scale = (float)residual;
+    d->logit_scale = (float)(1 / divisor);
+    d->attention_scale = (float)attention;
+    d->attention_soft_cap = (float)attention_cap;
+    d->logit_soft_cap = (float)logit_cap;
     return PV_OK;
 }
 
-static pv_status read_rope(const config *c, pv_decoder *d, pv_error *error)
+/* ---- What sets layers apart ---- */
+
+/* Number `layer` of a list in config.json, or NULL. */
+static const pv_flat_entry *list_entry(const pv_config *c, const char *list, uint32_t layer)
 {
-    /* transformers 5 moved theta and scaling into rope_parameters */
-    const char *object = !c->gguf && pv_flat_find(&c->flat, "rope_parameters.rope_type") != NULL ? "rope_parameters" : "rope_scaling";
-    const char *theta = strcmp(object, "rope_parameters") == 0 ? "rope_parameters.rope_theta" : "rope_theta";
-    pv_status status;
-    if ((status = get_real(c, "rope.freq_base", theta, 1, 1e12, 10000, &d->rope.theta, error)) != PV_OK) return status;
-    if ((status = get_count(c, "rope.dimension_count", "", 2, d->head_dim, d->head_dim, &d->rope.dim, error)) != PV_OK) return status;
-    if (d->rope.dim % 2 != 0) return pv_fail(error, PV_BAD_FILE, "rope.dimension_count is %u, an even number is wanted", d->rope.dim);
-    d->rope.pairing = c->gguf ? d->architecture->gguf_pairing : PV_ROPE_HALVES;
-    return read_scaling(c, object, &d->rope, error);
+    char path[64];
+    snprintf(path, sizeof path, "%s.%u", list, layer);
+    return c->gguf ? NULL : pv_flat_find(&c->flat, path);
 }
 
-/* Frequencies of "Extended context through RoPE scaling", Llama 3.1: wavelengths beyond the trained context are stretched by
- * `factor`, short ones are kept, and those between are blended. */
-static double llama3_frequency(const pv_rope_settings *rope, double frequency)
+static bool is_last_of(uint32_t layer, uint32_t every) { return every > 0 && (layer + 1) % every == 0; }
+
+static pv_status layer_has_window(const pv_config *c, uint32_t layer, uint32_t first, uint32_t every, bool *window, pv_error *error)
 {
-    double wavelength = 2 * M_PI / frequency;
-    if (wavelength < rope->original_context / rope->high_frequency) return frequency;
-    if (wavelength > rope->original_context / rope->low_frequency) return frequency / rope->factor;
-    double smooth = (rope->original_context / wavelength - rope->low_frequency) / (rope->high_frequency - rope->low_frequency);
-    return (1 - smooth) * frequency / rope->factor + smooth * frequency;
+    const pv_flat_entry *type = list_entry(c, "layer_types", layer);
+    *window = layer >= first && !is_last_of(layer, every);
+    if (type == NULL) return PV_OK;
+    const char *name = type->type == PV_JSON_STRING ? pv_flat_value(&c->flat, type) : "(no text)";
+    *window = strcmp(name, "sliding_attention") == 0;
+    if (*window || strcmp(name, "full_attention") == 0) return PV_OK;
+    return pv_fail(error, PV_UNSUPPORTED, "config.json: layer_types[%u] is '%s'; 'full_attention' and 'sliding_attention' are supported", layer, name);
 }
 
-void pv_rope_frequencies(const pv_rope_settings *rope, const float *factors, float *inverse_frequency)
+static bool layer_turns(const pv_config *c, const pv_decoder *d, uint32_t layer)
 {
-    for (uint32_t i = 0; i < rope->dim / 2; i++) {
-        double frequency = pow(rope->theta, -2.0 * i / rope->dim);
-        if (rope->scaling == PV_ROPE_SCALING_LINEAR) frequency /= rope->factor;
-        if (rope->scaling == PV_ROPE_SCALING_LLAMA3) frequency = llama3_frequency(rope, frequency);
-        if (factors != NULL) frequency /= factors[i];
-        inverse_frequency[i] = (float)frequency;
+    const pv_flat_entry *turns = list_entry(c, "no_rope_layers", layer); /* 1: it does */
+    return turns != NULL && turns->type == PV_JSON_NUMBER ? turns->number != 0 : !is_last_of(layer, d->architecture->no_rope_every);
+}
+
+static uint32_t find_group(pv_decoder *d, uint32_t window)
+{
+    for (uint32_t g = 0; g < d->group_count; g++)
+        if (d->group_window[g] == window) return g;
+    d->group_window[d->group_count] = window;
+    return d->group_count++;
+}
+
+/* At most four kinds: with and without a window, with and without RoPE. */
+static uint8_t find_kind(pv_decoder *d, pv_layer_kind kind)
+{
+    for (uint32_t k = 0; k < d->kind_count; k++)
+        if (d->kinds[k].rope == kind.rope && d->kinds[k].group == kind.group) return (uint8_t)k;
+    d->kinds[d->kind_count] = kind;
+    return (uint8_t)d->kind_count++;
+}
+
+/* A window that no sequence outgrows is none. */
+static pv_status read_window(const pv_config *c, const pv_decoder *d, uint32_t *window, uint32_t *first, pv_error *error)
+{
+    double value = 0;
+    bool found = false;
+    *window = 0;
+    pv_status status = pv_config_number(c, "attention.sliding_window", "sliding_window", &value, &found, error);
+    if (status != PV_OK || !found || value == 0) return status;
+    if (!(value >= 1 && value <= 1 << 24) || value != floor(value))
+        return pv_fail(error, PV_BAD_FILE, "sliding_window is %g, a whole number from 1 to %d is wanted", value, 1 << 24);
+    const pv_flat_entry *used = c->gguf ? NULL : pv_flat_find(&c->flat, "use_sliding_window");
+    if (used != NULL && used->type == PV_JSON_FALSE) return PV_OK;
+    *window = value < d->trained_context ? (uint32_t)value : 0;
+    if (used == NULL) return PV_OK;
+    status = pv_config_number(c, "", "max_window_layers", &value, &found, error);
+    *first = status == PV_OK && found && value >= 0 && value <= PV_MAX_LAYERS ? (uint32_t)value : 0;
+    return status;
+}
+
+static pv_status read_layers(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    uint32_t window, every = d->architecture->window_every, first = 0;
+    pv_status status = read_window(c, d, &window, &first, error);
+    if (status == PV_OK && window > 0 && every > 0)
+        status = pv_config_count(c, "attention.sliding_window_pattern", "sliding_window_pattern", 1, PV_MAX_LAYERS, every, &every, error);
+    for (uint32_t layer = 0; layer < d->layers && status == PV_OK; layer++) {
+        bool windowed = false;
+        if (window > 0 || list_entry(c, "layer_types", layer) != NULL) status = layer_has_window(c, layer, first, every, &windowed, error);
+        d->kind_of[layer] = windowed;
+        if (!windowed) find_group(d, 0); /* if there is a group that sees everything it is the first */
     }
+    for (uint32_t layer = 0; layer < d->layers && status == PV_OK; layer++) {
+        const bool windowed = d->kind_of[layer] != 0;
+        const int rope = windowed && d->rope_count > 1 ? 1 : 0;
+        const uint32_t group = find_group(d, windowed ? window : 0);
+        d->kind_of[layer] = find_kind(d, (pv_layer_kind){.rope = layer_turns(c, d, layer) ? rope : -1, .group = group});
+    }
+    d->rope_count = 0;
+    for (uint32_t k = 0; k < d->kind_count; k++)
+        if (d->kinds[k].rope >= (int)d->rope_count) d->rope_count = (uint32_t)d->kinds[k].rope + 1;
+    return status;
 }
 
 /* ---- Ends of an answer ---- */
@@ -260,7 +281,7 @@ static pv_status add_ends(const pv_flat *flat, uint32_t vocabulary, int32_t *end
     return PV_OK;
 }
 
-static pv_status read_ends(const config *c, const pv_allocator *allocator, const pv_decoder *d, int32_t *ends, size_t *count, pv_error *error)
+static pv_status read_ends(const pv_config *c, const pv_allocator *allocator, const pv_decoder *d, int32_t *ends, size_t *count, pv_error *error)
 {
     *count = 0;
     if (c->gguf) return PV_OK; /* the tokenizer knows the keys of GGUF */
@@ -280,26 +301,21 @@ static pv_status read_ends(const config *c, const pv_allocator *allocator, const
 
 /* ---- All of it ---- */
 
-static pv_status read_description(const config *c, pv_decoder *d, pv_error *error)
+static pv_status read_description(const pv_config *c, pv_decoder *d, pv_error *error)
 {
-    pv_status status;
-    double epsilon;
-    if ((status = refuse_unknown(c, error)) != PV_OK) return status;
-    if ((status = read_sizes(c, d, error)) != PV_OK) return status;
-    if ((status = read_vocabulary(c, d, error)) != PV_OK) return status;
-    if ((status = get_real(c, "attention.layer_norm_rms_epsilon", "rms_norm_eps", 0, 1, 1e-6, &epsilon, error)) != PV_OK) return status;
-    if ((status = read_rope(c, d, error)) != PV_OK) return status;
-    d->norm_epsilon = (float)epsilon;
-    d->activation = PV_ACTIVATION_SILU;
-    d->embed_scale = 1;
-    d->attention_scale = (float)(1 / sqrt(d->head_dim));
-    return PV_OK;
+    pv_status status = refuse_unknown(c, error);
+    if (status == PV_OK) status = read_sizes(c, d, error);
+    if (status == PV_OK) status = read_vocabulary(c, d, error);
+    if (status == PV_OK) status = read_activation(c, d, error);
+    if (status == PV_OK) status = read_scales(c, d, error);
+    if (status == PV_OK) status = pv_rope_read(c, d, error);
+    return status == PV_OK ? read_layers(c, d, error) : status;
 }
 
 pv_status pv_decoder_read(const pv_allocator *allocator, pv_source *source, pv_decoder *decoder, int32_t ends[PV_MAX_END_TOKENS],
                           size_t *end_count, pv_error *error)
 {
-    config c = {.source = source, .gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF};
+    pv_config c = {.source = source, .gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF};
     char name[64];
     *decoder = (pv_decoder){0};
     pv_status status = c.gguf ? find_gguf_architecture(&c, decoder, name, error)

@@ -5,7 +5,20 @@
 #include "format/source.h"
 #include "runtime/op.h"
 
-typedef enum pv_rope_scaling { PV_ROPE_SCALING_NONE, PV_ROPE_SCALING_LINEAR, PV_ROPE_SCALING_LLAMA3 } pv_rope_scaling;
+#define PV_MAX_LAYERS 1024
+#define PV_MAX_LAYER_KINDS 4
+#define PV_MAX_ROPES 2
+#define PV_MAX_ROPE_PAIRS 512
+
+typedef enum pv_norm { PV_NORM_RMS, PV_NORM_LAYER } pv_norm;
+
+typedef enum pv_rope_scaling {
+    PV_ROPE_SCALING_NONE,
+    PV_ROPE_SCALING_LINEAR,
+    PV_ROPE_SCALING_LLAMA3,
+    PV_ROPE_SCALING_LONG, /* a divisor for each frequency, one set up to the original context and one beyond */
+    PV_ROPE_SCALING_YARN,
+} pv_rope_scaling;
 
 typedef struct pv_rope_settings {
     pv_rope_pairing pairing;
@@ -13,17 +26,37 @@ typedef struct pv_rope_settings {
     double theta;
     pv_rope_scaling scaling;
     double factor, low_frequency, high_frequency, original_context; /* of the scaling (Llama 3.1 model card, config.json) */
+    double beta_fast, beta_slow; /* of YaRN */
+    bool truncates;              /* YaRN: its range ends at whole pairs */
+    float magnitude;             /* sine and cosine are multiplied by it */
+    uint32_t divisor_sets;       /* how many of the sets below are there */
+    float divisors[2][PV_MAX_ROPE_PAIRS]; /* of the frequencies; the second set for contexts beyond the original one */
 } pv_rope_settings;
+
+/* What sets layers apart. */
+typedef struct pv_layer_kind {
+    int rope;       /* which of the decoder's ropes; -1: positions do not turn anything */
+    uint32_t group; /* cache group */
+} pv_layer_kind;
 
 struct pv_architecture;
 
 typedef struct pv_decoder {
     const struct pv_architecture *architecture;
     uint32_t layers, width, heads, kv_heads, head_dim, feed_forward, vocabulary, trained_context;
+    uint32_t context; /* that sequences may have: whoever reads the description sets it */
+    pv_norm norm;
     float norm_epsilon;
-    pv_activation activation; /* of the gate */
-    float embed_scale, attention_scale;
-    pv_rope_settings rope;
+    pv_activation activation; /* of the gate, or of the only factor */
+    float embed_scale, residual_scale, logit_scale;
+    float attention_scale, attention_soft_cap, logit_soft_cap; /* a cap of 0: none */
+    pv_rope_settings ropes[PV_MAX_ROPES];
+    uint32_t rope_count;
+    pv_layer_kind kinds[PV_MAX_LAYER_KINDS];
+    uint32_t kind_count;
+    uint8_t kind_of[PV_MAX_LAYERS];       /* layer → kinds */
+    uint32_t group_window[PV_MAX_GROUPS]; /* keys that layers of a cache group look back at, 0: all of them */
+    uint32_t group_count;
 } pv_decoder;
 
 #define PV_MAX_END_TOKENS 32
@@ -35,7 +68,9 @@ typedef struct pv_decoder {
 pv_status pv_decoder_read(const pv_allocator *allocator, pv_source *source, pv_decoder *decoder, int32_t ends[PV_MAX_END_TOKENS],
                           size_t *end_count, pv_error *error);
 
-/* inverse_frequency[i] for i in 0 … rope.dim / 2, scaled; `factors` (dim / 2 divisors from the file) may be NULL. */
-void pv_rope_frequencies(const pv_rope_settings *rope, const float *factors, float *inverse_frequency);
+static inline const pv_layer_kind *pv_decoder_kind(const pv_decoder *decoder, uint32_t layer) { return &decoder->kinds[decoder->kind_of[layer]]; }
+
+/* inverse_frequency[i] for i in 0 … rope.dim / 2, scaled for sequences of up to `context` tokens. */
+void pv_rope_frequencies(const pv_rope_settings *rope, uint32_t context, float *inverse_frequency);
 
 #endif

@@ -1,85 +1,163 @@
 #include "model/forward.h"
 
 /* Names of sizes: R rows of the step, L rows that want logits, D width, H heads, K key-value heads, E elements of a head,
- * F feed-forward width, V vocabulary. The residual stream x is f32 [R, D]; linear ops with `residual` add to it in place. */
+ * F feed-forward width, V vocabulary. The residual stream x is f32 [R, D]; blocks add to it in place. What a model lacks is absent
+ * among its weights, and is left out here. */
 
-/* x += attention(norm(x)) */
-static void attention_block(const pv_forward *f, uint32_t layer, pv_tensor x, pv_tensor angles, pv_builder *b)
+typedef struct pass {
+    const pv_forward *f;
+    const pv_decoder *d;
+    pv_builder *b;
+    pv_tensor x;                    /* the residual stream */
+    pv_tensor angles[PV_MAX_ROPES]; /* [R, rope.dim] */
+    uint32_t layer;
+} pass;
+
+/* A block's input: x normed. An RMS norm is left to the linear that takes it, and so is no norm at all. */
+typedef struct normed {
+    pv_tensor x, norm;
+} normed;
+
+static normed norm_before(const pass *p, pv_tensor x, pv_tensor weight, pv_tensor bias, pv_extent extent)
 {
-    const pv_decoder *d = f->decoder;
-    const pv_layer_weights *w = &f->weights->layers[layer];
-    pv_tensor q = pv_builder_scratch(b, PV_EXTENT_ROWS, d->heads * d->head_dim);
-    pv_tensor k = pv_builder_scratch(b, PV_EXTENT_ROWS, d->kv_heads * d->head_dim);
-    pv_tensor v = pv_builder_scratch(b, PV_EXTENT_ROWS, d->kv_heads * d->head_dim);
-    pv_tensor mixed = pv_builder_scratch(b, PV_EXTENT_ROWS, d->heads * d->head_dim);
-
-    pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {
-        .x = x, .norm = w->attention_norm, .epsilon = d->norm_epsilon, .part_count = 3,
-        .parts = {{w->q, w->q_bias, q}, {w->k, w->k_bias, k}, {w->v, w->v_bias, v}},
-    }}, "layer %u qkv", layer);
-    pv_builder_add(b, (pv_op){.kind = PV_OP_rope, .rope = {
-        .q = q, .k = k, .angles = angles, .head_dim = d->head_dim, .dim = d->rope.dim, .pairing = d->rope.pairing,
-        .v = v, .store = f->cache[layer],
-    }}, "layer %u rope", layer);
-    pv_builder_add(b, (pv_op){.kind = PV_OP_attention, .attention = {
-        .q = q, .out = mixed, .cache = f->cache[layer], .heads = d->heads, .scale = d->attention_scale,
-    }}, "layer %u attention", layer);
-    pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {
-        .x = mixed, .part_count = 1, .parts = {{w->attention_out, w->attention_out_bias, x}}, .residual = x,
-    }}, "layer %u out", layer);
+    if (p->d->norm == PV_NORM_RMS || !pv_tensor_present(&weight)) return (normed){x, weight};
+    pv_tensor out = pv_builder_scratch(p->b, extent, p->d->width);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_layer_norm, .layer_norm = {
+        .x = x, .weight = weight, .bias = bias, .out = out, .epsilon = p->d->norm_epsilon,
+    }}, "layer %u norm", p->layer);
+    return (normed){out, {0}};
 }
 
-/* x += down(activation(gate(norm(x))) × up(norm(x))) */
-static void feed_forward_block(const pv_forward *f, uint32_t layer, pv_tensor x, pv_builder *b)
+/* x += weight · input, normed or scaled on the way where the model does that. */
+static void add_to_stream(const pass *p, pv_tensor input, pv_tensor weight, pv_tensor bias, pv_tensor post_norm, const char *what)
 {
-    const pv_decoder *d = f->decoder;
-    const pv_layer_weights *w = &f->weights->layers[layer];
-    pv_tensor gated = pv_builder_scratch(b, PV_EXTENT_ROWS, d->feed_forward);
+    const pv_decoder *d = p->d;
+    bool direct = !pv_tensor_present(&post_norm) && d->residual_scale == 1;
+    pv_tensor out = direct ? p->x : pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = input, .part_count = 1, .parts = {{weight, bias, out}}, .residual = direct ? p->x : (pv_tensor){0},
+    }}, "layer %u %s", p->layer, what);
+    if (pv_tensor_present(&post_norm))
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {
+            .x = out, .weight = post_norm, .residual = p->x, .out = p->x, .epsilon = d->norm_epsilon,
+        }}, "layer %u %s norm", p->layer, what);
+    else if (!direct)
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_activation, .activation = {
+            .x = out, .residual = p->x, .out = p->x, .scale = d->residual_scale,
+        }}, "layer %u %s scale", p->layer, what);
+}
 
-    pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {
-        .x = x, .norm = w->feed_forward_norm, .epsilon = d->norm_epsilon, .part_count = 2, .glu = d->activation,
-        .parts = {{w->gate, w->gate_bias, gated}, {w->up, w->up_bias, {0}}},
-    }}, "layer %u gate, up", layer);
-    pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {
-        .x = gated, .part_count = 1, .parts = {{w->down, w->down_bias, x}}, .residual = x,
-    }}, "layer %u down", layer);
+static void norm_heads(const pass *p, pv_tensor x, pv_tensor weight, const char *what)
+{
+    if (!pv_tensor_present(&weight)) return;
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {.x = x, .weight = weight, .out = x, .epsilon = p->d->norm_epsilon}},
+                   "layer %u %s norm", p->layer, what);
+}
+
+/* x += attention(norm(x)) */
+static void attention_block(const pass *p)
+{
+    const pv_decoder *d = p->d;
+    const pv_layer_weights *w = &p->f->weights->layers[p->layer];
+    const pv_layer_kind *kind = pv_decoder_kind(d, p->layer);
+    const pv_kv_view cache = p->f->cache[p->layer];
+    pv_tensor q = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->head_dim);
+    pv_tensor k = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->kv_heads * d->head_dim);
+    pv_tensor v = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->kv_heads * d->head_dim);
+    pv_tensor mixed = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->head_dim);
+
+    normed in = norm_before(p, p->x, w->attention_norm, w->attention_norm_bias, PV_EXTENT_ROWS);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 3,
+        .parts = {{w->q, w->q_bias, q}, {w->k, w->k_bias, k}, {w->v, w->v_bias, v}},
+    }}, "layer %u qkv", p->layer);
+    norm_heads(p, q, w->q_norm, "q");
+    norm_heads(p, k, w->k_norm, "k");
+    if (kind->rope >= 0)
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_rope, .rope = {
+            .q = q, .k = k, .angles = p->angles[kind->rope], .head_dim = d->head_dim, .dim = d->ropes[kind->rope].dim,
+            .pairing = d->ropes[kind->rope].pairing, .v = v, .store = cache,
+        }}, "layer %u rope", p->layer);
+    else
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {.k = k, .v = v, .store = cache}}, "layer %u kv store", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_attention, .attention = {
+        .q = q, .out = mixed, .cache = cache, .heads = d->heads, .scale = d->attention_scale, .window = d->group_window[kind->group],
+        .soft_cap = d->attention_soft_cap,
+    }}, "layer %u attention", p->layer);
+    add_to_stream(p, mixed, w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
+}
+
+/* x += down(activation(gate(norm(x))) × up(norm(x))), or without a gate down(activation(up(norm(x)))) */
+static void feed_forward_block(const pass *p)
+{
+    const pv_decoder *d = p->d;
+    const pv_layer_weights *w = &p->f->weights->layers[p->layer];
+    pv_tensor inner = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->feed_forward);
+
+    normed in = norm_before(p, p->x, w->feed_forward_norm, w->feed_forward_norm_bias, PV_EXTENT_ROWS);
+    if (pv_tensor_present(&w->gate)) {
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+            .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 2, .glu = d->activation,
+            .parts = {{w->gate, w->gate_bias, inner}, {w->up, w->up_bias, {0}}},
+        }}, "layer %u gate, up", p->layer);
+    } else {
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+            .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 1, .parts = {{w->up, w->up_bias, inner}},
+        }}, "layer %u up", p->layer);
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_activation, .activation = {
+            .x = inner, .out = inner, .activation = d->activation, .scale = 1,
+        }}, "layer %u activation", p->layer);
+    }
+    add_to_stream(p, inner, w->down, w->down_bias, w->feed_forward_post_norm, "down");
 }
 
 /* Logits [L, V] of the rows that want them. */
-static pv_tensor output_block(const pv_forward *f, pv_tensor x, pv_builder *b)
+static pv_tensor output_block(const pass *p)
 {
-    const pv_decoder *d = f->decoder;
-    const pv_weights *w = f->weights;
-    pv_tensor last = pv_builder_scratch(b, PV_EXTENT_LOGITS, d->width);
-    pv_tensor logits = pv_builder_scratch(b, PV_EXTENT_LOGITS, d->vocabulary);
-    pv_builder_keep(b, &logits);
-    pv_builder_add(b, (pv_op){.kind = PV_OP_gather_rows, .gather_rows = {.x = x, .out = last}}, "gather rows");
-    pv_builder_add(b, (pv_op){.kind = PV_OP_linear, .linear = {
-        .x = last, .norm = w->output_norm, .epsilon = d->norm_epsilon, .part_count = 1, .parts = {{w->output, {0}, logits}},
+    const pv_decoder *d = p->d;
+    const pv_weights *w = p->f->weights;
+    pv_tensor last = pv_builder_scratch(p->b, PV_EXTENT_LOGITS, d->width);
+    pv_tensor logits = pv_builder_scratch(p->b, PV_EXTENT_LOGITS, d->vocabulary);
+    pv_builder_keep(p->b, &logits);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_gather_rows, .gather_rows = {.x = p->x, .out = last}}, "gather rows");
+    normed in = norm_before(p, last, w->output_norm, w->output_norm_bias, PV_EXTENT_LOGITS);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 1, .parts = {{w->output, {0}, logits}},
     }}, "output");
+    if (d->logit_scale != 1 || d->logit_soft_cap > 0)
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_activation, .activation = {
+            .x = logits, .out = logits, .scale = d->logit_scale, .soft_cap = d->logit_soft_cap,
+        }}, "output scale");
     return logits;
+}
+
+static void begin(pass *p)
+{
+    const pv_decoder *d = p->d;
+    pv_op begin = {.kind = PV_OP_begin, .begin = {.token_log = p->f->token_log}};
+    for (uint32_t group = 0; group < p->f->group_count; group++) begin.begin.tables[group] = p->f->tables[group];
+    pv_builder_add(p->b, begin, "begin");
+    p->x = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_embed, .embed = {
+        .table = p->f->weights->embed, .positions = p->f->weights->positions, .token_log = p->f->token_log, .out = p->x, .scale = d->embed_scale,
+    }}, "embed");
+    for (uint32_t rope = 0; rope < d->rope_count; rope++) {
+        p->angles[rope] = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->ropes[rope].dim);
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_rope_angles, .rope_angles = {
+            .inverse_frequency = p->f->weights->inverse_frequency[rope], .out = p->angles[rope], .magnitude = d->ropes[rope].magnitude,
+        }}, "rope angles");
+    }
 }
 
 pv_tensor pv_forward_build(const pv_forward *f, pv_builder *b)
 {
-    const pv_decoder *d = f->decoder;
-    pv_tensor x = pv_builder_scratch(b, PV_EXTENT_ROWS, d->width);
-    pv_tensor angles = pv_builder_scratch(b, PV_EXTENT_ROWS, d->rope.dim);
-
-    pv_op begin = {.kind = PV_OP_begin, .begin = {.token_log = f->token_log}};
-    for (uint32_t group = 0; group < f->group_count; group++) begin.begin.tables[group] = f->tables[group];
-    pv_builder_add(b, begin, "begin");
-    pv_builder_add(b, (pv_op){.kind = PV_OP_embed, .embed = {
-        .table = f->weights->embed, .token_log = f->token_log, .out = x, .scale = d->embed_scale,
-    }}, "embed");
-    pv_builder_add(b, (pv_op){.kind = PV_OP_rope_angles, .rope_angles = {
-        .inverse_frequency = f->weights->inverse_frequency, .out = angles, .magnitude = 1,
-    }}, "rope angles");
-    for (uint32_t layer = 0; layer < d->layers; layer++) {
-        attention_block(f, layer, x, angles, b);
-        feed_forward_block(f, layer, x, b);
+    pass p = {.f = f, .d = f->decoder, .b = b};
+    begin(&p);
+    for (; p.layer < p.d->layers; p.layer++) {
+        attention_block(&p);
+        feed_forward_block(&p);
     }
-    return output_block(f, x, b);
+    return output_block(&p);
 }
 
 void pv_sampling_build(const pv_forward *f, pv_tensor logits, pv_builder *b)

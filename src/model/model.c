@@ -28,6 +28,7 @@ static pv_status choose_capacity(const pv_model *model, const pv_model_options *
     if (context > trained)
         return pv_fail(error, PV_INVALID_ARGUMENT, "a context of %u tokens is asked for, the model was trained for %u", context, trained);
     c->context = (context + PV_PAGE_TOKENS - 1) / PV_PAGE_TOKENS * PV_PAGE_TOKENS;
+    c->groups = model->decoder.group_count;
     return PV_OK;
 }
 
@@ -57,7 +58,8 @@ static void fill_budget(const pv_needs *needs, const pv_capacity *c, uint64_t us
                      .context = c->context, .max_sequences = c->max_sequences, .available = usable};
     uint64_t fixed = add_up(add_up(b->weights, b->scratch), b->other);
     b->total = add_up(fixed, b->kv);
-    uint64_t room = usable > fixed && needs->kv_page > 0 ? (usable - fixed) / needs->kv_page * PV_PAGE_TOKENS : 0;
+    fixed = add_up(fixed, needs->kv_fixed);
+    uint64_t room = usable <= fixed ? 0 : needs->kv_page > 0 ? (usable - fixed) / needs->kv_page * PV_PAGE_TOKENS : UINT32_MAX;
     b->context_that_fits = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     if (b->context_that_fits > c->context) b->context_that_fits = c->context;
 }
@@ -121,6 +123,7 @@ static pv_status open_model(pv_runtime *runtime, const char *path, const pv_mode
     if (status == PV_OK) status = pv_source_open(model->allocator, path, options->load, &model->source, error);
     if (status == PV_OK) status = pv_decoder_read(model->allocator, model->source, &model->decoder, model->ends, &model->end_count, error);
     if (status == PV_OK) status = choose_capacity(model, options, &model->capacity, error);
+    model->decoder.context = model->capacity.context;
     if (status == PV_OK) status = choose_pages(&model->decoder, options, &model->capacity, error);
     if (status != PV_OK) {
         free_model(model);

@@ -21,7 +21,8 @@ static uint32_t round_rows(const uint32_t *steps, size_t count, uint32_t rows, u
 pv_step_limits pv_capacity_limits(const pv_capacity *c)
 {
     /* a sequence that joins with a cached prefix patches its whole table and, for penalties, its whole log */
-    uint32_t patches = c->context + c->context / PV_PAGE_TOKENS + 2 * c->max_sequences + c->prefill_rows / PV_PAGE_TOKENS;
+    uint32_t pages = c->context / PV_PAGE_TOKENS + 2 * c->max_sequences + c->prefill_rows / PV_PAGE_TOKENS;
+    uint32_t patches = c->context + pages * (c->groups > 1 ? c->groups : 1);
     return (pv_step_limits){
         .rows = c->max_sequences + c->prefill_rows,
         .seqs = c->max_sequences,
@@ -34,6 +35,27 @@ pv_step_limits pv_capacity_limits(const pv_capacity *c)
 }
 
 /* ---- What it takes ---- */
+
+/* Its window, the rows of the steps in flight and of the one to come, and pages that these begin and end in. */
+uint32_t pv_window_pages(const pv_capacity *c, uint32_t window)
+{
+    return window / PV_PAGE_TOKENS + (PV_STEP_RING + 1) * (c->prefill_rows / PV_PAGE_TOKENS + 1) + 3;
+}
+
+/* Other sequences of a step have a row each. */
+uint32_t pv_group_pages(const pv_capacity *c, uint32_t window, uint32_t pages)
+{
+    if (window == 0) return pages;
+    const uint64_t enough = 1 + pv_window_pages(c, window) + (uint64_t)(c->max_sequences - 1) * (window / PV_PAGE_TOKENS + 4);
+    return enough < pages ? (uint32_t)enough : pages;
+}
+
+static uint32_t layers_of(const pv_decoder *d, uint32_t group)
+{
+    uint32_t count = 0;
+    for (uint32_t layer = 0; layer < d->layers; layer++) count += pv_decoder_kind(d, layer)->group == group;
+    return count;
+}
 
 static uint64_t page_bytes_of(const pv_decoder *d)
 {
@@ -80,10 +102,19 @@ pv_status pv_placement_needs(const pv_allocator *allocator, const pv_decoder *d,
     pv_step_limits limits = pv_capacity_limits(c);
     pv_step_layout step = pv_step_layout_for(&limits);
     needs->weights = list->bytes;
-    needs->kv_page = page_bytes_of(d) * d->layers;
-    if (!pv_mul_u64(needs->kv_page, c->pages, &needs->kv)) needs->kv = UINT64_MAX; /* does not fit anywhere */
+    needs->kv = needs->kv_page = needs->kv_fixed = 0;
+    for (uint32_t g = 0; g < d->group_count; g++) {
+        const uint64_t page = page_bytes_of(d) * layers_of(d, g); /* at most 2^19 × 1024 × 2^12 × 2^10 */
+        uint64_t bytes;
+        if (!pv_mul_u64(page, pv_group_pages(c, d->group_window[g], c->pages), &bytes) || !pv_add_u64(needs->kv, bytes, &needs->kv))
+            needs->kv = UINT64_MAX; /* does not fit anywhere */
+        if (d->group_window[g] == 0)
+            needs->kv_page = page;
+        else if (!pv_add_u64(needs->kv_fixed, bytes, &needs->kv_fixed))
+            needs->kv_fixed = UINT64_MAX;
+    }
     needs->other = PV_STEP_RING * (step.bytes + (uint64_t)limits.logits * sizeof(pv_step_output)) +
-                   4ull * limits.slots * (limits.context + limits.context / PV_PAGE_TOKENS);
+                   4ull * limits.slots * (limits.context + d->group_count * (limits.context / PV_PAGE_TOKENS));
     return measure_scratch(allocator, d, c, list, device, &needs->scratch, error);
 }
 
@@ -98,31 +129,41 @@ static pv_status place(pv_placement *p, pv_memory kind, uint64_t bytes, uint32_t
     return PV_OK;
 }
 
-static pv_status place_cache(pv_placement *p, pv_error *error)
+static pv_status place_group(pv_placement *p, uint32_t g, pv_error *error)
 {
     const pv_decoder *d = p->decoder;
-    pv_cache_group *group = &p->groups[0];
-    uint32_t blocks = p->limits.context / PV_PAGE_TOKENS;
-    p->group_count = 1;
-    *group = (pv_cache_group){.kv_heads = d->kv_heads, .head_dim = d->head_dim, .layers = d->layers, .page_bytes = page_bytes_of(d)};
-    uint64_t layer_bytes = group->page_bytes * p->capacity.pages;
-    pv_status status = pv_pool_alloc(p->pool, PV_MEMORY_KV, layer_bytes * d->layers, 256, &group->storage, error);
+    pv_cache_group *group = &p->groups[g];
+    const uint32_t blocks = p->limits.context / PV_PAGE_TOKENS, window = d->group_window[g];
+    *group = (pv_cache_group){.kv_heads = d->kv_heads, .head_dim = d->head_dim, .layers = layers_of(d, g), .window = window,
+                              .pages = pv_group_pages(&p->capacity, window, p->capacity.pages), .page_bytes = page_bytes_of(d)};
+    const uint64_t layer_bytes = group->page_bytes * group->pages;
+    pv_status status = pv_pool_alloc(p->pool, PV_MEMORY_KV, layer_bytes * group->layers, 256, &group->storage, error);
+    if (status == PV_OK) status = place(p, PV_MEMORY_KV, 4ull * p->limits.slots * blocks, p->limits.slots, blocks, &group->table, error);
     if (status != PV_OK) return status;
-    status = place(p, PV_MEMORY_KV, 4ull * p->limits.slots * blocks, p->limits.slots, blocks, &group->table, error);
-    if (status != PV_OK) return status;
-    p->tables[0] = group->table;
-    p->layer_cache = pv_calloc(p->allocator, d->layers, sizeof *p->layer_cache);
-    if (p->layer_cache == NULL) return pv_fail_memory(error, d->layers * sizeof *p->layer_cache, "the cache's layers");
-    for (uint32_t layer = 0; layer < d->layers; layer++)
+    p->tables[g] = group->table;
+    for (uint32_t layer = 0, number = 0; layer < d->layers; layer++) {
+        if (pv_decoder_kind(d, layer)->group != g) continue;
         p->layer_cache[layer] = (pv_kv_view){
-            .pages = {.buffer = group->storage.buffer, .offset = group->storage.offset + layer * layer_bytes, .rows = 1,
+            .pages = {.buffer = group->storage.buffer, .offset = group->storage.offset + number++ * layer_bytes, .rows = 1,
                       .cols = (uint32_t)(layer_bytes / 2 > UINT32_MAX ? UINT32_MAX : layer_bytes / 2), .row_bytes = layer_bytes, .layout = PV_LAYOUT_F16},
             .table = group->table,
             .kv_heads = d->kv_heads,
             .head_dim = d->head_dim,
             .page_bytes = group->page_bytes,
         };
+    }
     return PV_OK;
+}
+
+static pv_status place_cache(pv_placement *p, pv_error *error)
+{
+    const pv_decoder *d = p->decoder;
+    p->group_count = d->group_count;
+    p->layer_cache = pv_calloc(p->allocator, d->layers, sizeof *p->layer_cache);
+    if (p->layer_cache == NULL) return pv_fail_memory(error, d->layers * sizeof *p->layer_cache, "the cache's layers");
+    pv_status status = PV_OK;
+    for (uint32_t g = 0; g < p->group_count && status == PV_OK; g++) status = place_group(p, g, error);
+    return status;
 }
 
 static pv_status place_step(pv_placement *p, pv_error *error)

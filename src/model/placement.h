@@ -14,12 +14,14 @@ typedef struct pv_capacity {
     uint32_t context;       /* tokens of a sequence, a multiple of PV_PAGE_TOKENS */
     uint32_t max_sequences;
     uint32_t prefill_rows;  /* of a step, beside a decode row for every sequence */
-    uint32_t pages;         /* of every cache group, the null page included */
+    uint32_t pages;         /* of a cache group that keeps everything, the null page included */
+    uint32_t groups;        /* cache groups of the model */
 } pv_capacity;
 
 /* Layers whose caches are alike share block tables and page numbers. */
 typedef struct pv_cache_group {
     uint32_t kv_heads, head_dim, layers;
+    uint32_t window, pages; /* keys that its layers look back at, 0: all; pages, the null page included */
     uint64_t page_bytes;    /* of one layer */
     pv_range storage;
     pv_tensor table;
@@ -59,8 +61,14 @@ typedef struct pv_placement {
 /* Bytes by purpose, before anything is allocated. */
 typedef struct pv_needs {
     uint64_t weights, kv, scratch, other;
-    uint64_t kv_page; /* bytes of a page over all layers */
+    uint64_t kv_page;  /* bytes of a page over all layers that keep everything */
+    uint64_t kv_fixed; /* of kv, what layers with a window take whatever the context */
 } pv_needs;
+
+/* Pages in which a sequence with this window can go on by itself, whatever its length. */
+uint32_t pv_window_pages(const pv_capacity *capacity, uint32_t window);
+/* Pages of a cache group that looks back at `window` keys (0: all), when those that keep everything have `pages`. */
+uint32_t pv_group_pages(const pv_capacity *capacity, uint32_t window, uint32_t pages);
 
 /* The limits of a step that follow from a capacity. */
 pv_step_limits pv_capacity_limits(const pv_capacity *capacity);

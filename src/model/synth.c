@@ -48,7 +48,7 @@ static pv_status choose(synth *s, const pv_synth_options *options, const char *p
 {
     const char *architecture = options->architecture != NULL ? options->architecture : "llama";
     s->decoder.architecture = pv_architecture_find(architecture, NULL);
-    if (s->decoder.architecture == NULL) return refuse(error, "architecture", architecture, "llama");
+    if (s->decoder.architecture == NULL || strcmp(architecture, "llama") != 0) return refuse(error, "architecture", architecture, "llama");
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         if (options->shape != NULL && strcmp(shapes[i].name, options->shape) == 0) s->shape = &shapes[i];
     if (s->shape == NULL) return refuse(error, "shape", options->shape, "8b, 1b, 135m, tiny");
@@ -88,11 +88,12 @@ typedef pv_status (*each_weight)(synth *s, const pv_role *role, uint32_t layer, 
 static pv_status for_each_weight(synth *s, each_weight call, pv_error *error)
 {
     const pv_architecture *a = s->decoder.architecture;
-    for (size_t i = 0; i < a->role_count; i++) {
-        if (!has_role(s, &a->roles[i])) continue;
-        uint32_t times = a->roles[i].per_layer ? s->decoder.layers : 1;
+    const pv_role *role;
+    for (size_t i = 0; (role = pv_architecture_role(a, i)) != NULL; i++) {
+        if (!has_role(s, role)) continue;
+        uint32_t times = role->per_layer ? s->decoder.layers : 1;
         for (uint32_t layer = 0; layer < times; layer++) {
-            pv_status status = call(s, &a->roles[i], layer, error);
+            pv_status status = call(s, role, layer, error);
             if (status != PV_OK) return status;
         }
     }

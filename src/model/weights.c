@@ -10,16 +10,28 @@
 
 /* ---- Finding ---- */
 
-static pv_status check_shape(const pv_decoder *decoder, const pv_role *role, const pv_source_tensor *tensor, pv_error *error)
+static bool is_vector(const pv_role *role) { return (role->uses & PV_USE_VECTOR) != 0; }
+
+static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *entry, pv_error *error)
 {
-    uint32_t rows = pv_decoder_size(decoder, role->rows), cols = pv_decoder_size(decoder, role->cols);
+    const pv_role *role = entry->role;
+    const pv_source_tensor *tensor = entry->source;
+    uint32_t rows = entry->rows, cols = entry->cols;
+    if (role->whole != PV_SIZE_ZERO) *(is_vector(role) ? &cols : &rows) = pv_decoder_size(decoder, role->whole);
+    if (entry->transposed) {
+        const uint32_t swapped = rows;
+        rows = cols, cols = swapped;
+    }
     if (tensor->rows != rows || tensor->cols != cols || tensor->dims > 2)
         return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor %s has the shape [%llu, %llu], [%u, %u] is wanted",
                           tensor->name, (unsigned long long)tensor->rows, (unsigned long long)tensor->cols, rows, cols);
     if (tensor->layout == PV_LAYOUT_COUNT)
         return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset, "tensor %s has the layout %s, which is not supported",
                           tensor->name, tensor->type_name);
-    if ((role->uses & PV_USE_VECTOR) != 0 && tensor->layout > PV_LAYOUT_BF16)
+    if (entry->transposed && tensor->layout > PV_LAYOUT_BF16)
+        return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset, "tensor %s is stored as [in, out] in the layout %s, F32, F16 or BF16 is wanted",
+                          tensor->name, tensor->type_name);
+    if (is_vector(role) && tensor->layout > PV_LAYOUT_BF16)
         return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset, "tensor %s is a vector in the layout %s, F32, F16 or BF16 is wanted",
                           tensor->name, tensor->type_name);
     return PV_OK;
@@ -28,17 +40,32 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_role *role, con
 /* Tensors that carry nothing the description does not say already. */
 static bool is_known_extra(const char *name)
 {
+    static const char *const names[] = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
+    static const char *const endings[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"}; /* GPT-2's are masks */
     size_t length = strlen(name);
-    static const char rotary[] = ".rotary_emb.inv_freq";
-    return strcmp(name, "rope_freqs.weight") == 0 || (length > sizeof rotary && strcmp(name + length - (sizeof rotary - 1), rotary) == 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (length > strlen(endings[i]) && strcmp(name + length - strlen(endings[i]), endings[i]) == 0) return true;
+    return false;
+}
+
+/* Some files leave out what the names of others begin with. */
+static const pv_source_tensor *find_tensor(const pv_decoder *decoder, const pv_source *source, const char *name)
+{
+    const char *prefix = decoder->architecture->prefix;
+    const pv_source_tensor *tensor = pv_source_find(source, name);
+    if (tensor != NULL || prefix == NULL || strncmp(name, prefix, strlen(prefix)) != 0) return tensor;
+    return pv_source_find(source, name + strlen(prefix));
 }
 
 static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer,
                             pv_weight_list *list, pv_error *error)
 {
     char name[128];
-    pv_role_name(pv_source_get_kind(source) == PV_SOURCE_GGUF ? role->gguf : role->huggingface, layer, name);
-    const pv_source_tensor *tensor = pv_source_find(source, name);
+    const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF;
+    pv_role_name(gguf ? role->gguf : role->huggingface, layer, name);
+    const pv_source_tensor *tensor = find_tensor(decoder, source, name);
     if (tensor == NULL && role->optional) {
         if (role->member == offsetof(pv_weights, output) && !role->per_layer) list->tied = true;
         return PV_OK;
@@ -46,19 +73,24 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
     if (tensor == NULL)
         return pv_fail_at(error, PV_NOT_FOUND, name, PV_NO_OFFSET, "%s has no tensor %s, which the architecture %s needs",
                           pv_source_path(source), name, decoder->architecture->name);
-    pv_status status = check_shape(decoder, role, tensor, error);
-    if (status != PV_OK) return status;
-    list->entries[list->count++] = (pv_weight_entry){.role = role, .layer = layer, .source = tensor, .uses = role->uses};
-    list->parameters += tensor->rows * tensor->cols;
-    return PV_OK;
+    const pv_weight_entry entry = {
+        .role = role, .layer = layer, .source = tensor, .rows = pv_decoder_size(decoder, role->rows), .cols = pv_decoder_size(decoder, role->cols),
+        .first = pv_decoder_size(decoder, role->first), .uses = role->uses,
+        .transposed = !gguf && decoder->architecture->transposed && role->uses == PV_USE_MATRIX && role->per_layer,
+        .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
+    };
+    list->entries[list->count++] = entry;
+    list->parameters += (uint64_t)entry.rows * entry.cols;
+    return check_shape(decoder, &entry, error);
 }
 
-/* Every tensor of the file must be somebody's: compares numbers, then looks for the stranger. */
+/* Every tensor of the file must be somebody's: compares numbers, then looks for the stranger. A fused tensor is counted by its first part. */
 static pv_status refuse_strangers(const pv_source *source, const pv_weight_list *list, pv_error *error)
 {
-    size_t count = pv_source_tensor_count(source), extras = 0;
-    for (size_t i = 0; i < count; i++) extras += is_known_extra(pv_source_tensor_at(source, i)->name);
-    if (list->count + extras == count) return PV_OK;
+    size_t count = pv_source_tensor_count(source), known_count = 0;
+    for (size_t i = 0; i < count; i++) known_count += is_known_extra(pv_source_tensor_at(source, i)->name);
+    for (size_t i = 0; i < list->count; i++) known_count += list->entries[i].first == 0;
+    if (known_count == count) return PV_OK;
     for (size_t i = 0; i < count; i++) {
         const pv_source_tensor *tensor = pv_source_tensor_at(source, i);
         bool known = is_known_extra(tensor->name);
@@ -76,14 +108,13 @@ static pv_status ask_device(const pv_backend_device *device, pv_weight_list *lis
     for (size_t i = 0; i < list->count; i++) {
         pv_weight_entry *entry = &list->entries[i];
         if (list->tied && entry->role->member == offsetof(pv_weights, embed) && !entry->role->per_layer) entry->uses |= PV_USE_MATRIX;
-        pv_status status = device->backend->weight_spec(device, entry->source->layout, (uint32_t)entry->source->rows,
-                                                        (uint32_t)entry->source->cols, entry->uses, &entry->spec, error);
+        pv_status status = device->backend->weight_spec(device, entry->source->layout, entry->rows, entry->cols, entry->uses, &entry->spec, error);
         if (status != PV_OK) return status;
         uint64_t aligned;
         if (!pv_align_u64(entry->spec.bytes, 256, &aligned) || !pv_add_u64(list->bytes, aligned, &list->bytes))
             return pv_fail(error, PV_BAD_FILE, "the weights' sizes overflow");
     }
-    list->bytes += 4096; /* the frequencies of RoPE, at most 512 of them, and room to align */
+    list->bytes += 4096 * PV_MAX_ROPES; /* the frequencies of RoPE, at most 512 of each, and room to align */
     return PV_OK;
 }
 
@@ -91,12 +122,14 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
                           const pv_backend_device *device, pv_weight_list *list, pv_error *error)
 {
     const pv_architecture *architecture = decoder->architecture;
-    size_t most = architecture->role_count * decoder->layers;
+    size_t roles = 0;
+    while (pv_architecture_role(architecture, roles) != NULL) roles++;
+    size_t most = roles * decoder->layers;
     *list = (pv_weight_list){.entries = pv_calloc(allocator, most, sizeof *list->entries)};
     if (list->entries == NULL) return pv_fail_memory(error, most * sizeof *list->entries, "the list of weights");
     pv_status status = PV_OK;
-    for (size_t i = 0; i < architecture->role_count && status == PV_OK; i++) {
-        const pv_role *role = &architecture->roles[i];
+    for (size_t i = 0; i < roles && status == PV_OK; i++) {
+        const pv_role *role = pv_architecture_role(architecture, i);
         uint32_t times = role->per_layer ? decoder->layers : 1;
         for (uint32_t layer = 0; layer < times && status == PV_OK; layer++)
             status = add_weight(decoder, source, role, layer, list, error);
@@ -215,26 +248,58 @@ static pv_status fetch_rows(loader *l, const pv_source_tensor *tensor, uint64_t 
     return status;
 }
 
+static pv_status check_finite(const loader *l, const pv_source_tensor *source, uint64_t first, uint64_t count, const uint8_t *rows, pv_error *error)
+{
+    uint64_t bad = l->allow_non_finite ? count : pv_first_non_finite(source->layout, rows, count, source->row_bytes);
+    if (bad == count) return PV_OK;
+    return pv_fail_at(error, PV_BAD_FILE, source->name, source->offset + (first + bad) * source->row_bytes,
+                      "tensor %s holds NaN or infinity in row %llu, finite weights are wanted", source->name, (unsigned long long)(first + bad));
+}
+
+/* A vector goes up as f32. */
+static pv_status upload_vector(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, const uint8_t *row, pv_error *error)
+{
+    const pv_source_tensor *source = entry->source;
+    float *decoded = pv_alloc(l->allocator, source->cols, sizeof *decoded);
+    if (decoded == NULL) return pv_fail_memory(error, source->cols * sizeof *decoded, source->name);
+    pv_layout_decode(source->layout, row, source->cols, decoded);
+    for (uint64_t i = 0; entry->less_one && i < source->cols; i++) decoded[i] += 1;
+    pv_status status = l->device->backend->upload(l->device, tensor, 0, 1, decoded + entry->first, error);
+    pv_free(l->allocator, decoded);
+    return status;
+}
+
 /* `aliased`: the rows are where they shall be; they are only looked at. */
 static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, bool aliased, uint64_t first, uint64_t count,
                              pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
+    const bool vector = is_vector(entry->role);
+    const uint64_t begin = vector ? 0 : entry->first + first;
     const uint8_t *rows = NULL;
-    pv_status status = fetch_rows(l, source, first, count, &rows, error);
+    pv_status status = fetch_rows(l, source, begin, count, &rows, error);
+    if (status == PV_OK) status = check_finite(l, source, begin, count, rows, error);
+    if (status != PV_OK || aliased) return status;
+    if (vector) return upload_vector(l, entry, tensor, rows, error);
+    return l->device->backend->upload(l->device, tensor, (uint32_t)first, (uint32_t)count, rows, error);
+}
+
+/* Columns of a dense matrix become rows. It goes up in one piece: the models that store theirs so are small. */
+static pv_status upload_transposed(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, pv_error *error)
+{
+    const pv_source_tensor *source = entry->source;
+    const size_t element = pv_layout_get(source->layout)->block_bytes, row_bytes = element * entry->cols;
+    const uint8_t *from = NULL;
+    pv_status status = fetch_rows(l, source, 0, source->rows, &from, error);
+    if (status == PV_OK) status = check_finite(l, source, 0, source->rows, from, error);
     if (status != PV_OK) return status;
-    uint64_t bad = l->allow_non_finite ? count : pv_first_non_finite(source->layout, rows, count, source->row_bytes);
-    if (bad < count)
-        return pv_fail_at(error, PV_BAD_FILE, source->name, source->offset + (first + bad) * source->row_bytes,
-                          "tensor %s holds NaN or infinity in row %llu, finite weights are wanted", source->name,
-                          (unsigned long long)(first + bad));
-    if (aliased) return PV_OK;
-    if ((entry->uses & PV_USE_VECTOR) == 0) return l->device->backend->upload(l->device, tensor, (uint32_t)first, (uint32_t)count, rows, error);
-    float *decoded = pv_alloc(l->allocator, source->cols, sizeof *decoded);
-    if (decoded == NULL) return pv_fail_memory(error, source->cols * sizeof *decoded, source->name);
-    pv_layout_decode(source->layout, rows, source->cols, decoded);
-    status = l->device->backend->upload(l->device, tensor, 0, 1, decoded, error);
-    pv_free(l->allocator, decoded);
+    uint8_t *turned = pv_alloc(l->allocator, entry->rows, row_bytes);
+    if (turned == NULL) return pv_fail_memory(error, entry->rows * row_bytes, source->name);
+    for (uint64_t row = 0; row < entry->rows; row++)
+        for (uint64_t col = 0; col < entry->cols; col++)
+            memcpy(turned + row * row_bytes + col * element, from + col * source->row_bytes + (entry->first + row) * element, element);
+    status = l->device->backend->upload(l->device, tensor, 0, entry->rows, turned, error);
+    pv_free(l->allocator, turned);
     return status;
 }
 
@@ -248,8 +313,8 @@ static pv_tensor *place_of(pv_weights *weights, const pv_weight_entry *entry)
 static pv_tensor tensor_of(const pv_weight_entry *entry)
 {
     pv_tensor tensor = {
-        .rows = (uint32_t)entry->source->rows,
-        .cols = (uint32_t)entry->source->cols,
+        .rows = entry->rows,
+        .cols = entry->cols,
         .layout = entry->spec.layout,
         .packing = entry->spec.packing,
         .extent = PV_EXTENT_FIXED,
@@ -266,68 +331,70 @@ void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, c
         tensor->buffer = nowhere;
     }
     if (list->tied) weights->output = weights->embed;
-    weights->inverse_frequency = (pv_tensor){.buffer = nowhere, .rows = 1, .cols = decoder->rope.dim / 2, .row_bytes = 2ull * decoder->rope.dim};
+    for (uint32_t i = 0; i < decoder->rope_count; i++)
+        weights->inverse_frequency[i] = (pv_tensor){.buffer = nowhere, .rows = 1, .cols = decoder->ropes[i].dim / 2, .row_bytes = 2ull * decoder->ropes[i].dim};
+}
+
+/* Where the entry's rows stand in the file, if they do so as they are wanted. */
+static bool place_aliased(const loader *l, const pv_weight_entry *entry, pv_tensor *tensor)
+{
+    pv_source_tensor rows = *entry->source;
+    if (!entry->spec.may_alias || entry->transposed) return false;
+    rows.offset += entry->first * rows.row_bytes;
+    rows.bytes = entry->rows * rows.row_bytes;
+    return pv_views_place(l->views, &rows, entry->spec.alias_alignment, tensor);
+}
+
+static pv_status report(loader *l, uint64_t bytes, pv_error *error)
+{
+    l->done += bytes;
+    if (l->progress.call == NULL || l->progress.call(l->progress.user, l->done, l->total)) return PV_OK;
+    return pv_fail(error, PV_CANCELLED, "loading was cancelled");
+}
+
+/* What progress counts of an entry. */
+static uint64_t bytes_of(const pv_weight_entry *entry)
+{
+    if (entry->transposed) return (uint64_t)entry->rows * entry->cols * pv_layout_get(entry->source->layout)->block_bytes;
+    return entry->rows * entry->source->row_bytes;
 }
 
 static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor *tensor, pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
     *tensor = tensor_of(entry);
-    const bool aliased = entry->spec.may_alias && pv_views_place(l->views, source, entry->spec.alias_alignment, tensor);
+    const bool aliased = place_aliased(l, entry, tensor);
     pv_status status = aliased ? PV_OK : place_weight(l, &entry->spec, tensor, error);
-    if (status != PV_OK) return status;
+    if (status == PV_OK && entry->transposed) {
+        status = upload_transposed(l, entry, tensor, error);
+        return status == PV_OK ? report(l, bytes_of(entry), error) : status;
+    }
     uint64_t tile = entry->spec.row_tile > 0 ? entry->spec.row_tile : 1;
     uint64_t step = UPLOAD_BYTES / (source->row_bytes * tile) * tile;
     if (step == 0) step = tile;
-    for (uint64_t first = 0; first < source->rows; first += step) {
-        uint64_t count = source->rows - first < step ? source->rows - first : step;
-        if ((status = upload_rows(l, entry, tensor, aliased, first, count, error)) != PV_OK) return status;
-        if (!aliased) pv_mapping_drop(pv_source_mapping(l->source, source->file), source->offset + first * source->row_bytes, count * source->row_bytes);
-        l->done += count * source->row_bytes;
-        if (l->progress.call != NULL && !l->progress.call(l->progress.user, l->done, l->total))
-            return pv_fail(error, PV_CANCELLED, "loading was cancelled");
+    for (uint64_t first = 0; first < entry->rows && status == PV_OK; first += step) {
+        uint64_t count = entry->rows - first < step ? entry->rows - first : step;
+        status = upload_rows(l, entry, tensor, aliased, first, count, error);
+        if (status != PV_OK) return status;
+        const uint64_t begin = is_vector(entry->role) ? 0 : entry->first + first;
+        if (!aliased) pv_mapping_drop(pv_source_mapping(l->source, source->file), source->offset + begin * source->row_bytes, count * source->row_bytes);
+        status = report(l, count * source->row_bytes, error);
     }
-    return PV_OK;
-}
-
-/* GGUF stores Llama 3.1's scaling as divisors of the frequencies. */
-static pv_status read_rope_factors(loader *l, const pv_decoder *decoder, float **factors, pv_error *error)
-{
-    const pv_source_tensor *tensor = pv_source_find(l->source, "rope_freqs.weight");
-    *factors = NULL;
-    if (tensor == NULL) return PV_OK;
-    if (tensor->layout != PV_LAYOUT_F32 || tensor->rows != 1 || tensor->cols != decoder->rope.dim / 2)
-        return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor rope_freqs.weight is %s [%llu], F32 [%u] is wanted",
-                          tensor->type_name, (unsigned long long)tensor->cols, decoder->rope.dim / 2);
-    *factors = pv_alloc(l->allocator, tensor->cols, sizeof **factors);
-    if (*factors == NULL) return pv_fail_memory(error, tensor->bytes, tensor->name);
-    pv_status status = pv_source_read_rows(l->source, tensor, 0, 1, *factors, error);
-    for (uint64_t i = 0; i < tensor->cols && status == PV_OK; i++)
-        if (!((*factors)[i] > 0))
-            status = pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "rope_freqs.weight[%llu] is %g, a positive number is wanted",
-                                (unsigned long long)i, (double)(*factors)[i]);
-    if (status != PV_OK) pv_free(l->allocator, *factors);
     return status;
 }
 
-static pv_status load_frequencies(loader *l, const pv_decoder *decoder, pv_tensor *tensor, pv_error *error)
+static pv_status load_frequencies(loader *l, const pv_rope_settings *rope, uint32_t context, pv_tensor *tensor, pv_error *error)
 {
-    uint32_t count = decoder->rope.dim / 2;
-    float *factors, *frequencies;
+    uint32_t count = rope->dim / 2;
     pv_weight_spec spec;
-    pv_status status = read_rope_factors(l, decoder, &factors, error);
-    if (status != PV_OK) return status;
-    frequencies = pv_alloc(l->allocator, count, sizeof *frequencies);
-    if (frequencies == NULL) status = pv_fail_memory(error, count * sizeof *frequencies, "rope frequencies");
-    if (status == PV_OK) status = l->device->backend->weight_spec(l->device, PV_LAYOUT_F32, 1, count, PV_USE_VECTOR, &spec, error);
+    float *frequencies = pv_alloc(l->allocator, count, sizeof *frequencies);
+    if (frequencies == NULL) return pv_fail_memory(error, count * sizeof *frequencies, "rope frequencies");
+    pv_rope_frequencies(rope, context, frequencies);
+    pv_status status = l->device->backend->weight_spec(l->device, PV_LAYOUT_F32, 1, count, PV_USE_VECTOR, &spec, error);
     *tensor = (pv_tensor){.rows = 1, .cols = count, .row_bytes = 4ull * count, .layout = spec.layout, .packing = spec.packing};
     if (status == PV_OK) status = place_weight(l, &spec, tensor, error);
-    if (status == PV_OK) {
-        pv_rope_frequencies(&decoder->rope, factors, frequencies);
-        status = l->device->backend->upload(l->device, tensor, 0, 1, frequencies, error);
-    }
+    if (status == PV_OK) status = l->device->backend->upload(l->device, tensor, 0, 1, frequencies, error);
     pv_free(l->allocator, frequencies);
-    pv_free(l->allocator, factors);
     return status;
 }
 
@@ -336,14 +403,15 @@ pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decod
                           pv_weights *weights, pv_error *error)
 {
     loader l = {.allocator = allocator, .source = source, .device = device, .pool = pool, .views = views, .allow_non_finite = allow_non_finite, .progress = progress};
-    for (size_t i = 0; i < list->count; i++) l.total += list->entries[i].source->bytes;
+    for (size_t i = 0; i < list->count; i++) l.total += bytes_of(&list->entries[i]);
     *weights = (pv_weights){.layers = pv_calloc(allocator, decoder->layers, sizeof *weights->layers)};
     if (weights->layers == NULL) return pv_fail_memory(error, decoder->layers * sizeof *weights->layers, "the layers");
     l.left = list->bytes;
     pv_status status = PV_OK;
     for (size_t i = 0; i < list->count && status == PV_OK; i++)
         status = load_weight(&l, &list->entries[i], place_of(weights, &list->entries[i]), error);
-    if (status == PV_OK) status = load_frequencies(&l, decoder, &weights->inverse_frequency, error);
+    for (uint32_t i = 0; i < decoder->rope_count && status == PV_OK; i++)
+        status = load_frequencies(&l, &decoder->ropes[i], decoder->context, &weights->inverse_frequency[i], error);
     if (status == PV_OK && list->tied) weights->output = weights->embed;
     pv_free(allocator, l.staging);
     if (status != PV_OK) pv_weights_free(allocator, weights);

@@ -11,6 +11,10 @@ typedef struct pv_weight_entry {
     const pv_role *role;
     uint32_t layer;
     const pv_source_tensor *source;
+    uint32_t rows, cols;
+    uint64_t first;   /* row of the source that it begins with; of a vector: column */
+    bool transposed;  /* the source holds it as [cols, rows] */
+    bool less_one;    /* the source holds it less one */
     unsigned uses;
     pv_weight_spec spec;
 } pv_weight_entry;

@@ -22,7 +22,7 @@ static size_t split_norm(pv_oplist *list, const pv_op *op, pv_op pieces[MAX_PIEC
     if (op->kind != PV_OP_linear || !pv_tensor_present(&op->linear.norm)) return 0;
     pv_tensor normed = pv_oplist_scratch(list, (pv_extent)op->linear.x.extent, op->linear.x.cols);
     pieces[0] = piece_of(op, PV_OP_rms_norm);
-    pieces[0].rms_norm = (pv_op_rms_norm){op->linear.x, op->linear.norm, normed, op->linear.epsilon};
+    pieces[0].rms_norm = (pv_op_rms_norm){.x = op->linear.x, .weight = op->linear.norm, .out = normed, .epsilon = op->linear.epsilon};
     pieces[1] = *op;
     pieces[1].linear.x = normed;
     pieces[1].linear.norm = (pv_tensor){0};

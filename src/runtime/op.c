@@ -19,11 +19,14 @@ static const struct {
     [PV_OP_begin] = {"begin", 5, {FIELD(begin.tables[0], PV_UPDATE), FIELD(begin.tables[1], PV_UPDATE),
                                   FIELD(begin.tables[2], PV_UPDATE), FIELD(begin.tables[3], PV_UPDATE),
                                   FIELD(begin.token_log, PV_UPDATE)}},
-    [PV_OP_embed] = {"embed", 3, {FIELD(embed.table, PV_READ), FIELD(embed.token_log, PV_READ), FIELD(embed.out, PV_WRITE)}},
+    [PV_OP_embed] = {"embed", 4, {FIELD(embed.table, PV_READ), FIELD(embed.token_log, PV_READ), FIELD(embed.positions, PV_READ),
+                                  FIELD(embed.out, PV_WRITE)}},
     [PV_OP_rope_angles] = {"rope_angles", 2,
                            {FIELD(rope_angles.inverse_frequency, PV_READ), FIELD(rope_angles.out, PV_WRITE)}},
-    [PV_OP_rms_norm] = {"rms_norm", 3,
-                        {FIELD(rms_norm.x, PV_READ), FIELD(rms_norm.weight, PV_READ), FIELD(rms_norm.out, PV_WRITE)}},
+    [PV_OP_rms_norm] = {"rms_norm", 4, {FIELD(rms_norm.x, PV_READ), FIELD(rms_norm.weight, PV_READ), FIELD(rms_norm.residual, PV_READ),
+                                        FIELD(rms_norm.out, PV_WRITE)}},
+    [PV_OP_layer_norm] = {"layer_norm", 4, {FIELD(layer_norm.x, PV_READ), FIELD(layer_norm.weight, PV_READ),
+                                            FIELD(layer_norm.bias, PV_READ), FIELD(layer_norm.out, PV_WRITE)}},
     [PV_OP_linear] = {"linear", 0, {{0, 0}}},
     [PV_OP_rope] = {"rope", 6, {FIELD(rope.angles, PV_READ), FIELD(rope.v, PV_READ), FIELD(rope.store.table, PV_READ),
                                 FIELD(rope.q, PV_UPDATE), FIELD(rope.k, PV_UPDATE), FIELD(rope.store.pages, PV_UPDATE)}},
@@ -33,6 +36,8 @@ static const struct {
                                           FIELD(attention.cache.table, PV_READ), FIELD(attention.sinks, PV_READ),
                                           FIELD(attention.out, PV_WRITE)}},
     [PV_OP_glu] = {"glu", 3, {FIELD(glu.gate, PV_READ), FIELD(glu.up, PV_READ), FIELD(glu.out, PV_WRITE)}},
+    [PV_OP_activation] = {"activation", 3, {FIELD(activation.x, PV_READ), FIELD(activation.residual, PV_READ),
+                                            FIELD(activation.out, PV_WRITE)}},
     [PV_OP_gather_rows] = {"gather_rows", 2, {FIELD(gather_rows.x, PV_READ), FIELD(gather_rows.out, PV_WRITE)}},
     [PV_OP_sample] = {"sample", 2, {FIELD(sample.logits, PV_READ), FIELD(sample.token_log, PV_UPDATE)}},
 };
@@ -119,7 +124,8 @@ static pv_cost embed_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
 {
     (void)kv_length;
     const pv_op_embed *embed = &op->embed;
-    return (pv_cost){live_rows(&embed->out, rows) * (row_bytes(&embed->table) + 4) + tensor_bytes(&embed->out, rows),
+    double learned = pv_tensor_present(&embed->positions) ? row_bytes(&embed->positions) : 0;
+    return (pv_cost){live_rows(&embed->out, rows) * (row_bytes(&embed->table) + learned + 4) + tensor_bytes(&embed->out, rows),
                      tensor_cells(&embed->out, rows)};
 }
 
@@ -135,8 +141,18 @@ static pv_cost rms_norm_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
 {
     (void)kv_length;
     const pv_op_rms_norm *norm = &op->rms_norm;
-    return (pv_cost){tensor_bytes(&norm->x, rows) + tensor_bytes(&norm->weight, rows) + tensor_bytes(&norm->out, rows),
+    return (pv_cost){tensor_bytes(&norm->x, rows) + tensor_bytes(&norm->weight, rows) + tensor_bytes(&norm->residual, rows) +
+                         tensor_bytes(&norm->out, rows),
                      4 * tensor_cells(&norm->x, rows)};
+}
+
+static pv_cost layer_norm_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    const pv_op_layer_norm *norm = &op->layer_norm;
+    return (pv_cost){tensor_bytes(&norm->x, rows) + tensor_bytes(&norm->weight, rows) + tensor_bytes(&norm->bias, rows) +
+                         tensor_bytes(&norm->out, rows),
+                     6 * tensor_cells(&norm->x, rows)};
 }
 
 static pv_cost linear_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
@@ -192,6 +208,13 @@ static pv_cost glu_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
     (void)kv_length;
     return (pv_cost){tensor_bytes(&op->glu.gate, rows) + tensor_bytes(&op->glu.up, rows) + tensor_bytes(&op->glu.out, rows),
                      16 * tensor_cells(&op->glu.out, rows)};
+}
+
+static pv_cost activation_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    return (pv_cost){tensor_bytes(&op->activation.x, rows) + tensor_bytes(&op->activation.residual, rows) + tensor_bytes(&op->activation.out, rows),
+                     16 * tensor_cells(&op->activation.out, rows)};
 }
 
 static pv_cost gather_rows_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)

@@ -17,7 +17,8 @@
 #include "runtime/tensor.h"
 
 #define PV_OP_LIST(X)                                                                                               \
-    X(begin) X(embed) X(rope_angles) X(rms_norm) X(linear) X(rope) X(kv_store) X(attention) X(glu) X(gather_rows) X(sample)
+    X(begin) X(embed) X(rope_angles) X(rms_norm) X(layer_norm) X(linear) X(rope) X(kv_store) X(attention) X(glu)     \
+    X(activation) X(gather_rows) X(sample)
 
 typedef enum pv_op_kind {
 #define PV_OP_ENUM(name) PV_OP_##name,
@@ -41,11 +42,12 @@ typedef struct pv_op_begin {
     pv_tensor token_log;             /* int32 [slots][context] (layout F32 stands for 4-byte cells) */
 } pv_op_begin;
 
-/* out[r] = scale × table[token of row r]; a row with PV_TOKEN_FROM_LOG takes token_log[slot][position].
- * A token outside the table gives a row of NaN. */
+/* out[r] = scale × table[token of row r] (+ positions[position of row r]); a row with PV_TOKEN_FROM_LOG takes
+ * token_log[slot][position]. A token or a position outside its table gives a row of NaN. */
 typedef struct pv_op_embed {
     pv_tensor table, token_log, out;
     float scale;
+    pv_tensor positions; /* learned ones, in a layout of their own; or absent */
 } pv_op_embed;
 
 /* out[r] = {cos a₀, sin a₀, cos a₁, sin a₁, …}, aᵢ = (float)position × inverse_frequency[i], both times `magnitude`.
@@ -55,11 +57,21 @@ typedef struct pv_op_rope_angles {
     float magnitude;
 } pv_op_rope_angles;
 
-/* out[r] = x[r] / sqrt(mean(x[r]²) + epsilon) × weight. weight: f32 [1, cols]. out may be x. */
+/* out[r] = x[r] / sqrt(mean(x[r]²) + epsilon) × weight (+ residual[r]). weight: f32 [1, cols], or as wide as a head: every stretch of
+ * weight.cols elements of a row is then normed by itself with the same weight. out may be x or residual. */
 typedef struct pv_op_rms_norm {
     pv_tensor x, weight, out;
     float epsilon;
+    pv_tensor residual; /* or absent */
 } pv_op_rms_norm;
+
+/* out[r] = (x[r] − mean) / sqrt(mean((x[r] − mean)²) + epsilon) × weight (+ bias), mean being that of the row. weight, bias: f32
+ * [1, cols]. out may be x. */
+typedef struct pv_op_layer_norm {
+    pv_tensor x, weight, out;
+    pv_tensor bias; /* or absent */
+    float epsilon;
+} pv_op_layer_norm;
 
 typedef struct pv_linear_part {
     pv_tensor weight; /* any layout and packing, [out cols, in cols] */
@@ -67,7 +79,11 @@ typedef struct pv_linear_part {
     pv_tensor out;    /* [R, weight rows] */
 } pv_linear_part;
 
-typedef enum pv_activation { PV_ACTIVATION_NONE, PV_ACTIVATION_SILU } pv_activation;
+typedef enum pv_activation {
+    PV_ACTIVATION_NONE,
+    PV_ACTIVATION_SILU, /* x / (1 + e^−x) */
+    PV_ACTIVATION_GELU, /* in the tanh form: x / 2 × (1 + tanh(√(2 / π) (x + 0.044715 x³))) */
+} pv_activation;
 
 /* For each part: out = x' · weightᵀ (+ bias) (+ residual), x' = rms_norm(x, norm) if norm is present, else x.
  * With `glu` there are two parts, gate and up, of equal shape, and only parts[0].out is written: glu(gate) × up.
@@ -127,6 +143,15 @@ typedef struct pv_op_glu {
     pv_tensor gate, up, out;
     pv_activation activation;
 } pv_op_glu;
+
+/* out[r] = f(scale × x[r]) (+ residual[r]): f is the activation, then, if soft_cap is not 0, y becomes soft_cap × tanh(y / soft_cap).
+ * out may be x or residual. */
+typedef struct pv_op_activation {
+    pv_tensor x, out;
+    pv_tensor residual; /* or absent */
+    pv_activation activation;
+    float scale, soft_cap;
+} pv_op_activation;
 
 /* out[i] = x[logits[i].row]; out has extent LOGITS. */
 typedef struct pv_op_gather_rows {

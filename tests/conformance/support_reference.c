@@ -255,13 +255,48 @@ void ref_rms_norm(const float *x, const float *weight, uint32_t cols, double eps
     }
 }
 
-/* silu has a slope of at most 1.1; its own f32 evaluation (exponential, sum, quotient, product with up) is given 8 u. Where
- * e^-gate leaves f32 (gate < -88) |silu| is below 1e-36. */
-ref_value ref_glu(ref_value gate, ref_value up)
+void ref_rms_norm_onto(const float *x, const float *weight, uint32_t width, uint32_t cols, double epsilon, const float *onto, ref_value *out)
 {
-    double silu = gate.value / (1 + exp(-gate.value));
-    return (ref_value){silu * up.value, 1.1 * gate.bound * (fabs(up.value) + up.bound) + fabs(silu) * up.bound +
-                                            8 * REF_U * fabs(silu * up.value) + 1e-36 * fabs(up.value)};
+    for (uint32_t at = 0; at < cols; at += width) ref_rms_norm(x + at, weight, width, epsilon, out + at);
+    for (uint32_t i = 0; onto != NULL && i < cols; i++) out[i] = ref_plus(out[i], onto[i]);
+}
+
+/* The mean errs by the error of a sum; what that does to the variance is of second order. Then as for rms_norm. */
+void ref_layer_norm(const float *x, const float *weight, const float *bias, uint32_t cols, double epsilon, ref_value *out)
+{
+    double sum = 0, magnitude = 0, variance = 0;
+    for (uint32_t i = 0; i < cols; i++) sum += x[i], magnitude += fabs(x[i]);
+    double mean = sum / cols, mean_error = (REF_LAMBDA * sqrt(cols) + 4) * REF_U * magnitude / cols;
+    for (uint32_t i = 0; i < cols; i++) variance += (x[i] - mean) * (x[i] - mean) / cols;
+    double factor = 1 / sqrt(variance + epsilon), relative = norm_relative(cols) + mean_error * mean_error / (variance + epsilon);
+    for (uint32_t i = 0; i < cols; i++) {
+        double value = (x[i] - mean) * factor * weight[i];
+        out[i] = (ref_value){value, relative * fabs(value) + mean_error * factor * fabs(weight[i])};
+        if (bias != NULL) out[i] = ref_plus(out[i], bias[i]);
+    }
+}
+
+/* Both have slopes of at most 1.2; their own f32 evaluation (exponential, sum, quotient) is given 8 u, and that of the exponent of
+ * gelu, whose error becomes a relative one of the exponential, 4 u of it. Where the exponential leaves f32 they are below 1e-36. */
+ref_value ref_activated(pv_activation activation, ref_value x)
+{
+    if (activation == PV_ACTIVATION_NONE) return x;
+    double exponent = activation == PV_ACTIVATION_SILU ? x.value : 2 * sqrt(2 / acos(-1)) * (x.value + 0.044715 * x.value * x.value * x.value);
+    double value = x.value / (1 + exp(-exponent)), share = 1 / (1 + exp(exponent)); /* of the exponential in the sum */
+    double relative = 8 + (activation == PV_ACTIVATION_GELU ? 4 * fabs(exponent) * share : 0);
+    return (ref_value){value, 1.2 * x.bound + relative * REF_U * fabs(value) + 1e-36};
+}
+
+ref_value ref_soft_capped(double cap, ref_value x)
+{
+    double value = cap * tanh(x.value / cap);
+    return (ref_value){value, x.bound + 12 * REF_U * fabs(value)};
+}
+
+ref_value ref_glu(pv_activation activation, ref_value gate, ref_value up)
+{
+    ref_value y = ref_activated(activation, gate);
+    return (ref_value){y.value * up.value, y.bound * (fabs(up.value) + up.bound) + fabs(y.value) * up.bound + REF_U * fabs(y.value * up.value)};
 }
 
 /* Two products and a sum. */
@@ -335,12 +370,12 @@ static const double *half_values(void)
 }
 
 /* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8
- * u, the sums over keys theirs, and rescaling spans a few more. */
+ * u, the sums over keys theirs, and rescaling spans a few more. A cap's slope is at most 1, its own evaluation has 12 u. */
 void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
-                   double scale, ref_value *out)
+                   double scale, double soft_cap, double sink, ref_value *out)
 {
     const double *half = half_values();
-    double *score = malloc(count * sizeof *score), largest = -INFINITY, worst = 0, sum = 0;
+    double *score = malloc(count * sizeof *score), largest = sink, worst = 0, sum = 0;
     for (uint32_t j = 0; j < count; j++) {
         double dot = 0, magnitude = 0;
         for (uint32_t i = 0; i < head_dim; i++) {
@@ -348,11 +383,12 @@ void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values,
             dot += product;
             magnitude += fabs(product);
         }
-        score[j] = dot * scale;
+        score[j] = soft_cap > 0 ? soft_cap * tanh(dot * scale / soft_cap) : dot * scale;
         largest = fmax(largest, score[j]);
-        worst = fmax(worst, (REF_LAMBDA * sqrt(head_dim) + 4) * REF_U * magnitude * scale);
+        worst = fmax(worst, (REF_LAMBDA * sqrt(head_dim) + 4) * REF_U * magnitude * scale + (soft_cap > 0 ? 12 * REF_U * fabs(score[j]) : 0));
     }
     worst += 4 * REF_U * fabs(largest);
+    sum = exp(sink - largest);
     for (uint32_t j = 0; j < count; j++) sum += score[j] = exp(score[j] - largest);
     for (uint32_t i = 0; i < head_dim; i++) {
         double mixed = 0, magnitude = 0;

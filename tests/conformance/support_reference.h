@@ -15,6 +15,7 @@
 
 #include "backend/kernel_args.h"
 #include "format/layout.h"
+#include "runtime/op.h"
 
 #define REF_U 5.9604644775390625e-8 /* 2^-24 */
 #define REF_LAMBDA 4.0
@@ -41,7 +42,12 @@ double ref_normal(uint64_t *seed);
 ref_value ref_embed(double decoded, double mass, double scale);
 ref_value ref_angle(int32_t position, float inverse_frequency, float magnitude, bool sine);
 void ref_rms_norm(const float *x, const float *weight, uint32_t cols, double epsilon, ref_value *out);
-ref_value ref_glu(ref_value gate, ref_value up);
+/* onto: what is added behind, or NULL. cols: of the whole row; width: of the weight. */
+void ref_rms_norm_onto(const float *x, const float *weight, uint32_t width, uint32_t cols, double epsilon, const float *onto, ref_value *out);
+void ref_layer_norm(const float *x, const float *weight, const float *bias, uint32_t cols, double epsilon, ref_value *out);
+ref_value ref_activated(pv_activation activation, ref_value x);
+ref_value ref_soft_capped(double cap, ref_value x);
+ref_value ref_glu(pv_activation activation, ref_value gate, ref_value up);
 ref_value ref_rotated(double a, double b, double cosine, double sine); /* a cos - b sin */
 
 /* The input of a linear op, as its weights meet it. */
@@ -57,9 +63,9 @@ bool ref_is_quantized(pv_layout layout);
 ref_value ref_dot(const ref_input *input, const double *weight, const double *mass);
 ref_value ref_plus(ref_value a, double b);
 
-/* keys, values: f16 [count][head_dim]. out: [head_dim]. */
+/* keys, values: f16 [count][head_dim], those that the row sees. soft_cap: 0 for none; sink: −INFINITY for none. out: [head_dim]. */
 void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
-                   double scale, ref_value *out);
+                   double scale, double soft_cap, double sink, ref_value *out);
 
 /* Philox4x32-10 (Salmon et al., SC'11). */
 void ref_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);

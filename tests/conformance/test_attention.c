@@ -239,6 +239,9 @@ typedef struct attention_case {
     uint32_t kv_heads, group, head_dim; /* group: heads of a kv head */
     double q_size;
     rig_sequence sequence[MAX_SEQUENCES];
+    uint32_t window;
+    float soft_cap;
+    bool sinks;
 } attention_case;
 
 /* A case in float64. Solved once: kernels and thread counts have the same inputs. */
@@ -266,6 +269,13 @@ static double scale_of(const attention_case *s)
     return (float)(1 / sqrt(s->head_dim));
 }
 
+/* Some heads' sinks are nothing beside the scores, some outweigh them all. */
+static float sink_of(uint32_t head)
+{
+    static const float sinks[] = {0.5f, -30, 3, 12};
+    return sinks[head % ARRAY_COUNT(sinks)];
+}
+
 static void solve(solution *p, const attention_case *s)
 {
     *p = (solution){.spec = s, .width = s->kv_heads * s->group * s->head_dim};
@@ -283,8 +293,10 @@ static void solve(solution *p, const attention_case *s)
         for (int32_t j = 0; j < s->sequence[i].count; j++, row++) {
             for (uint32_t h = 0; h < s->kv_heads * s->group; h++) {
                 size_t at = (size_t)row * p->width + h * s->head_dim;
-                ref_attention(p->q + at, kv_at(p, i, 0, h / s->group), kv_at(p, i, 1, h / s->group),
-                              (uint32_t)(s->sequence[i].first + j + 1), s->head_dim, scale_of(s), p->wanted + at);
+                uint32_t keys = (uint32_t)(s->sequence[i].first + j + 1), hidden = s->window > 0 && keys > s->window ? keys - s->window : 0;
+                ref_attention(p->q + at, kv_at(p, i, 0, h / s->group) + (size_t)hidden * s->head_dim,
+                              kv_at(p, i, 1, h / s->group) + (size_t)hidden * s->head_dim, keys - hidden, s->head_dim, scale_of(s), s->soft_cap,
+                              s->sinks ? sink_of(h) : -INFINITY, p->wanted + at);
             }
         }
     }
@@ -320,6 +332,8 @@ static cache fill_cache(rig *r, const solution *p, bool zeros)
                         kv_at(p, i, cell / s->kv_heads, cell % s->kv_heads) + (size_t)first * s->head_dim,
                         tokens * s->head_dim * 2ull);
         }
+        for (int32_t block = 0; s->window > 0 && (block + 1) * PV_PAGE_TOKENS <= q->first + 1 - (int32_t)s->window; block++)
+            rig_put(r, &c.view.table, ((uint64_t)q->slot * BLOCKS + (uint32_t)block) * 4, &(int32_t){-1}, 4); /* given back long ago */
     }
     return c;
 }
@@ -342,6 +356,13 @@ static float *attend(rig *r, const solution *p, const cache *c, const rig_sequen
     op.attention.cache = c->view;
     op.attention.heads = p->spec->kv_heads * p->spec->group;
     op.attention.scale = (float)scale_of(p->spec);
+    op.attention.window = p->spec->window;
+    op.attention.soft_cap = p->spec->soft_cap;
+    if (p->spec->sinks) {
+        float sinks[64];
+        for (uint32_t h = 0; h < op.attention.heads; h++) sinks[h] = sink_of(h);
+        op.attention.sinks = rig_vector(r, sinks, op.attention.heads);
+    }
     rig_may_write_rows(r, &op.attention.out);
     rig_run(r, &op, 1);
     free(q);
@@ -428,19 +449,26 @@ static void run_attention(rig *r, const solution *p, bool thorough)
     }
 
 static const attention_case attention_table[] = {
-    {2, 1, 64, 1, {LENGTHS}},
-    {1, 3, 96, 1, {LENGTHS}},
-    {2, 4, 128, 1, {LENGTHS}},
-    {1, 8, 80, 1, {LENGTHS}},
-    {1, 8, 64, 1, {CHUNKS}},
-    {3, 1, 96, 1, {CHUNKS}},
-    {1, 3, 128, 1, {CHUNKS}},
-    {2, 4, 80, 1, {CHUNKS}},
-    {3, 3, 64, 1, {{1, 500, 40, NULL}}},                    /* one long chunk */
-    {1, 2, 256, 1, {{1, 290, 1, NULL}, {2, 30, 22, NULL}}},
-    {1, 8, 40, 1, {{1, 290, 1, NULL}, {2, 30, 22, NULL}}},  /* no kernel's own size of a head */
-    {1, 4, 64, 40, {{1, 300, 1, NULL}, {2, 90, 20, NULL}}}, /* scores far apart: nearly one key counts */
-    {2, 2, 128, 0, {{1, 299, 1, NULL}, {2, 0, 10, NULL}}},  /* all scores equal: the mean of the values */
+    {2, 1, 64, 1, .sequence = {LENGTHS}},
+    {1, 3, 96, 1, .sequence = {LENGTHS}},
+    {2, 4, 128, 1, .sequence = {LENGTHS}},
+    {1, 8, 80, 1, .sequence = {LENGTHS}},
+    {1, 8, 64, 1, .sequence = {CHUNKS}},
+    {3, 1, 96, 1, .sequence = {CHUNKS}},
+    {1, 3, 128, 1, .sequence = {CHUNKS}},
+    {2, 4, 80, 1, .sequence = {CHUNKS}},
+    {3, 3, 64, 1, .sequence = {{1, 500, 40, NULL}}},                    /* one long chunk */
+    {1, 2, 256, 1, .sequence = {{1, 290, 1, NULL}, {2, 30, 22, NULL}}},
+    {1, 8, 40, 1, .sequence = {{1, 290, 1, NULL}, {2, 30, 22, NULL}}}, /* no kernel's own size of a head */
+    {1, 4, 64, 40, .sequence = {{1, 300, 1, NULL}, {2, 90, 20, NULL}}}, /* scores far apart: nearly one key counts */
+    {2, 2, 128, 0, .sequence = {{1, 299, 1, NULL}, {2, 0, 10, NULL}}},  /* all scores equal: the mean of the values */
+    {2, 2, 64, 1, .sequence = {LENGTHS}, .window = 40},
+    {1, 4, 96, 1, .sequence = {CHUNKS}, .window = 1},
+    {2, 1, 64, 1, .sequence = {{1, 500, 40, NULL}, {2, 20, 36, NULL}}, .window = 32}, /* the first span of a tile is not that of all its rows */
+    {1, 2, 64, 1, .sequence = {{1, 900, 1, NULL}, {2, 1000, 1, NULL}}, .window = 300},
+    {2, 2, 64, 40, .sequence = {CHUNKS}, .soft_cap = 50},
+    {1, 4, 80, 1, .sequence = {LENGTHS}, .sinks = true},
+    {2, 2, 64, 4, .sequence = {CHUNKS}, .window = 128, .soft_cap = 30, .sinks = true},
 };
 static solution solutions[ARRAY_COUNT(attention_table)];
 
@@ -456,7 +484,7 @@ static void attention_cases(rig *r)
 /* Two sequences over the same first page, as sequences with a common prefix are. */
 static void shared_page_case(rig *r)
 {
-    static const attention_case spec = {1, 2, 64, 1, {{1, 40, 1, NULL}, {2, 32, 4, NULL}}};
+    static const attention_case spec = {1, 2, 64, 1, .sequence = {{1, 40, 1, NULL}, {2, 32, 4, NULL}}};
     solution p;
     solve(&p, &spec);
     rig_reset(r);

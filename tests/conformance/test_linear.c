@@ -14,7 +14,7 @@
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define MAX_ROWS 80
 
-enum { NORM = 1, BIAS = 2, RESIDUAL = 4, IN_PLACE = 8, GLU = 16, LOGITS = 32, NAN_ROW = 64 };
+enum { NORM = 1, BIAS = 2, RESIDUAL = 4, IN_PLACE = 8, GLU = 16, LOGITS = 32, NAN_ROW = 64, GELU = 128 };
 
 typedef struct linear_case {
     uint32_t rows, cols, part_count;
@@ -85,6 +85,11 @@ static void solve_part(problem *p, uint32_t part)
     free(mass);
 }
 
+static pv_activation activation_of(const linear_case *s)
+{
+    return s->flags & GELU ? PV_ACTIVATION_GELU : PV_ACTIVATION_SILU;
+}
+
 static void make_problem(problem *p, const linear_case *s)
 {
     *p = (problem){.spec = *s, .outs = s->flags & GLU ? 1 : s->part_count};
@@ -92,7 +97,7 @@ static void make_problem(problem *p, const linear_case *s)
     make_inputs(p, &seed);
     for (uint32_t i = 0; i < s->part_count; i++) solve_part(p, i);
     for (size_t i = 0; (s->flags & GLU) && i < (size_t)s->rows * s->part[0].out; i++)
-        p->wanted[0][i] = ref_glu(p->wanted[0][i], p->wanted[1][i]);
+        p->wanted[0][i] = ref_glu(activation_of(s), p->wanted[0][i], p->wanted[1][i]);
 }
 
 static void free_problem(problem *p)
@@ -142,7 +147,7 @@ static pv_op place(rig *r, const problem *p)
     const linear_case *s = &p->spec;
     pv_op op = {.kind = PV_OP_linear, .linear = {.epsilon = epsilon, .part_count = s->part_count}};
     if (s->flags & NORM) op.linear.norm = rig_vector(r, p->norm, s->cols);
-    if (s->flags & GLU) op.linear.glu = PV_ACTIVATION_SILU;
+    if (s->flags & GLU) op.linear.glu = activation_of(s);
     for (uint32_t i = 0; i < s->part_count; i++) {
         op.linear.parts[i].weight = rig_weight(r, s->part[i].layout, s->part[i].out, s->cols, PV_USE_MATRIX, p->canonical[i]);
         if (s->flags & BIAS) op.linear.parts[i].bias = rig_vector(r, p->bias[i], s->part[i].out);
@@ -300,6 +305,7 @@ static void glu_cases(rig *r)
         run_case(r, &(linear_case){1, cols, 2, GLU | NORM, {{(pv_layout)layout, 50}, {(pv_layout)layout, 50}}});
         run_case(r, &(linear_case){6, cols, 2, GLU | BIAS, {{(pv_layout)layout, 17}, {(pv_layout)layout, 17}}});
         run_case(r, &(linear_case){13, 512, 2, GLU | NORM, {{(pv_layout)layout, 33}, {other, 33}}});
+        run_case(r, &(linear_case){3, 256, 2, GLU | GELU | NORM, {{(pv_layout)layout, 33}, {(pv_layout)layout, 33}}});
     }
 }
 

@@ -1,4 +1,4 @@
-/* The ops that work row by row: begin, embed, rope_angles, rms_norm, glu, gather_rows. */
+/* The ops that work row by row: begin, embed, rope_angles, norms, glu, activation, gather_rows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -115,7 +115,7 @@ static void begin_cases(rig *r)
 
 /* ---- embed ----------------------------------------------------------------------------------------------------------- */
 
-static void embed_case(rig *r, pv_layout layout, uint32_t vocabulary, uint32_t cols, float scale, bool tied)
+static void embed_case(rig *r, pv_layout layout, uint32_t vocabulary, uint32_t cols, float scale, bool tied, bool learned)
 {
     rig_reset(r);
     uint64_t seed = 100 + layout + cols;
@@ -135,15 +135,27 @@ static void embed_case(rig *r, pv_layout layout, uint32_t vocabulary, uint32_t c
     op.embed.token_log = rig_cells(r, RIG_KV, SLOTS, CONTEXT, log);
     op.embed.out = rig_activation(r, PV_EXTENT_ROWS, cols);
     op.embed.scale = scale;
+    enum { POSITIONS = 70 }; /* of which 1000 is not one */
+    const pv_layout other = layout == PV_LAYOUT_F32 ? PV_LAYOUT_F16 : PV_LAYOUT_F32;
+    size_t other_bytes = ref_row_bytes(other, cols);
+    uint8_t *positions = malloc(POSITIONS * other_bytes);
+    double *position_value = malloc(cols * sizeof *position_value);
+    for (uint32_t i = 0; i < POSITIONS; i++) ref_random_row(other, cols, 1, &seed, positions + i * other_bytes);
+    if (learned) op.embed.positions = rig_weight(r, other, POSITIONS, cols, PV_USE_ROWS, positions);
     ref_value *wanted = malloc(r->rows * cols * sizeof *wanted), *at = wanted;
     double *value = malloc(cols * sizeof *value), *mass = malloc(cols * sizeof *mass);
     for (size_t i = 0; i < ARRAY_COUNT(sequences); i++) {
         for (int32_t j = 0; j < sequences[i].count; j++, at += cols) {
             int32_t token = sequences[i].tokens ? sequences[i].tokens[j] : PV_TOKEN_FROM_LOG;
             if (token == PV_TOKEN_FROM_LOG) token = log[sequences[i].slot * CONTEXT + sequences[i].first + j];
-            bool known = token >= 0 && (uint32_t)token < vocabulary;
+            int32_t position = sequences[i].first + j;
+            bool known = token >= 0 && (uint32_t)token < vocabulary && (!learned || position < POSITIONS);
+            if (known && learned) ref_decode(other, positions + (size_t)position * other_bytes, cols, position_value, NULL);
             if (known) ref_decode(layout, canonical + (size_t)token * row_bytes, cols, value, mass);
-            for (uint32_t c = 0; c < cols; c++) at[c] = known ? ref_embed(value[c], mass[c], scale) : (ref_value){NAN, 0};
+            for (uint32_t c = 0; c < cols; c++) {
+                at[c] = known ? ref_embed(value[c], mass[c], scale) : (ref_value){NAN, 0};
+                if (known && learned) at[c] = ref_plus(at[c], position_value[c]);
+            }
         }
     }
     rig_may_write_rows(r, &op.embed.out);
@@ -155,6 +167,8 @@ static void embed_case(rig *r, pv_layout layout, uint32_t vocabulary, uint32_t c
     free(wanted);
     free(value);
     free(mass);
+    free(positions);
+    free(position_value);
 }
 
 static void embed_cases(rig *r)
@@ -162,9 +176,9 @@ static void embed_cases(rig *r)
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
         uint32_t block, bytes;
         ref_block((pv_layout)layout, &block, &bytes);
-        embed_case(r, (pv_layout)layout, 50, block == 1 ? 37 : block, 1, false);
-        embed_case(r, (pv_layout)layout, 33, 3 * (block == 1 ? 32 : block), 11.3137085f, true);
-        embed_case(r, (pv_layout)layout, 3, 768, 1, true); /* fewer rows than a packing's tile has */
+        embed_case(r, (pv_layout)layout, 50, block == 1 ? 37 : block, 1, false, layout % 2 == 0);
+        embed_case(r, (pv_layout)layout, 33, 3 * (block == 1 ? 32 : block), 11.3137085f, true, layout % 2 == 1);
+        embed_case(r, (pv_layout)layout, 3, 768, 1, true, false); /* fewer rows than a packing's tile has */
     }
 }
 
@@ -239,8 +253,39 @@ static void rms_norm_case(rig *r, uint32_t rows, uint32_t cols, double size, flo
     free(wanted);
 }
 
+/* A weight as wide as a head, and a residual, which may be where the result goes. */
+static void rms_norm_onto_case(rig *r, uint32_t rows, uint32_t heads, uint32_t width, bool onto, bool accumulate)
+{
+    rig_reset(r);
+    step_of_rows(r, rows);
+    uint32_t cols = heads * width;
+    float *x = random_floats(cols + rows, (size_t)rows * cols, 3), *weight = random_floats(width, width, 1);
+    float *residual = random_floats(cols + 7, (size_t)rows * cols, 2);
+    pv_op op = {.kind = PV_OP_rms_norm};
+    op.rms_norm.x = rig_input(r, PV_EXTENT_ROWS, cols, x);
+    op.rms_norm.weight = rig_vector(r, weight, width);
+    if (onto) op.rms_norm.residual = rig_input(r, PV_EXTENT_ROWS, cols, residual);
+    op.rms_norm.out = accumulate ? op.rms_norm.residual : rig_activation(r, PV_EXTENT_ROWS, cols);
+    op.rms_norm.epsilon = 1e-5f;
+    ref_value *wanted = malloc((size_t)rows * cols * sizeof *wanted);
+    for (size_t i = 0; i < rows; i++)
+        ref_rms_norm_onto(x + i * cols, weight, width, cols, 1e-5f, onto ? residual + i * cols : NULL, wanted + i * cols);
+    rig_may_write_rows(r, &op.rms_norm.out);
+    rig_run(r, &op, 1);
+    free(expect_rows(r, "rms_norm of heads", &op.rms_norm.out, rows, wanted));
+    free(x);
+    free(weight);
+    free(residual);
+    free(wanted);
+}
+
 static void rms_norm_cases(rig *r)
 {
+    rms_norm_onto_case(r, 1, 4, 64, false, false);
+    rms_norm_onto_case(r, 9, 3, 80, false, false);
+    rms_norm_onto_case(r, 5, 2, 7, true, false);
+    rms_norm_onto_case(r, 40, 1, 100, true, true);
+    rms_norm_onto_case(r, 2, 1, 2048, true, true);
     static const uint32_t cols[] = {1, 2, 7, 8, 15, 16, 17, 33, 64, 100, 576, 1023, 4096, 5120};
     for (size_t i = 0; i < ARRAY_COUNT(cols); i++) {
         rms_norm_case(r, 1, cols[i], 1, 1e-5f, false);
@@ -252,9 +297,88 @@ static void rms_norm_cases(rig *r)
     rig_expect_ran(r, "rms_norm", NULL);
 }
 
+/* ---- layer_norm ------------------------------------------------------------------------------------------------------ */
+
+static void layer_norm_case(rig *r, uint32_t rows, uint32_t cols, float offset, bool bias, bool in_place)
+{
+    rig_reset(r);
+    step_of_rows(r, rows);
+    float *x = random_floats(cols + rows, (size_t)rows * cols, 2), *weight = random_floats(cols, cols, 1), *shift = random_floats(cols + 1, cols, 1);
+    for (size_t i = 0; i < (size_t)rows * cols; i++) x[i] += offset;
+    if (rows > 1) x[cols] = NAN;
+    pv_op op = {.kind = PV_OP_layer_norm};
+    op.layer_norm.x = rig_input(r, PV_EXTENT_ROWS, cols, x);
+    op.layer_norm.weight = rig_vector(r, weight, cols);
+    if (bias) op.layer_norm.bias = rig_vector(r, shift, cols);
+    op.layer_norm.out = in_place ? op.layer_norm.x : rig_activation(r, PV_EXTENT_ROWS, cols);
+    op.layer_norm.epsilon = 1e-5f;
+    ref_value *wanted = malloc((size_t)rows * cols * sizeof *wanted);
+    for (size_t i = 0; i < rows; i++) ref_layer_norm(x + i * cols, weight, bias ? shift : NULL, cols, 1e-5f, wanted + i * cols);
+    rig_may_write_rows(r, &op.layer_norm.out);
+    rig_run(r, &op, 1);
+    free(expect_rows(r, "layer_norm", &op.layer_norm.out, rows, wanted));
+    free(x);
+    free(weight);
+    free(shift);
+    free(wanted);
+}
+
+static void layer_norm_cases(rig *r)
+{
+    static const uint32_t cols[] = {2, 7, 16, 33, 100, 768, 1023, 5120};
+    for (size_t i = 0; i < ARRAY_COUNT(cols); i++) {
+        layer_norm_case(r, 1, cols[i], 0, true, false);
+        layer_norm_case(r, 7, cols[i], i % 2 == 0 ? 20 : 0, i % 3 != 0, i % 2 == 0);
+    }
+    layer_norm_case(r, 70, 64, -1, true, false);
+    rig_expect_ran(r, "layer_norm", NULL);
+}
+
+/* ---- activation ------------------------------------------------------------------------------------------------------ */
+
+static void activation_case(rig *r, uint32_t rows, uint32_t cols, pv_activation kind, float scale, float cap, bool onto, bool in_place)
+{
+    rig_reset(r);
+    step_of_rows(r, rows);
+    static const float edges[] = {0, 1e-30f, -1e-30f, 1e-4f, 20, -20, 87, -87, 104, -104, 1000, -1000, INFINITY, NAN};
+    size_t count = (size_t)rows * cols;
+    float *x = random_floats(cols, count, 4), *residual = random_floats(cols + 1, count, 4);
+    for (size_t i = 0; i < ARRAY_COUNT(edges) && 2 * i < count; i++) x[2 * i] = edges[i];
+    pv_op op = {.kind = PV_OP_activation};
+    op.activation = (pv_op_activation){.x = rig_input(r, PV_EXTENT_ROWS, cols, x), .activation = kind, .scale = scale, .soft_cap = cap};
+    if (onto) op.activation.residual = rig_input(r, PV_EXTENT_ROWS, cols, residual);
+    op.activation.out = !in_place ? rig_activation(r, PV_EXTENT_ROWS, cols) : onto ? op.activation.residual : op.activation.x;
+    ref_value *wanted = malloc(count * sizeof *wanted);
+    for (size_t i = 0; i < count; i++) {
+        ref_value y = {(double)scale * x[i], REF_U * fabs((double)scale * x[i])};
+        y = ref_activated(kind, y);
+        if (cap > 0) y = ref_soft_capped(cap, y);
+        wanted[i] = onto ? ref_plus(y, residual[i]) : y;
+    }
+    rig_may_write_rows(r, &op.activation.out);
+    rig_run(r, &op, 1);
+    free(expect_rows(r, "activation", &op.activation.out, rows, wanted));
+    free(x);
+    free(residual);
+    free(wanted);
+}
+
+static void activation_cases(rig *r)
+{
+    static const uint32_t cols[] = {1, 31, 64, 1000};
+    for (size_t i = 0; i < ARRAY_COUNT(cols); i++) {
+        activation_case(r, 3, cols[i], PV_ACTIVATION_SILU, 1, 0, false, i % 2 == 0);
+        activation_case(r, 2, cols[i], PV_ACTIVATION_GELU, 1, 0, i % 2 == 0, i % 3 == 0);
+        activation_case(r, 40, cols[i], PV_ACTIVATION_NONE, 0.22f, 0, true, true);
+        activation_case(r, 5, cols[i], PV_ACTIVATION_NONE, 1, 30, false, true);
+    }
+    activation_case(r, 5, 100, PV_ACTIVATION_NONE, 0.125f, 0.5f, true, false);
+    rig_expect_ran(r, "activation", NULL);
+}
+
 /* ---- glu ------------------------------------------------------------------------------------------------------------- */
 
-static void glu_case(rig *r, uint32_t rows, uint32_t cols, bool in_place)
+static void glu_case(rig *r, pv_activation activation, uint32_t rows, uint32_t cols, bool in_place)
 {
     rig_reset(r);
     step_of_rows(r, rows);
@@ -271,9 +395,9 @@ static void glu_case(rig *r, uint32_t rows, uint32_t cols, bool in_place)
     op.glu.gate = rig_input(r, PV_EXTENT_ROWS, cols, gate);
     op.glu.up = rig_input(r, PV_EXTENT_ROWS, cols, up);
     op.glu.out = in_place ? op.glu.gate : rig_activation(r, PV_EXTENT_ROWS, cols);
-    op.glu.activation = PV_ACTIVATION_SILU;
+    op.glu.activation = activation;
     ref_value *wanted = malloc(count * sizeof *wanted);
-    for (size_t i = 0; i < count; i++) wanted[i] = ref_glu((ref_value){gate[i], 0}, (ref_value){up[i], 0});
+    for (size_t i = 0; i < count; i++) wanted[i] = ref_glu(activation, (ref_value){gate[i], 0}, (ref_value){up[i], 0});
     rig_may_write_rows(r, &op.glu.out);
     rig_run(r, &op, 1);
     float *found = expect_rows(r, "glu", &op.glu.out, rows, wanted);
@@ -293,10 +417,11 @@ static void glu_cases(rig *r)
 {
     static const uint32_t cols[] = {1, 5, 16, 31, 100, 1536};
     for (size_t i = 0; i < ARRAY_COUNT(cols); i++) {
-        glu_case(r, 1, cols[i], false);
-        glu_case(r, 5, cols[i], i % 2 == 1);
+        glu_case(r, PV_ACTIVATION_SILU, 1, cols[i], false);
+        glu_case(r, PV_ACTIVATION_SILU, 5, cols[i], i % 2 == 1);
+        glu_case(r, PV_ACTIVATION_GELU, 5, cols[i], i % 2 == 0);
     }
-    glu_case(r, 77, 33, false);
+    glu_case(r, PV_ACTIVATION_SILU, 77, 33, false);
     rig_expect_ran(r, "glu", NULL);
 }
 
@@ -338,11 +463,13 @@ static void gather_cases(rig *r)
 static void few_of_each(rig *r)
 {
     begin_case(r, 2, true);
-    embed_case(r, PV_LAYOUT_Q4_K, 33, 512, 1, false);
-    embed_case(r, PV_LAYOUT_F16, 33, 31, 1, false);
+    embed_case(r, PV_LAYOUT_Q4_K, 33, 512, 1, false, false);
+    embed_case(r, PV_LAYOUT_F16, 33, 31, 1, false, true);
     rope_angles_case(r, 64, 10000, 1);
     rms_norm_case(r, 7, 100, 1, 1e-5f, false);
-    glu_case(r, 5, 100, false);
+    glu_case(r, PV_ACTIVATION_SILU, 5, 100, false);
+    layer_norm_case(r, 7, 100, 0, true, false);
+    activation_case(r, 3, 100, PV_ACTIVATION_GELU, 1, 30, true, false);
     const int32_t rows[] = {0, 4, 2};
     gather_case(r, 9, 100, rows, 3);
 }
@@ -357,6 +484,8 @@ FOR_ALL(begin_cases)
 FOR_ALL(embed_cases)
 FOR_ALL(rope_angles_cases)
 FOR_ALL(rms_norm_cases)
+FOR_ALL(layer_norm_cases)
+FOR_ALL(activation_cases)
 FOR_ALL(glu_cases)
 FOR_ALL(gather_cases)
 
@@ -373,6 +502,8 @@ int main(void)
         cmocka_unit_test(test_embed_cases),
         cmocka_unit_test(test_rope_angles_cases),
         cmocka_unit_test(test_rms_norm_cases),
+        cmocka_unit_test(test_layer_norm_cases),
+        cmocka_unit_test(test_activation_cases),
         cmocka_unit_test(test_glu_cases),
         cmocka_unit_test(test_gather_cases),
         cmocka_unit_test(a_tampered_result_is_noticed),

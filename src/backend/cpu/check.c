@@ -13,7 +13,9 @@ static const char *check_begin(const pv_op *op)
 
 static const char *check_embed(const pv_op *op)
 {
+    const pv_tensor *positions = &op->embed.positions;
     if (!packed(&op->embed.table)) return "the table is not packed for this device";
+    if (pv_tensor_present(positions) && (!packed(positions) || positions->cols != op->embed.table.cols)) return "the positions do not suit the table";
     if (!dense_f32(&op->embed.out) || op->embed.out.cols != op->embed.table.cols) return "out does not have the table's columns in f32";
     return NULL;
 }
@@ -27,7 +29,23 @@ static const char *check_rms_norm(const pv_op *op)
 {
     const pv_op_rms_norm *norm = &op->rms_norm;
     if (!dense_f32(&norm->x) || !dense_f32(&norm->weight) || !dense_f32(&norm->out)) return "a tensor is not f32";
+    if (!absent_or_f32(&norm->residual)) return "a tensor is not f32";
+    if (norm->weight.cols == 0 || norm->x.cols % norm->weight.cols != 0) return "a row is not whole stretches of the weight's width";
+    return norm->out.cols == norm->x.cols ? NULL : "columns differ";
+}
+
+static const char *check_layer_norm(const pv_op *op)
+{
+    const pv_op_layer_norm *norm = &op->layer_norm;
+    if (!dense_f32(&norm->x) || !dense_f32(&norm->weight) || !absent_or_f32(&norm->bias) || !dense_f32(&norm->out)) return "a tensor is not f32";
     return norm->weight.cols == norm->x.cols && norm->out.cols == norm->x.cols ? NULL : "columns differ";
+}
+
+static const char *check_activation(const pv_op *op)
+{
+    const pv_op_activation *activation = &op->activation;
+    if (!dense_f32(&activation->x) || !absent_or_f32(&activation->residual) || !dense_f32(&activation->out)) return "a tensor is not f32";
+    return activation->out.cols == activation->x.cols ? NULL : "columns differ";
 }
 
 static const char *check_linear(const pv_op *op)
@@ -35,7 +53,7 @@ static const char *check_linear(const pv_op *op)
     const pv_op_linear *linear = &op->linear;
     const bool glu = linear->glu != PV_ACTIVATION_NONE;
     if (linear->part_count < 1 || linear->part_count > 3) return "not one to three parts";
-    if (glu && (linear->part_count != 2 || linear->glu != PV_ACTIVATION_SILU)) return "a glu needs two parts and silu";
+    if (glu && linear->part_count != 2) return "a glu needs two parts";
     if (pv_tensor_present(&linear->residual) && linear->part_count > 1 && !glu) return "a residual with several parts";
     if (!dense_f32(&linear->x) || !absent_or_f32(&linear->norm) || !absent_or_f32(&linear->residual)) return "an activation is not f32";
     for (uint32_t p = 0; p < linear->part_count; p++) {
@@ -79,6 +97,7 @@ static const char *check_attention(const pv_op *op)
     const char *wrong = check_cache(&attention->cache);
     if (wrong != NULL) return wrong;
     if (attention->heads == 0 || attention->heads % attention->cache.kv_heads != 0) return "heads are no multiple of the kv heads";
+    if (pv_tensor_present(&attention->sinks) && attention->sinks.cols != attention->heads) return "there is not a sink for each head";
     return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == attention->q.cols
                ? NULL
                : "q or out does not have the heads";

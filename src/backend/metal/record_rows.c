@@ -1,4 +1,4 @@
-/* Ops that work row by row: begin, embed, rms_norm, glu, gather_rows. */
+/* Ops that work row by row: begin, embed, norms, glu, activation, gather_rows. */
 #include "backend/metal/kernels/args.h"
 #include "backend/metal/record.h"
 #include "backend/metal/check.h"
@@ -45,39 +45,52 @@ void pv_metal_record_begin(pv_metal_recorder *recorder, const pv_op *op)
 const char *pv_metal_check_embed(const pv_metal_device *device, const pv_op *op)
 {
     (void)device;
+    const pv_tensor *positions = &op->embed.positions;
     if (!pv_metal_canonical(&op->embed.table)) return "the table is not held as in its file";
+    if (pv_tensor_present(positions) && (!pv_metal_canonical(positions) || positions->cols != op->embed.table.cols))
+        return "the positions do not suit the table";
     if (!pv_metal_f32(&op->embed.out) || op->embed.out.cols != op->embed.table.cols) return "out does not have the table's columns in f32";
     return NULL;
 }
 
-void pv_metal_record_embed(pv_metal_recorder *recorder, const pv_op *op)
+static void record_table(pv_metal_recorder *recorder, const pv_op_embed *embed, const pv_tensor *table, bool by_position)
 {
-    const pv_op_embed *embed = &op->embed;
     const pv_args_embed args = {
         .step = recorder->layout,
-        .rows = embed->table.rows,
-        .cols = embed->table.cols,
-        .row_bytes = (uint32_t)embed->table.row_bytes,
+        .rows = table->rows,
+        .cols = table->cols,
+        .row_bytes = (uint32_t)table->row_bytes,
         .log_cols = embed->token_log.cols,
         .out_stride = pv_metal_stride(&embed->out),
-        .scale = embed->scale,
+        .by_position = by_position,
+        .scale = by_position ? 1 : embed->scale,
     };
-    const pv_metal_kernel kernel = {.source = "embed", .function = "embed", .constants = {embed->table.layout}, .constant_count = 1};
+    const pv_metal_kernel kernel = {.source = "embed", .function = "embed", .constants = {table->layout}, .constant_count = 1};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
-    pv_metal_bind(record, &embed->table);
+    pv_metal_bind(record, table);
     pv_metal_bind(record, &embed->token_log);
     pv_metal_bind(record, &embed->out);
-    spread(record, div_up(embed->table.cols, 16), PV_METAL_ROWS);
+    spread(record, div_up(table->cols, 16), PV_METAL_ROWS);
 }
 
-/* ---- rms_norm ---- */
+void pv_metal_record_embed(pv_metal_recorder *recorder, const pv_op *op)
+{
+    record_table(recorder, &op->embed, &op->embed.table, false);
+    if (!pv_tensor_present(&op->embed.positions)) return;
+    pv_metal_then(recorder);
+    record_table(recorder, &op->embed, &op->embed.positions, true);
+}
+
+/* ---- rms_norm, layer_norm ---- */
 
 const char *pv_metal_check_rms_norm(const pv_metal_device *device, const pv_op *op)
 {
     const pv_op_rms_norm *norm = &op->rms_norm;
     (void)device;
-    if (!pv_metal_f32(&norm->x) || !pv_metal_f32(&norm->weight) || !pv_metal_f32(&norm->out)) return "a tensor is not f32";
-    return norm->weight.cols == norm->x.cols && norm->out.cols == norm->x.cols ? NULL : "columns differ";
+    if (!pv_metal_f32(&norm->x) || !pv_metal_f32(&norm->weight) || !pv_metal_f32(&norm->out) || !pv_metal_absent_or_f32(&norm->residual))
+        return "a tensor is not f32";
+    if (norm->weight.cols == 0 || norm->x.cols % norm->weight.cols != 0) return "a row is not whole stretches of the weight's width";
+    return norm->out.cols == norm->x.cols ? NULL : "columns differ";
 }
 
 void pv_metal_record_rms_norm(pv_metal_recorder *recorder, const pv_op *op)
@@ -86,27 +99,92 @@ void pv_metal_record_rms_norm(pv_metal_recorder *recorder, const pv_op *op)
     const pv_args_rows args = {
         .step = recorder->layout,
         .extent = norm->x.extent,
-        .cols = norm->x.cols,
+        .cols = norm->weight.cols,
         .in_stride = pv_metal_stride(&norm->x),
+        .in2_stride = pv_metal_stride(&norm->residual),
         .out_stride = pv_metal_stride(&norm->out),
+        .has_more = pv_tensor_present(&norm->residual),
         .epsilon = norm->epsilon,
     };
     const pv_metal_kernel kernel = {.source = "rows", .function = "rms_norm"};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &norm->x);
     pv_metal_bind(record, &norm->weight);
+    pv_metal_bind(record, &norm->residual);
+    pv_metal_bind(record, &norm->out);
+    record->threads[0] = norm->weight.cols > 1024 ? 256 : norm->weight.cols > 128 ? 64 : PV_METAL_SIMD;
+    record->grid[0] = (pv_metal_axis){.count = count_of(&norm->x)};
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = norm->x.cols / norm->weight.cols};
+}
+
+const char *pv_metal_check_layer_norm(const pv_metal_device *device, const pv_op *op)
+{
+    const pv_op_layer_norm *norm = &op->layer_norm;
+    (void)device;
+    if (!pv_metal_f32(&norm->x) || !pv_metal_f32(&norm->weight) || !pv_metal_f32(&norm->out) || !pv_metal_absent_or_f32(&norm->bias))
+        return "a tensor is not f32";
+    return norm->weight.cols == norm->x.cols && norm->out.cols == norm->x.cols ? NULL : "columns differ";
+}
+
+void pv_metal_record_layer_norm(pv_metal_recorder *recorder, const pv_op *op)
+{
+    const pv_op_layer_norm *norm = &op->layer_norm;
+    const pv_args_rows args = {
+        .step = recorder->layout,
+        .extent = norm->x.extent,
+        .cols = norm->x.cols,
+        .in_stride = pv_metal_stride(&norm->x),
+        .out_stride = pv_metal_stride(&norm->out),
+        .has_more = pv_tensor_present(&norm->bias),
+        .epsilon = norm->epsilon,
+    };
+    const pv_metal_kernel kernel = {.source = "rows", .function = "layer_norm"};
+    pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
+    pv_metal_bind(record, &norm->x);
+    pv_metal_bind(record, &norm->weight);
+    pv_metal_bind(record, &norm->bias);
     pv_metal_bind(record, &norm->out);
     record->threads[0] = norm->x.cols > 1024 ? 256 : 64;
     record->grid[0] = (pv_metal_axis){.count = count_of(&norm->x)};
 }
 
-/* ---- glu ---- */
+/* ---- glu, activation ---- */
+
+const char *pv_metal_check_activation(const pv_metal_device *device, const pv_op *op)
+{
+    const pv_op_activation *activation = &op->activation;
+    (void)device;
+    if (!pv_metal_f32(&activation->x) || !pv_metal_f32(&activation->out) || !pv_metal_absent_or_f32(&activation->residual)) return "a tensor is not f32";
+    return activation->out.cols == activation->x.cols ? NULL : "columns differ";
+}
+
+void pv_metal_record_activation(pv_metal_recorder *recorder, const pv_op *op)
+{
+    const pv_op_activation *activation = &op->activation;
+    const pv_args_rows args = {
+        .step = recorder->layout,
+        .extent = activation->x.extent,
+        .cols = activation->x.cols,
+        .in_stride = pv_metal_stride(&activation->x),
+        .in2_stride = pv_metal_stride(&activation->residual),
+        .out_stride = pv_metal_stride(&activation->out),
+        .has_more = pv_tensor_present(&activation->residual),
+        .activation = activation->activation,
+        .scale = activation->scale,
+        .soft_cap = activation->soft_cap,
+    };
+    const pv_metal_kernel kernel = {.source = "rows", .function = "activation"};
+    pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
+    pv_metal_bind(record, &activation->x);
+    pv_metal_bind(record, &activation->residual);
+    pv_metal_bind(record, &activation->out);
+    spread(record, activation->x.cols, count_of(&activation->x));
+}
 
 const char *pv_metal_check_glu(const pv_metal_device *device, const pv_op *op)
 {
     const pv_op_glu *glu = &op->glu;
     (void)device;
-    if (glu->activation != PV_ACTIVATION_SILU) return "the activation is not silu";
     return glu->gate.cols == glu->up.cols && glu->gate.cols == glu->out.cols ? NULL : "columns differ";
 }
 
@@ -120,6 +198,7 @@ void pv_metal_record_glu(pv_metal_recorder *recorder, const pv_op *op)
         .in_stride = pv_metal_stride(&glu->gate),
         .in2_stride = pv_metal_stride(&glu->up),
         .out_stride = pv_metal_stride(&glu->out),
+        .activation = glu->activation,
     };
     const pv_metal_kernel kernel = {.source = "rows", .function = "glu"};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);

@@ -90,16 +90,35 @@ static float exp_of(float x)
     return value;
 }
 
-/* One query meets the first `count` keys of the page at hand. */
-static void meet_page(const pv_attend *attend, uint32_t query, uint32_t count)
+/* Keys of a page that a row sees: [first, end), none if end is 0. */
+typedef struct pv_seen {
+    uint32_t first, end;
+} pv_seen;
+
+PV_INLINE vf capped(vf score, float cap) { return cap > 0 ? vf_mul(vf_set(cap), vf_tanh(vf_mul(score, vf_set(1.0f / cap)))) : score; }
+
+/* −∞ but for lanes [seen.first, seen.end) of the sixteen from `base` on. */
+PV_INLINE vf keep_seen(vf score, pv_seen seen, uint32_t base)
+{
+    const uint32_t end = seen.end > base ? seen.end - base : 0;
+    score = vf_keep(score, end < 16 ? end : 16, -INFINITY);
+    if (seen.first <= base) return score;
+    const uint32_t hidden = seen.first - base < 16 ? seen.first - base : 16;
+    const vi before = vi_bits(vf_keep(vf_bits(vi_set(-1)), hidden, 0.0f)); /* all bits of the lanes that the window hides */
+    return vf_bits(vi_or(vi_and(before, vi_bits(vf_set(-INFINITY))), vi_sub(vi_bits(score), vi_and(before, vi_bits(score)))));
+}
+
+/* One query meets the keys of the page at hand that it sees. */
+static void meet_page(const pv_attend *attend, uint32_t query, pv_seen seen)
 {
     const uint32_t padded = attend->padded;
     const float *q = attend->q + (size_t)query * padded;
     float *o = attend->span.o + (size_t)query * padded, *m = &attend->span.m[query], *l = &attend->span.l[query];
+    const float cap = attend->op->soft_cap;
     vf score[2];
-    score[0] = vf_keep(scores16(q, attend->keys, padded), count < 16 ? count : 16, -INFINITY);
-    score[1] = vf_set(-INFINITY);
-    if (count > 16) score[1] = vf_keep(scores16(q, attend->keys + 16 * (size_t)padded, padded), count - 16, -INFINITY);
+    score[0] = score[1] = vf_set(-INFINITY);
+    if (seen.first < 16) score[0] = keep_seen(capped(scores16(q, attend->keys, padded), cap), seen, 0);
+    if (seen.end > 16) score[1] = keep_seen(capped(scores16(q, attend->keys + 16 * (size_t)padded, padded), cap), seen, 16);
     const float largest = vf_largest(vf_max(score[0], score[1]));
     if (!(largest <= *m)) { /* NaN must come through */
         if (*m > -INFINITY) {
@@ -114,16 +133,25 @@ static void meet_page(const pv_attend *attend, uint32_t query, uint32_t count)
     vf_store(p, low);
     vf_store(p + 16, high);
     *l += vf_tree(vf_add(low, high));
+    const float *values = attend->values + (size_t)seen.first * padded;
+    const uint32_t count = seen.end - seen.first;
     uint32_t i = 0;
-    for (; i + 64 <= padded; i += 64) add_values(o + i, p, attend->values + i, padded, count, 4);
-    for (; i < padded; i += 16) add_values(o + i, p, attend->values + i, padded, count, 1);
+    for (; i + 64 <= padded; i += 64) add_values(o + i, p + seen.first, values + i, padded, count, 4);
+    for (; i < padded; i += 16) add_values(o + i, p + seen.first, values + i, padded, count, 1);
 }
 
-/* Keys that a row sees of the page whose first position is `start`. */
-static uint32_t visible(int32_t position, int32_t start)
+/* The first key that a row sees. */
+static int32_t first_key(const pv_op_attention *op, int32_t position)
 {
-    const int32_t count = position + 1 - start;
-    return count <= 0 ? 0 : count < PV_PAGE_TOKENS ? (uint32_t)count : PV_PAGE_TOKENS;
+    return op->window > 0 && (uint32_t)position >= op->window ? position - (int32_t)op->window + 1 : 0;
+}
+
+/* What a row sees of the page whose first position is `start`. */
+static pv_seen visible(const pv_op_attention *op, int32_t position, int32_t start)
+{
+    const int32_t first = first_key(op, position) - start, end = position + 1 - start;
+    if (end <= 0 || first >= PV_PAGE_TOKENS) return (pv_seen){0, 0};
+    return (pv_seen){first > 0 ? (uint32_t)first : 0, end < PV_PAGE_TOKENS ? (uint32_t)end : PV_PAGE_TOKENS};
 }
 
 /* Sums of one span into attend->span for rows [first_row, first_row + rows). */
@@ -135,16 +163,18 @@ static void attend_span(const pv_attend *attend, uint32_t first_row, uint32_t ro
     const size_t head_elements = (size_t)PV_PAGE_TOKENS * cache->head_dim;
     memset(attend->span.o, 0, (size_t)rows * attend->group * attend->padded * sizeof(float));
     for (uint32_t i = 0; i < rows * attend->group; i++) attend->span.m[i] = -INFINITY, attend->span.l[i] = 0;
-    for (uint32_t p = span * PV_SPAN_PAGES; p < (span + 1) * PV_SPAN_PAGES; p++) {
-        const int32_t start = (int32_t)(p * PV_PAGE_TOKENS);
-        const uint32_t most = visible(row[rows - 1].position, start);
-        if (most == 0) break;
+    const uint32_t first_page = (uint32_t)first_key(attend->op, row[0].position) / PV_PAGE_TOKENS; /* later rows see no earlier key */
+    uint32_t p = span * PV_SPAN_PAGES > first_page ? span * PV_SPAN_PAGES : first_page;
+    for (; p < (span + 1) * PV_SPAN_PAGES; p++) {
+        const int32_t start = (int32_t)(p * PV_PAGE_TOKENS), left = row[rows - 1].position + 1 - start;
+        if (left <= 0) break;
+        const uint32_t most = left < PV_PAGE_TOKENS ? (uint32_t)left : PV_PAGE_TOKENS;
         const uint16_t *keys = (const uint16_t *)((const uint8_t *)pv_tensor_host(&cache->pages) + (uint64_t)table[p] * cache->page_bytes);
         widen(keys + kv_head * head_elements, cache->head_dim, most, attend->keys);
         widen(keys + (cache->kv_heads + kv_head) * head_elements, cache->head_dim, most, attend->values);
         for (uint32_t r = 0; r < rows; r++) {
-            const uint32_t count = visible(row[r].position, start);
-            for (uint32_t g = 0; count > 0 && g < attend->group; g++) meet_page(attend, r * attend->group + g, count);
+            const pv_seen seen = visible(attend->op, row[r].position, start);
+            for (uint32_t g = 0; seen.end > 0 && g < attend->group; g++) meet_page(attend, r * attend->group + g, seen);
         }
     }
 }
@@ -162,9 +192,10 @@ static void merge(float *o, float *m, float *l, const float *span_o, float span_
     *m = largest;
 }
 
-static void store_query(const pv_attend *attend, uint32_t row, uint32_t head, const float *o, float l)
+static void store_query(const pv_attend *attend, uint32_t row, uint32_t head, const float *o, float m, float l)
 {
     const uint32_t head_dim = attend->op->cache.head_dim;
+    if (pv_tensor_present(&attend->op->sinks)) l += exp_of(((const float *)pv_tensor_host(&attend->op->sinks))[head] - m);
     float *out = pv_cpu_row(&attend->op->out, row) + (size_t)head * head_dim;
     for (uint32_t i = 0; i < head_dim; i += PV_LANES) {
         vf_store_part(out + i, vf_div(vf_load(o + i), vf_set(l)), head_dim - i < PV_LANES ? head_dim - i : PV_LANES);
@@ -188,6 +219,7 @@ static void take_queries(const pv_attend *attend, uint32_t first_row, uint32_t r
 }
 
 static uint32_t spans_of(int32_t position) { return (uint32_t)position / PV_SPLIT_TOKENS + 1; }
+static uint32_t first_span(const pv_op_attention *op, int32_t position) { return (uint32_t)first_key(op, position) / PV_SPLIT_TOKENS; }
 
 /* Rows of one tile and one kv head over all their spans. */
 static void attend_rows(pv_attend *attend, uint32_t first_row, uint32_t rows, uint32_t kv_head)
@@ -195,9 +227,10 @@ static void attend_rows(pv_attend *attend, uint32_t first_row, uint32_t rows, ui
     const pv_step_row *row = attend->context->step.rows + first_row;
     const uint32_t queries = rows * attend->group, padded = attend->padded;
     take_queries(attend, first_row, rows, kv_head);
-    for (uint32_t span = 0; span < spans_of(row[rows - 1].position); span++) {
+    const uint32_t first = first_span(attend->op, row[0].position);
+    for (uint32_t span = first; span < spans_of(row[rows - 1].position); span++) {
         attend_span(attend, first_row, rows, kv_head, span);
-        if (span == 0) { /* the first span's sums are where the merging starts */
+        if (span == first) { /* the first span's sums are where the merging starts */
             const pv_sums sums = attend->all;
             attend->all = attend->span;
             attend->span = sums;
@@ -210,7 +243,7 @@ static void attend_rows(pv_attend *attend, uint32_t first_row, uint32_t rows, ui
     }
     for (uint32_t i = 0; i < queries; i++) {
         store_query(attend, first_row + i / attend->group, kv_head * attend->group + i % attend->group,
-                    attend->all.o + (size_t)i * padded, attend->all.l[i]);
+                    attend->all.o + (size_t)i * padded, attend->all.m[i], attend->all.l[i]);
     }
 }
 
@@ -227,7 +260,8 @@ static void attend_split(pv_attend *attend, uint32_t tasks, uint32_t spans, uint
     const pv_cpu_context *context = attend->context;
     for (uint32_t i; (i = pv_cpu_ticket(context, 0)) < tasks * spans;) {
         const uint32_t task = i / spans, span = i % spans, row = (uint32_t)context->step.tiles[task / kv_heads].first_row;
-        if (span >= spans_of(context->step.rows[row].position)) continue;
+        const int32_t position = context->step.rows[row].position;
+        if (span < first_span(attend->op, position) || span >= spans_of(position)) continue;
         take_queries(attend, row, 1, task % kv_heads);
         attend_span(attend, row, 1, task % kv_heads, span);
         float *to = partial(attend, task, span, max_spans);
@@ -240,12 +274,14 @@ static void attend_split(pv_attend *attend, uint32_t tasks, uint32_t spans, uint
     pv_cpu_barrier(context->team);
     for (uint32_t i; (i = pv_cpu_ticket(context, 1)) < tasks * group;) {
         const uint32_t task = i / group, g = i % group, row = (uint32_t)context->step.tiles[task / kv_heads].first_row;
-        float *all = partial(attend, task, 0, max_spans) + g * (size_t)(padded + PV_LANES);
-        for (uint32_t span = 1; span < spans_of(context->step.rows[row].position); span++) {
+        const int32_t position = context->step.rows[row].position;
+        const uint32_t first = first_span(attend->op, position);
+        float *all = partial(attend, task, first, max_spans) + g * (size_t)(padded + PV_LANES);
+        for (uint32_t span = first + 1; span < spans_of(position); span++) {
             const float *next = partial(attend, task, span, max_spans) + g * (size_t)(padded + PV_LANES);
             merge(all + PV_LANES, &all[0], &all[1], next + PV_LANES, next[0], next[1], padded);
         }
-        store_query(attend, row, task % kv_heads * group + g, all + PV_LANES, all[1]);
+        store_query(attend, row, task % kv_heads * group + g, all + PV_LANES, all[0], all[1]);
     }
 }
 

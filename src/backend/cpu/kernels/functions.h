@@ -2,6 +2,7 @@
 #ifndef PV_CPU_FUNCTIONS_H
 #define PV_CPU_FUNCTIONS_H
 
+#include "runtime/op.h"
 #include "simd.h"
 
 /* 2^k for −126 ≤ k ≤ 127. */
@@ -27,10 +28,40 @@ PV_INLINE vf vf_exp(vf x)
     return vf_mul(vf_mul(p, vf_power(half)), vf_power(vi_sub(k, half)));
 }
 
+/* tanh x = (e^2x − 1) / (e^2x + 1), within 8 ulp. e^y − 1 = 2^n (e^r − 1) + (2^n − 1) keeps small values exact; beyond ± 20 it is ± 1. */
+PV_INLINE vf vf_tanh(vf x)
+{
+    const vf y = vf_clamp(vf_set(-40.0f), vf_set(40.0f), vf_add(x, x));
+    const vf n = vf_round(vf_mul(y, vf_set(1.44269504088896341f)));
+    vf r = vf_fnma(n, vf_set(0x1.62e4p-1f), y);
+    r = vf_fnma(n, vf_set(0x1.7f7d1cp-20f), r);
+    vf p = vf_set(1.0f / 5040.0f);
+    p = vf_fma(p, r, vf_set(1.0f / 720.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 120.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 24.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 6.0f));
+    p = vf_fma(p, r, vf_set(0.5f));
+    p = vf_fma(vf_mul(p, r), r, r);
+    const vf power = vf_power(vi_from_f(n)), less_one = vf_fma(power, p, vf_sub(power, vf_set(1.0f)));
+    return vf_div(less_one, vf_add(less_one, vf_set(2.0f)));
+}
+
 /* x / (1 + e^−x) */
 PV_INLINE vf vf_silu(vf x)
 {
     return vf_div(x, vf_add(vf_set(1.0f), vf_exp(vf_sub(vf_zero(), x))));
+}
+
+/* x / 2 (1 + tanh z) = x / (1 + e^−2z), z = √(2 / π) (x + 0.044715 x³) */
+PV_INLINE vf vf_gelu(vf x)
+{
+    const vf z = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(0.044715f * 0.797884561f), vf_set(0.797884561f)));
+    return vf_div(x, vf_add(vf_set(1.0f), vf_exp(vf_mul(z, vf_set(-2.0f)))));
+}
+
+PV_INLINE vf vf_activate(pv_activation kind, vf x)
+{
+    return kind == PV_ACTIVATION_SILU ? vf_silu(x) : kind == PV_ACTIVATION_GELU ? vf_gelu(x) : x;
 }
 
 #endif

@@ -158,7 +158,7 @@ PV_INLINE void store_tile(const pv_work *work, const pv_linear_part *part, uint3
         if (pv_tensor_present(&op->parts[1].bias)) {
             u = vf_add(u, vf_load_part((float *)pv_tensor_host(&op->parts[1].bias) + first, count));
         }
-        v = vf_mul(vf_silu(v), u);
+        v = vf_mul(vf_activate(op->glu, v), u);
     }
     if (pv_tensor_present(&op->residual)) v = vf_add(v, vf_load_part(pv_cpu_row(&op->residual, row) + first, count));
     vf_store_part(pv_cpu_row(&part->out, row) + first, v, count);

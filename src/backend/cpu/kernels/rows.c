@@ -1,15 +1,89 @@
-/* Ops that work row by row: rms_norm, glu, gather_rows, embed, kv_store, and begin. */
+/* Ops that work row by row: norms, glu, activation, gather_rows, embed, rope, kv_store, and begin. */
 #include "activations.h"
 #include "backend/cpu/pack.h"
 #include "functions.h"
 #include "kernel.h"
 
+static uint32_t lanes_left(uint32_t cols, uint32_t at) { return cols - at < PV_LANES ? cols - at : PV_LANES; }
+
+/* out = x normed + residual; out may be either. */
+static void rms_norm_onto(const float *x, const float *weight, const float *residual, float *out, uint32_t cols, float epsilon)
+{
+    const vf factor = vf_set(1.0f / sqrtf(pv_sum_of_squares(x, cols) / (float)cols + epsilon));
+    for (uint32_t i = 0; i < cols; i += PV_LANES) {
+        const uint32_t count = lanes_left(cols, i);
+        const vf normed = vf_mul(vf_mul(vf_load_part(x + i, count), factor), vf_load_part(weight + i, count));
+        vf_store_part(out + i, vf_add(normed, vf_load_part(residual + i, count)), count);
+    }
+}
+
 static void rms_norm_run(const pv_cpu_context *context, const pv_op *op)
 {
     const pv_op_rms_norm *norm = &op->rms_norm;
+    const uint32_t cols = norm->weight.cols;
+    const float *weight = pv_tensor_host(&norm->weight);
+    const bool onto = pv_tensor_present(&norm->residual);
     const pv_cpu_range share = pv_cpu_share(context, pv_cpu_rows(context, &norm->x));
     for (uint32_t r = share.first; r < share.end; r++) {
-        pv_rms_norm_row(pv_cpu_row(&norm->x, r), pv_tensor_host(&norm->weight), pv_cpu_row(&norm->out, r), norm->x.cols, norm->epsilon);
+        const float *x = pv_cpu_row(&norm->x, r), *residual = onto ? pv_cpu_row(&norm->residual, r) : NULL;
+        float *out = pv_cpu_row(&norm->out, r);
+        for (uint32_t at = 0; at < norm->x.cols; at += cols) {
+            if (onto)
+                rms_norm_onto(x + at, weight, residual + at, out + at, cols, norm->epsilon);
+            else
+                pv_rms_norm_row(x + at, weight, out + at, cols, norm->epsilon);
+        }
+    }
+}
+
+/* Σ of x less `base`, or of its square, in one fixed order. */
+static float sum_of(const float *x, uint32_t cols, float base, bool squares)
+{
+    vf sum[2] = {vf_zero(), vf_zero()};
+    for (uint32_t i = 0, c = 0; i < cols; i += PV_LANES, c ^= 1) {
+        const uint32_t count = lanes_left(cols, i);
+        const vf d = vf_keep(vf_sub(vf_load_part(x + i, count), vf_set(base)), count, 0.0f);
+        sum[c] = squares ? vf_fma(d, d, sum[c]) : vf_add(d, sum[c]);
+    }
+    return vf_tree(vf_add(sum[0], sum[1]));
+}
+
+static void layer_norm_run(const pv_cpu_context *context, const pv_op *op)
+{
+    const pv_op_layer_norm *norm = &op->layer_norm;
+    const uint32_t cols = norm->x.cols;
+    const float *weight = pv_tensor_host(&norm->weight), *bias = pv_tensor_host(&norm->bias);
+    const pv_cpu_range share = pv_cpu_share(context, pv_cpu_rows(context, &norm->x));
+    for (uint32_t r = share.first; r < share.end; r++) {
+        const float *x = pv_cpu_row(&norm->x, r), mean = sum_of(x, cols, 0, false) / (float)cols;
+        const vf factor = vf_set(1.0f / sqrtf(sum_of(x, cols, mean, true) / (float)cols + norm->epsilon));
+        float *out = pv_cpu_row(&norm->out, r);
+        for (uint32_t i = 0; i < cols; i += PV_LANES) {
+            const uint32_t count = lanes_left(cols, i);
+            const vf normed = vf_mul(vf_sub(vf_load_part(x + i, count), vf_set(mean)), factor);
+            const vf shift = bias != NULL ? vf_load_part(bias + i, count) : vf_zero();
+            vf_store_part(out + i, vf_add(vf_mul(normed, vf_load_part(weight + i, count)), shift), count);
+        }
+    }
+}
+
+static void activation_run(const pv_cpu_context *context, const pv_op *op)
+{
+    const pv_op_activation *activation = &op->activation;
+    const uint32_t cols = activation->x.cols;
+    const vf scale = vf_set(activation->scale), cap = vf_set(activation->soft_cap);
+    const bool onto = pv_tensor_present(&activation->residual);
+    const pv_cpu_range share = pv_cpu_share(context, pv_cpu_rows(context, &activation->x));
+    for (uint32_t r = share.first; r < share.end; r++) {
+        const float *x = pv_cpu_row(&activation->x, r), *residual = onto ? pv_cpu_row(&activation->residual, r) : NULL;
+        float *out = pv_cpu_row(&activation->out, r);
+        for (uint32_t i = 0; i < cols; i += PV_LANES) {
+            const uint32_t count = lanes_left(cols, i);
+            vf y = vf_activate(activation->activation, vf_mul(vf_load_part(x + i, count), scale));
+            if (activation->soft_cap > 0) y = vf_mul(cap, vf_tanh(vf_div(y, cap)));
+            if (onto) y = vf_add(y, vf_load_part(residual + i, count));
+            vf_store_part(out + i, y, count);
+        }
     }
 }
 
@@ -24,8 +98,7 @@ static void glu_run(const pv_cpu_context *context, const pv_op *op)
         for (uint32_t i = 0; i < cols; i += PV_LANES) {
             const uint32_t count = cols - i < PV_LANES ? cols - i : PV_LANES;
             const vf g = vf_load_part(gate + i, count);
-            const vf activated = glu->activation == PV_ACTIVATION_SILU ? vf_silu(g) : g;
-            vf_store_part(out + i, vf_mul(activated, vf_load_part(up + i, count)), count);
+            vf_store_part(out + i, vf_mul(vf_activate(glu->activation, g), vf_load_part(up + i, count)), count);
         }
     }
 }
@@ -41,6 +114,15 @@ static void gather_rows_run(const pv_cpu_context *context, const pv_op *op)
 
 static int32_t *cells(const pv_tensor *table, int32_t slot) { return (int32_t *)pv_tensor_host(table) + (size_t)slot * table->cols; }
 
+/* The row of a position is decoded behind the place of its bytes. */
+static void add_position(const pv_cpu_context *context, const pv_op_embed *embed, uint32_t position, float *out)
+{
+    float *decoded = (float *)(context->own + pv_cpu_round((uint64_t)embed->out.cols * sizeof(float)));
+    pv_cpu_unpack_row(&embed->positions, position, context->own);
+    pv_layout_decode(embed->positions.layout, context->own, embed->positions.cols, decoded);
+    for (uint32_t i = 0; i < embed->out.cols; i++) out[i] += decoded[i];
+}
+
 static void embed_run(const pv_cpu_context *context, const pv_op *op)
 {
     const pv_op_embed *embed = &op->embed;
@@ -49,7 +131,8 @@ static void embed_run(const pv_cpu_context *context, const pv_op *op)
         const pv_step_row *row = &context->step.rows[r];
         const int32_t token = row->token == PV_TOKEN_FROM_LOG ? cells(&embed->token_log, row->slot)[row->position] : row->token;
         float *out = pv_cpu_row(&embed->out, r);
-        if (token < 0 || (uint32_t)token >= embed->table.rows) {
+        const bool learned = pv_tensor_present(&embed->positions);
+        if (token < 0 || (uint32_t)token >= embed->table.rows || (learned && (uint32_t)row->position >= embed->positions.rows)) {
             for (uint32_t i = 0; i < embed->out.cols; i++) out[i] = NAN;
             continue;
         }
@@ -58,6 +141,7 @@ static void embed_run(const pv_cpu_context *context, const pv_op *op)
         if (embed->scale != 1.0f) {
             for (uint32_t i = 0; i < embed->out.cols; i++) out[i] *= embed->scale;
         }
+        if (learned) add_position(context, embed, (uint32_t)row->position, out);
     }
 }
 
@@ -65,7 +149,7 @@ static pv_cpu_need embed_need(const pv_op *op, const pv_step_limits *limits, uin
 {
     (void)limits;
     (void)workers;
-    return (pv_cpu_need){.own = pv_cpu_round((uint64_t)op->embed.table.cols * sizeof(float))}; /* no layout is wider than f32 */
+    return (pv_cpu_need){.own = 2 * pv_cpu_round((uint64_t)op->embed.table.cols * sizeof(float))}; /* no layout is wider than f32 */
 }
 
 static void store_halves(uint16_t *to, const float *from, uint32_t count)
@@ -189,6 +273,8 @@ static void begin_run(const pv_cpu_context *context, const pv_op *op)
 const pv_cpu_kernel PV_K(pv_cpu_begin) = {begin_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_embed) = {embed_run, embed_need};
 const pv_cpu_kernel PV_K(pv_cpu_rms_norm) = {rms_norm_run, NULL};
+const pv_cpu_kernel PV_K(pv_cpu_layer_norm) = {layer_norm_run, NULL};
+const pv_cpu_kernel PV_K(pv_cpu_activation) = {activation_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_glu) = {glu_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_gather_rows) = {gather_rows_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_kv_store) = {kv_store_run, NULL};

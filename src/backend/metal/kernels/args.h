@@ -19,6 +19,7 @@ typedef struct pv_args_embed {
     pv_step_layout step;
     uint32_t rows, cols, row_bytes; /* of the table */
     uint32_t log_cols, out_stride;
+    uint32_t by_position; /* the table is of positions, and its rows are added */
     float scale;
 } pv_args_embed;
 
@@ -28,13 +29,15 @@ typedef struct pv_args_rope_angles {
     float magnitude;
 } pv_args_rope_angles;
 
-/* rms_norm, glu, gather_rows: rows of f32 */
+/* norms, glu, activation, gather_rows: rows of f32 */
 typedef struct pv_args_rows {
     pv_step_layout step;
     uint32_t extent; /* pv_extent of the rows */
-    uint32_t cols;
-    uint32_t in_stride, in2_stride, out_stride;
-    float epsilon;
+    uint32_t cols;   /* rms_norm: of a stretch */
+    uint32_t in_stride, in2_stride, out_stride; /* in2: up, or the residual */
+    uint32_t has_more; /* a residual, or a bias */
+    uint32_t activation;
+    float epsilon, scale, soft_cap;
 } pv_args_rows;
 
 typedef struct pv_args_rope {

@@ -22,6 +22,18 @@ static inline float silu(float x)
     return x / (1.0f + precise::exp(-x));
 }
 
+static inline float gelu(float x)
+{
+    const float z = x * fma(x * x, 0.044715f * 0.797884561f, 0.797884561f);
+    return x / (1.0f + precise::exp(-2.0f * z));
+}
+
+// `kind`: pv_activation.
+static inline float activate(uint kind, float x)
+{
+    return kind == 1 ? silu(x) : kind == 2 ? gelu(x) : x;
+}
+
 // Sum over all threads of a threadgroup; `shared` has a float for each simdgroup. Every thread gets it.
 static inline float group_sum(float value, threadgroup float *shared, uint simdgroup, uint lane, uint simdgroups)
 {
