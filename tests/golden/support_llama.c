@@ -49,6 +49,11 @@ static double number(const pv_flat *flat, const char *path)
     return value;
 }
 
+static uint32_t number_or_0(const pv_flat *flat, const char *path)
+{
+    return pv_flat_find(flat, path) != NULL ? (uint32_t)number(flat, path) : 0;
+}
+
 static size_t array_length(const pv_flat *flat, const char *name)
 {
     char path[64];
@@ -58,19 +63,19 @@ static size_t array_length(const pv_flat *flat, const char *name)
     return count;
 }
 
-void golden_open(golden_case *c, const char *name)
+void golden_open(golden_case *c, const char *family, const char *name)
 {
     char path[64];
     *c = (golden_case){0};
-    snprintf(c->folder, sizeof c->folder, "%s/golden/llama/%s", PV_TEST_DATA, name);
+    snprintf(c->folder, sizeof c->folder, "%s/golden/%s/%s", PV_TEST_DATA, family, name);
     c->about_text = read_flat(c->folder, "case.json", &c->about);
     c->config_text = read_flat(c->folder, "config.json", &c->config);
-    c->layers = (uint32_t)number(&c->config, "num_hidden_layers");
-    c->width = (uint32_t)number(&c->config, "hidden_size");
-    c->heads = (uint32_t)number(&c->config, "num_attention_heads");
-    c->kv_heads = (uint32_t)number(&c->config, "num_key_value_heads");
-    c->head_dim = (uint32_t)number(&c->config, "head_dim");
-    c->feed_forward = (uint32_t)number(&c->config, "intermediate_size");
+    c->layers = number_or_0(&c->config, "num_hidden_layers");
+    c->width = number_or_0(&c->config, "hidden_size");
+    c->heads = number_or_0(&c->config, "num_attention_heads");
+    c->kv_heads = number_or_0(&c->config, "num_key_value_heads");
+    c->head_dim = number_or_0(&c->config, "head_dim");
+    c->feed_forward = number_or_0(&c->config, "intermediate_size");
     c->vocabulary = (uint32_t)number(&c->config, "vocab_size");
     c->tied = pv_flat_true(&c->config, "tie_word_embeddings");
     c->bias = pv_flat_true(&c->config, "attention_bias");

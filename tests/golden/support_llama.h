@@ -1,5 +1,5 @@
-/* Tiny llama models of tests/golden/llama: written from their seed in any format and layout, run through the public interface, and
- * held against the logits that transformers gave. */
+/* Tiny models of tests/golden/llama and tests/golden/models: written from their seed in any format and layout, run through the public
+ * interface, and held against the logits that transformers gave. */
 #ifndef PV_TESTS_GOLDEN_SUPPORT_LLAMA_H
 #define PV_TESTS_GOLDEN_SUPPORT_LLAMA_H
 
@@ -13,11 +13,13 @@ typedef struct golden_case {
     pv_flat about, config; /* case.json, config.json */
     int32_t *tokens;
     size_t token_count;
-    uint32_t layers, width, heads, kv_heads, head_dim, feed_forward, vocabulary;
+    uint32_t vocabulary;
+    uint32_t layers, width, heads, kv_heads, head_dim, feed_forward; /* of llama; 0 where config.json has no such name */
     bool tied, bias;
 } golden_case;
 
-void golden_open(golden_case *c, const char *name);
+/* `family`: "llama" or "models", the folder of the case. */
+void golden_open(golden_case *c, const char *family, const char *name);
 void golden_close(golden_case *c);
 /* Layout i that the case has logits for, or NULL. */
 const char *golden_layout(const golden_case *c, size_t i);
@@ -38,10 +40,13 @@ typedef struct golden_file {
     uint32_t shards;         /* SafeTensors: 1 or 2 */
     const char *config_name; /* SafeTensors: "config.json" or "legacy.json", copied as config.json */
     golden_mistake mistake;
+    const char *from, *to;   /* listed SafeTensors: what stands in config.json, and what shall stand there instead */
 } golden_file;
 
 /* Writes the model into the empty folder and gives the path to load. */
 void golden_write(const golden_case *c, const golden_file *file, const char *folder, char path[GOLDEN_PATH]);
+/* The same for a case whose case.json lists its tensors. */
+void golden_write_listed(const golden_case *c, const golden_file *file, const char *folder, char path[GOLDEN_PATH]);
 
 typedef struct golden_run {
     const char *kernels;    /* NULL: the best */

@@ -68,7 +68,7 @@ static void check_everywhere(const golden_case *c, golden_file file)
 static void logits_are_those_of_transformers(void **state)
 {
     golden_case c;
-    golden_open(&c, *state);
+    golden_open(&c, "llama", *state);
     const char *layout;
     size_t count = 0;
     for (; (layout = golden_layout(&c, count)) != NULL; count++) {
@@ -100,7 +100,7 @@ static void mistakes_are_noticed(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char folder[GOLDEN_PATH], path[GOLDEN_PATH];
         golden_case c;
-        golden_open(&c, cases[i].name);
+        golden_open(&c, "llama", cases[i].name);
         golden_file file = {.gguf = true, .layout = cases[i].layout, .mistake = cases[i].mistake};
         golden_make_folder(folder);
         golden_write(&c, &file, folder, path);

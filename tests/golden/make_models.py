@@ -1,0 +1,311 @@
+"""Makes tests/golden/models: a tiny random model of every family run by Hugging Face transformers, the logits of every position.
+
+A case is a folder: config.json as transformers writes it, case.json, and logits.<LAYOUT>.f32, float32 [tokens][vocabulary], for each
+layout of weights. The weights are not kept: they come from a seed (src/format/seeded.h, seeded.py) and the centre and scale that
+case.json gives for each tensor, rounded through the layout as src/format/layout.h does.
+
+How the reference is made and what the deviations mean is told in make_llama.py; the difference is that nothing here knows a family's
+code. Exact: the model is built and run in float64 while torch.float32 is torch.float64, so that what modules compute "in float32" is
+exact as well. Contract, with the roundings of src/runtime/op.h: keys and values through f16 where eager attention takes them, arguments of
+sines and cosines in f32, inputs of quantized linears in groups of 32.
+
+In case.json: seed; tokens; layouts; gguf: whether converters to GGUF can say all of it; metadata: [key, type, value] of the GGUF file as
+llama.cpp's converter writes them, under general.architecture; tensors: {name, shape, centre, scale, gguf} in the checkpoint's names
+and shapes, with what the converter does to them: permute (head size: rows of a head reordered so that neighbours turn together), add (a
+number added), transpose; extra: tensors that only the GGUF file has.
+
+Run with: numpy 2.4, torch 2.15, transformers 5.24, gguf 0.19. Needs a C compiler (make_llama.py). Arguments: names of cases; none: all.
+"""
+
+import contextlib
+import json
+import math
+import pathlib
+import sys
+import tempfile
+
+import gguf
+import make_llama
+import numpy as np
+import seeded
+import torch
+import transformers
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+HERE = pathlib.Path(__file__).parent
+OUT = HERE / "models"
+DENSE = ("F32", "F16", "BF16")
+
+# ---- The reference ----
+
+
+@contextlib.contextmanager
+def replaced(*changes):
+    """(object, attribute, value) for as long as the block runs."""
+    before = [(target, name, getattr(target, name)) for target, name, _ in changes]
+    for target, name, value in changes:
+        setattr(target, name, value)
+    try:
+        yield
+    finally:
+        for target, name, value in before:
+            setattr(target, name, value)
+
+
+def as_float64():
+    """What is asked for in float32 is done in float64."""
+    return replaced((torch, "float32", torch.float64), (torch, "float", torch.float64), (torch.Tensor, "float", torch.Tensor.double))
+
+
+def to_float32(x: torch.Tensor) -> torch.Tensor:
+    return x.type("torch.FloatTensor").double()
+
+
+def contract(model: nn.Module, steps: int, quantized: set[str]):
+    """The roundings that the engine's contract states, in float64."""
+    module = sys.modules[type(model).__module__]
+    names = {id(part): name for name, part in model.named_modules()}
+    attend, cos, sin = module.eager_attention_forward, torch.Tensor.cos, torch.Tensor.sin
+
+    def attention(self, query, key, value, *rest, **more):
+        return attend(self, query, key.half().double(), value.half().double(), *rest, **more)
+
+    def rounding(forward):
+        def run(self, x):
+            if names.get(id(self)) in quantized:
+                groups = x.reshape(*x.shape[:-1], -1, 32)
+                scale = groups.abs().amax(-1, keepdim=True) / steps
+                x = (torch.where(scale == 0, 0, groups / scale).round() * scale).reshape(x.shape)
+            return forward(self, x)
+
+        return run
+
+    return replaced(
+        (module, "eager_attention_forward", attention), (torch.Tensor, "cos", lambda x: cos(to_float32(x))),
+        (torch.Tensor, "sin", lambda x: sin(to_float32(x))), (nn.Linear, "forward", rounding(nn.Linear.forward)),
+        (Conv1D, "forward", rounding(Conv1D.forward)))  # fmt: skip
+
+
+def run(make, config, state: dict, tokens: list[int], dtype: torch.dtype, rounding=None) -> np.ndarray:
+    with contextlib.ExitStack() as stack:
+        if dtype == torch.float64:
+            stack.enter_context(as_float64())
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(dtype)
+        model = make(config)
+        missing, unexpected = model.load_state_dict({name: value.to(dtype) for name, value in state.items()}, strict=False)
+        assert not unexpected and (config.tie_word_embeddings or not missing), (missing, unexpected)
+        model.tie_weights()
+        model.eval()
+        if rounding:
+            stack.enter_context(rounding(model))
+        with torch.no_grad():
+            return model(torch.tensor([tokens]), use_cache=False).logits[0].double().numpy()
+
+
+# ---- Weights ----
+
+
+def describe(case: dict, config, name: str, shape: tuple) -> dict:
+    """A tensor's line in case.json: how it is seeded, and what becomes of it in a GGUF file."""
+    about = {"name": name, "shape": list(shape)}
+    norm = len(shape) == 1 and name.endswith("weight")
+    if norm:
+        centre, scale = np.float32(0 if case.get("less_one") else 1), np.float32(0.1)
+    elif len(shape) == 1:
+        centre, scale = np.float32(0), np.float32(0.1)
+    elif case.get("transposed") and ".h." in name:
+        centre, scale = np.float32(0), np.float32(math.sqrt(3 / shape[0]))
+    elif "embed_tokens" in name or name.endswith(("wte.weight", "wpe.weight")):
+        centre, scale = np.float32(0), np.float32(case.get("embed", 1))
+    else:
+        centre, scale = np.float32(0), np.float32(math.sqrt(3 / shape[-1]))
+    about |= {"centre": float(centre), "scale": float(scale)}
+    if case["gguf"]:
+        names = gguf.get_tensor_name_map(case["arch"], config.num_hidden_layers)
+        about["gguf"] = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert about["gguf"], name
+        if case.get("permute") and name.split(".")[-2] in ("q_proj", "k_proj"):
+            about["permute"] = config.head_dim if getattr(config, "head_dim", None) else config.hidden_size // config.num_attention_heads
+        if case.get("less_one") and norm:
+            about["add"] = 1
+        if case.get("transposed") and len(shape) == 2 and ".h." in name:
+            about["transpose"] = 1
+    return about
+
+
+def weights(case: dict, layout: str, tensors: list[dict], library) -> dict[str, torch.Tensor]:
+    out = {}
+    for about in tensors:
+        name, shape, vector = about["name"], tuple(about["shape"]), len(about["shape"]) == 1
+        flat = seeded.fill(seeded.key(case["seed"], name), 0, int(np.prod(shape)), np.float32(about["centre"]), np.float32(about["scale"]))
+        rows = flat.reshape(-1, shape[-1])
+        turned = "transpose" in about
+        kind = "F32" if vector and layout not in DENSE else layout
+        stored = np.ascontiguousarray(rows.T) if turned else rows
+        rounded = make_llama.through(kind, stored)
+        assert np.array_equal(rounded.view(np.uint32), make_llama.through_c(library, kind, stored).view(np.uint32)), (name, kind)
+        out[name] = torch.from_numpy((rounded.T if turned else rounded).reshape(shape).astype(np.float64).copy())
+    return out
+
+
+# ---- Cases ----
+
+
+def common(config, prefix: str, head_dim: int | None = None) -> list:
+    """What llama.cpp's converter writes of nearly every model."""
+    return [[f"{prefix}.{key}", kind, value] for key, kind, value in [
+        ("block_count", "u32", config.num_hidden_layers), ("context_length", "u32", config.max_position_embeddings),
+        ("embedding_length", "u32", config.hidden_size), ("attention.head_count", "u32", config.num_attention_heads)]]  # fmt: skip
+
+
+def llama_like(config, prefix: str, *more, epsilon: str = "layer_norm_rms_epsilon") -> list:
+    rope = config.rope_parameters
+    rope = rope.get("full_attention", rope)
+    value = config.rms_norm_eps if epsilon == "layer_norm_rms_epsilon" else config.layer_norm_eps
+    return common(config, prefix) + [[f"{prefix}.{key}", kind, value] for key, kind, value in [
+        ("feed_forward_length", "u32", config.intermediate_size), ("attention.head_count_kv", "u32", config.num_key_value_heads),
+        (f"attention.{epsilon}", "f32", value), ("rope.freq_base", "f32", rope["rope_theta"]), *more]]  # fmt: skip
+
+
+def heads(config) -> list:
+    return [("attention.key_length", "u32", config.head_dim), ("attention.value_length", "u32", config.head_dim)]
+
+
+def phi3(config) -> list:
+    rope = config.rope_parameters
+    head_dim = config.hidden_size // config.num_attention_heads
+    out = llama_like(config, "phi3", ("rope.dimension_count", "u32", int(head_dim * rope.get("partial_rotary_factor", 1))),
+                     ("attention.sliding_window", "u32", config.sliding_window or 0),
+                     ("rope.scaling.original_context_length", "u32", config.original_max_position_embeddings))  # fmt: skip
+    if rope["rope_type"] == "longrope":
+        factor, trained = config.max_position_embeddings / config.original_max_position_embeddings, config.original_max_position_embeddings
+        out.append(["phi3.rope.scaling.attn_factor", "f32", math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0])
+    return out
+
+
+def phi3_extra(config) -> dict:
+    rope = config.rope_parameters
+    if rope["rope_type"] != "longrope":
+        return {}
+    return {"rope_factors_long.weight": rope["long_factor"], "rope_factors_short.weight": rope["short_factor"]}
+
+
+def gemma3(config) -> list:
+    rope = config.rope_parameters["full_attention"]
+    scaled = [("rope.scaling.type", "string", "linear"), ("rope.scaling.factor", "f32", rope["factor"])] if rope["rope_type"] == "linear" else []
+    return llama_like(config, "gemma3", *heads(config), ("attention.sliding_window", "u32", config.sliding_window), *scaled)
+
+
+def gpt2(config) -> list:
+    return common(config, "gpt2") + [["gpt2.feed_forward_length", "u32", 4 * config.n_embd],
+                                     ["gpt2.attention.layer_norm_epsilon", "f32", config.layer_norm_epsilon]]  # fmt: skip
+
+
+ARCH = gguf.MODEL_ARCH
+SHAPE = dict(num_attention_heads=4, num_key_value_heads=2, hidden_size=64, intermediate_size=96, vocab_size=131, num_hidden_layers=2,
+             max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=None, tie_word_embeddings=False)  # fmt: skip
+
+
+def factors(pairs: int, most: float) -> list[float]:
+    return [round(1 + (most - 1) * i / pairs, 4) for i in range(pairs)]
+
+
+def longrope(pairs: int, **more) -> dict:
+    return dict(rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": factors(pairs, 1.5),
+                                 "long_factor": factors(pairs, 6), **more})  # fmt: skip
+
+
+CASES = {
+    "qwen2": dict(make="Qwen2", arch=ARCH.QWEN2, tokens=70, layouts=["F32", "Q8_0"], metadata=lambda c: llama_like(c, "qwen2")),
+    # GGUF files of these say nothing of the window.
+    "qwen2_window": dict(make="Qwen2", tokens=150, layouts=["F32"], config=dict(
+        use_sliding_window=True, sliding_window=40, max_window_layers=1, num_hidden_layers=3)),
+    "mistral": dict(make="Mistral", arch=ARCH.LLAMA, tokens=70, layouts=["BF16", "Q4_0"], permute=True, config=dict(sliding_window=None, head_dim=24),
+                    metadata=lambda c: llama_like(c, "llama", *heads(c), ("rope.dimension_count", "u32", c.head_dim))),
+    "mistral_window": dict(make="Mistral", tokens=150, layouts=["F32"], config=dict(sliding_window=48, head_dim=16)),
+    "qwen3": dict(make="Qwen3", arch=ARCH.QWEN3, tokens=70, layouts=["F32", "Q8_0"], config=dict(head_dim=32, tie_word_embeddings=True),
+                  metadata=lambda c: llama_like(c, "qwen3", *heads(c))),
+    # Heads of 96; short factors, as the context of the test is within the original one.
+    "phi3": dict(make="Phi3", arch=ARCH.PHI3, tokens=150, layouts=["F32", "Q8_0"], metadata=phi3, extra=phi3_extra, config=dict(
+        hidden_size=192, num_attention_heads=2, num_key_value_heads=1, sliding_window=64, original_max_position_embeddings=1024,
+        max_position_embeddings=4096, **longrope(48))),
+    "phi3_long": dict(make="Phi3", arch=ARCH.PHI3, tokens=100, layouts=["F32"], metadata=phi3, extra=phi3_extra, config=dict(
+        hidden_size=64, num_attention_heads=2, num_key_value_heads=2, sliding_window=None, original_max_position_embeddings=64,
+        max_position_embeddings=512, **longrope(12, partial_rotary_factor=0.75))),
+    "gemma2": dict(make="Gemma2", arch=ARCH.GEMMA2, tokens=150, layouts=["F32", "Q8_0"], less_one=True, config=dict(
+        head_dim=32, num_hidden_layers=4, sliding_window=32, query_pre_attn_scalar=32, attn_logit_softcapping=4.0, final_logit_softcapping=3.0,
+        tie_word_embeddings=True), metadata=lambda c: llama_like(
+            c, "gemma2", *heads(c), ("attention.sliding_window", "u32", c.sliding_window),
+            ("attn_logit_softcapping", "f32", c.attn_logit_softcapping), ("final_logit_softcapping", "f32", c.final_logit_softcapping))),
+    # GGUF files leave the scalar out.
+    "gemma2_scalar": dict(make="Gemma2", tokens=70, layouts=["F32"], less_one=True, config=dict(
+        head_dim=16, query_pre_attn_scalar=24, sliding_window=48, tie_word_embeddings=True)),
+    "gemma3": dict(make="Gemma3", config_class="Gemma3TextConfig", arch=ARCH.GEMMA3, tokens=150, layouts=["F32", "Q8_0"], less_one=True, config=dict(
+        head_dim=32, num_hidden_layers=7, sliding_window=40, query_pre_attn_scalar=32, tie_word_embeddings=True, rope_parameters={
+            "full_attention": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}), metadata=gemma3),
+    "smollm3": dict(make="SmolLM3", arch=ARCH.SMOLLM3, tokens=70, layouts=["F32", "Q8_0"], permute=True, config=dict(
+        num_hidden_layers=5, tie_word_embeddings=True), metadata=lambda c: llama_like(c, "smollm3")),
+    "olmo2": dict(make="Olmo2", arch=ARCH.OLMO2, tokens=70, layouts=["F32", "Q8_0"], metadata=lambda c: llama_like(c, "olmo2")),
+    "granite": dict(make="Granite", arch=ARCH.GRANITE, tokens=70, layouts=["F32", "Q8_0"], permute=True, config=dict(
+        embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.2, logits_scaling=8.0), metadata=lambda c: llama_like(
+            c, "granite", ("attention.scale", "f32", c.attention_multiplier), ("embedding_scale", "f32", c.embedding_multiplier),
+            ("residual_scale", "f32", c.residual_multiplier), ("logit_scale", "f32", c.logits_scaling))),
+    "stablelm": dict(make="StableLm", arch=ARCH.STABLELM, tokens=70, layouts=["F32", "Q8_0"], config=dict(
+        use_qkv_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}),
+        metadata=lambda c: llama_like(c, "stablelm", ("rope.dimension_count", "u32", 4), ("use_parallel_residual", "bool", False),
+                                      epsilon="layer_norm_epsilon")),
+    "gpt2": dict(make="GPT2LMHeadModel", config_class="GPT2Config", arch=ARCH.GPT2, tokens=70, layouts=["F32", "F16", "Q8_0"], transposed=True,
+                 shape=dict(n_embd=64, n_layer=2, n_head=4, n_positions=512, vocab_size=131, bos_token_id=1, eos_token_id=2), metadata=gpt2),
+}  # fmt: skip
+
+
+def make(name: str, index: int, case: dict, steps: int, library) -> None:
+    case = {"config": {}, "metadata": lambda c: [], "extra": lambda c: {}, "name": name, "seed": 2000 + index, "gguf": "arch" in case} | case
+    class_name = case["make"] if case["make"].endswith("Model") else case["make"] + "ForCausalLM"
+    build = getattr(transformers, class_name)
+    config_class = getattr(transformers, case.get("config_class", case["make"] + "Config"))
+    config = config_class(**(case.get("shape", SHAPE) | case["config"]), attn_implementation="eager")
+    config.architectures = [class_name]
+    folder = OUT / name
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if v is not None}
+    (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+    tokens = np.random.default_rng(case["seed"]).integers(0, config.vocab_size, case["tokens"]).tolist()
+    shapes = {name: tuple(value.shape) for name, value in build(config).state_dict().items()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight", None)
+    tensors = [describe(case, config, name, shape) for name, shape in shapes.items()]
+    about = {"seed": case["seed"], "tokens": tokens, "layouts": case["layouts"], "gguf": case["gguf"], "tensors": tensors}
+    if case["gguf"]:
+        about |= {"architecture": gguf.MODEL_ARCH_NAMES[case["arch"]], "metadata": case["metadata"](config), "extra": case["extra"](config)}
+    for layout in case["layouts"]:
+        state = weights(case, layout, tensors, library)
+        quantized = set() if layout in DENSE else {name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2}
+        if config.tie_word_embeddings and quantized:
+            quantized.add("lm_head")
+        exact = run(build, config, state, tokens, torch.float64)
+        rounded = run(build, config, state, tokens, torch.float64, lambda model: contract(model, steps, quantized))
+        single = run(build, config, state, tokens, torch.float32)
+        about[layout] = {"contract": make_llama.deviation(rounded, exact), "float32": make_llama.deviation(single, exact),
+                         "logits_rms": float(np.sqrt((exact**2).mean()))}  # fmt: skip
+        exact.astype("<f4").tofile(folder / f"logits.{layout}.f32")
+        print(f"{name:14} {layout:5} {about[layout]}", flush=True)
+    (folder / "case.json").write_text(json.dumps(about, sort_keys=True) + "\n")
+
+
+def main() -> None:
+    header = (make_llama.ROOT / "src/backend/kernel_args.h").read_text()
+    steps = int(make_llama.re.search(r"#define PV_ACTIVATION_STEPS (\d+)", header)[1])
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        library = make_llama.compile_layouts(folder)
+        for index, (name, case) in enumerate(CASES.items()):
+            if len(sys.argv) == 1 or name in sys.argv[1:]:
+                make(name, index, case, steps, library)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+/* Writing models whose tensors case.json lists, with what converters to GGUF do to each. */
+#include "support_llama.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "format/seeded.h"
+#include "format/write.h"
+
+typedef struct tensor {
+    const char *name, *gguf;
+    uint64_t dim[2], rows, cols; /* in the checkpoint; a vector has one row */
+    bool vector, transposed;
+    uint64_t permuted;           /* head size; 0: rows stay in order */
+    float centre, scale, add;
+} tensor;
+
+typedef struct writing {
+    const golden_case *c;
+    const golden_file *file;
+    pv_model_writer *writer;
+    pv_error error;
+} writing;
+
+static void check(writing *w, pv_status status)
+{
+    if (status != PV_OK) fail_msg("%s", w->error.message);
+}
+
+static const pv_flat_entry *entry(const golden_case *c, const char *list, size_t i, const char *member)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s.%zu.%s", list, i, member);
+    return pv_flat_find(&c->about, path);
+}
+
+static double number_of(const golden_case *c, size_t i, const char *member)
+{
+    const pv_flat_entry *e = entry(c, "tensors", i, member);
+    return e != NULL ? e->number : 0;
+}
+
+static const char *text_of(const golden_case *c, const char *list, size_t i, const char *member)
+{
+    const pv_flat_entry *e = entry(c, list, i, member);
+    return e != NULL ? pv_flat_value(&c->about, e) : NULL;
+}
+
+/* False beyond the last. */
+static bool tensor_at(const golden_case *c, size_t i, tensor *t)
+{
+    *t = (tensor){.name = text_of(c, "tensors", i, "name"), .gguf = text_of(c, "tensors", i, "gguf")};
+    if (t->name == NULL) return false;
+    t->vector = entry(c, "tensors", i, "shape.1") == NULL;
+    t->rows = t->vector ? 1 : (uint64_t)number_of(c, i, "shape.0");
+    t->cols = (uint64_t)number_of(c, i, t->vector ? "shape.0" : "shape.1");
+    t->transposed = number_of(c, i, "transpose") != 0;
+    t->permuted = (uint64_t)number_of(c, i, "permute");
+    t->centre = (float)number_of(c, i, "centre");
+    t->scale = (float)number_of(c, i, "scale");
+    t->add = (float)number_of(c, i, "add");
+    return true;
+}
+
+/* ---- Tensors ---- */
+
+static pv_layout rounding_of(const writing *w, const tensor *t)
+{
+    const pv_layout layout = pv_layout_find(w->file->layout);
+    assert_true(layout < PV_LAYOUT_COUNT);
+    return t->vector && layout > PV_LAYOUT_BF16 ? PV_LAYOUT_F32 : layout;
+}
+
+/* GGUF keeps vectors in F32. */
+static pv_layout layout_of(const writing *w, const tensor *t)
+{
+    return w->file->gguf && t->vector ? PV_LAYOUT_F32 : rounding_of(w, t);
+}
+
+static uint64_t rows_of(const writing *w, const tensor *t) { return w->file->gguf && t->transposed ? t->cols : t->rows; }
+static uint64_t cols_of(const writing *w, const tensor *t) { return w->file->gguf && t->transposed ? t->rows : t->cols; }
+
+static void declare(writing *w, const tensor *t)
+{
+    const uint64_t dim[2] = {rows_of(w, t), cols_of(w, t)};
+    check(w, pv_model_writer_declare(w->writer, w->file->gguf ? t->gguf : t->name, layout_of(w, t), t->vector ? 1 : 2, t->vector ? dim + 1 : dim, &w->error));
+}
+
+/* Where row `i` of a GGUF file stands in the checkpoint: there i and i + head_dim / 2 turn together, here 2i and 2i + 1. */
+static uint64_t unpermuted(uint64_t head_dim, uint64_t i)
+{
+    const uint64_t within = i % head_dim;
+    return i - within + within % 2 * (head_dim / 2) + within / 2;
+}
+
+/* Row `row` as the file has it, before rounding. */
+static void make_row(const writing *w, const tensor *t, uint64_t row, float *values)
+{
+    const uint64_t key = pv_seeded_key((uint64_t)pv_flat_find(&w->c->about, "seed")->number, t->name), cols = cols_of(w, t);
+    if (w->file->gguf && t->transposed) {
+        for (uint64_t i = 0; i < cols; i++) pv_seeded_fill(key, i * t->cols + row, 1, t->centre, t->scale, &values[i]);
+        return;
+    }
+    const bool permute = w->file->gguf && t->permuted > 0 && w->file->mistake != GOLDEN_UNPERMUTED;
+    pv_seeded_fill(key, (permute ? unpermuted(t->permuted, row) : row) * cols, cols, t->centre, t->scale, values);
+}
+
+static void write_tensor(writing *w, const tensor *t)
+{
+    const pv_layout rounding = rounding_of(w, t), layout = layout_of(w, t);
+    const uint64_t cols = cols_of(w, t);
+    uint64_t row_bytes = 0;
+    assert_true(pv_layout_row_bytes(layout, cols, &row_bytes));
+    float *values = malloc(cols * sizeof *values);
+    uint8_t *encoded = malloc(cols * sizeof *values + 512);
+    for (uint64_t row = 0; row < rows_of(w, t); row++) {
+        make_row(w, t, row, values);
+        pv_layout_encode(rounding, values, cols, encoded);
+        if (layout != rounding || (w->file->gguf && t->add != 0)) {
+            pv_layout_decode(rounding, encoded, cols, values);
+            for (uint64_t i = 0; w->file->gguf && i < cols; i++) values[i] += t->add;
+            pv_layout_encode(layout, values, cols, encoded);
+        }
+        check(w, pv_model_writer_data(w->writer, encoded, row_bytes, &w->error));
+    }
+    free(values);
+    free(encoded);
+}
+
+/* ---- Tensors that only the GGUF file has: lists of numbers under "extra" ---- */
+
+/* Number i of all of them: its tensor's name and its place there; false beyond the last. */
+static bool extra_at(const golden_case *c, size_t i, char name[96], uint32_t *at, float *value)
+{
+    for (size_t e = 0; e < c->about.count; e++) {
+        const char *path = pv_flat_path(&c->about, &c->about.entries[e]);
+        if (strncmp(path, "extra.", 6) != 0 || i-- > 0) continue;
+        const char *last = strrchr(path, '.');
+        snprintf(name, 96, "%.*s", (int)(last - path - 6), path + 6);
+        *at = (uint32_t)atoi(last + 1);
+        *value = (float)c->about.entries[e].number;
+        return true;
+    }
+    return false;
+}
+
+static void declare_extras(writing *w)
+{
+    char name[96], next[96];
+    uint32_t at, next_at;
+    float value;
+    for (size_t i = 0; extra_at(w->c, i, name, &at, &value); i++) {
+        const uint64_t count = at + 1;
+        if (extra_at(w->c, i + 1, next, &next_at, &value) && next_at == count) continue;
+        check(w, pv_model_writer_declare(w->writer, name, PV_LAYOUT_F32, 1, &count, &w->error));
+    }
+}
+
+static void write_extras(writing *w)
+{
+    char name[96];
+    uint32_t at;
+    float value;
+    for (size_t i = 0; extra_at(w->c, i, name, &at, &value); i++) check(w, pv_model_writer_data(w->writer, &value, sizeof value, &w->error));
+}
+
+/* ---- Metadata ---- */
+
+static void write_metadata(writing *w)
+{
+    const golden_case *c = w->c;
+    check(w, pv_model_writer_string(w->writer, "general.architecture", pv_flat_string(&c->about, "architecture"), &w->error));
+    for (size_t i = 0; text_of(c, "metadata", i, "0") != NULL; i++) {
+        const char *key = text_of(c, "metadata", i, "0"), *type = text_of(c, "metadata", i, "1");
+        const pv_flat_entry *value = entry(c, "metadata", i, "2");
+        if (strcmp(type, "u32") == 0)
+            check(w, pv_model_writer_u32(w->writer, key, (uint32_t)value->number, &w->error));
+        else if (strcmp(type, "f32") == 0)
+            check(w, pv_model_writer_f32(w->writer, key, (float)value->number, &w->error));
+        else if (strcmp(type, "bool") == 0)
+            check(w, pv_model_writer_bool(w->writer, key, value->type == PV_JSON_TRUE, &w->error));
+        else
+            check(w, pv_model_writer_string(w->writer, key, pv_flat_value(&c->about, value), &w->error));
+    }
+}
+
+/* ---- Files ---- */
+
+static void copy_config(const writing *w, const char *folder)
+{
+    char path[GOLDEN_PATH + 64];
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    const char *text = w->c->config_text, *from = w->file->from != NULL ? strstr(text, w->file->from) : NULL;
+    assert_true(w->file->from == NULL || from != NULL);
+    const size_t before = from != NULL ? (size_t)(from - text) : strlen(text);
+    assert_int_equal(fwrite(text, 1, before, out), before);
+    if (from != NULL) assert_true(fprintf(out, "%s%s", w->file->to, from + strlen(w->file->from)) > 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+void golden_write_listed(const golden_case *c, const golden_file *file, const char *folder, char path[GOLDEN_PATH])
+{
+    writing w = {.c = c, .file = file};
+    tensor t;
+    pv_allocator allocator = pv_allocator_default();
+    snprintf(path, GOLDEN_PATH, "%.400s/model.%s", folder, file->gguf ? "gguf" : "safetensors");
+    check(&w, pv_model_writer_open(&allocator, file->gguf ? PV_SOURCE_GGUF : PV_SOURCE_SAFETENSORS, path, &w.writer, &w.error));
+    if (file->gguf) write_metadata(&w);
+    if (file->gguf) declare_extras(&w);
+    for (size_t i = 0; tensor_at(c, i, &t); i++) declare(&w, &t);
+    if (file->gguf) write_extras(&w);
+    for (size_t i = 0; tensor_at(c, i, &t); i++) write_tensor(&w, &t);
+    check(&w, pv_model_writer_commit(w.writer, &w.error));
+    pv_model_writer_close(w.writer);
+    if (file->gguf) return;
+    copy_config(&w, folder);
+    snprintf(path, GOLDEN_PATH, "%s", folder);
+}

@@ -1,0 +1,141 @@
+/* A tiny model of every family against Hugging Face transformers: the logits of every position, from both file formats and in the layouts
+ * of its case. How far they may differ is derived in make_llama.py and support_llama.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+
+#include "support/device.h"
+#include "support_llama.h"
+
+#define MAX_CASES 64
+
+static char names[MAX_CASES][64];
+
+/* Prompts in steps of 32 and 7 rows, forced decoding from the middle of a page; the plain kernels once. */
+static const golden_run ways[] = {
+    {.threads = 1, .max_step_rows = 512},
+    {.threads = 2, .max_step_rows = 7},
+    {.threads = 2, .max_step_rows = 16, .prompt = 45, .load = PV_LOAD_COPY},
+    {.threads = 1, .max_step_rows = 512, .kernels = "generic"},
+};
+
+/* On a GPU: many rows, and few from SafeTensors alone. */
+static bool runs_this_way(size_t way, bool gguf) { return test_device() == NULL || way == 0 || (way == 1 && !gguf); }
+
+static void check_file(const golden_case *c, const golden_file *file)
+{
+    char folder[GOLDEN_PATH], path[GOLDEN_PATH];
+    float *first = NULL;
+    golden_make_folder(folder);
+    golden_write_listed(c, file, folder, path);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        if (!runs_this_way(i, file->gguf)) continue;
+        golden_run run = ways[i];
+        if (run.prompt == 0) run.prompt = c->token_count;
+        float *logits = golden_logits(c, path, &run);
+        golden_deviation deviation = golden_compare(c, file->layout, logits);
+        if (!golden_passes(deviation))
+            fail_msg("%s %s, way %zu: rms is %.3g and maximum %.3g times what is allowed", file->gguf ? "gguf" : "safetensors", file->layout, i,
+                     deviation.rms, deviation.max);
+        if (first != NULL && test_device() == NULL && run.kernels == NULL)
+            assert_memory_equal(first, logits, c->token_count * c->vocabulary * sizeof *logits);
+        if (first == NULL)
+            first = logits;
+        else
+            free(logits);
+    }
+    free(first);
+    golden_remove_folder(folder);
+}
+
+static void logits_are_those_of_transformers(void **state)
+{
+    golden_case c;
+    golden_open(&c, "models", *state);
+    const char *layout;
+    size_t count = 0;
+    for (; (layout = golden_layout(&c, count)) != NULL; count++) {
+        bool dense = strcmp(layout, "F32") == 0 || strcmp(layout, "F16") == 0 || strcmp(layout, "BF16") == 0;
+        if (pv_flat_true(&c.about, "gguf")) check_file(&c, &(golden_file){.gguf = true, .layout = layout});
+        if (dense) check_file(&c, &(golden_file){.layout = layout});
+    }
+    assert_true(count > 0);
+    golden_close(&c);
+}
+
+/* The comparison itself: a model whose configuration is slightly another one must not pass. */
+static void mistakes_are_noticed(void **state)
+{
+    static const struct {
+        const char *name, *from, *to;
+    } cases[] = {
+        {"mistral_window", "\"sliding_window\": 48", "\"sliding_window\": 49"},
+        {"qwen2_window", "\"sliding_window\": 40", "\"sliding_window\": 41"},
+        {"phi3", "\"sliding_window\": 64", "\"sliding_window\": 63"},
+        {"phi3_long", "\"original_max_position_embeddings\": 64,\n  \"partial", "\"original_max_position_embeddings\": 512,\n  \"partial"},
+        {"gemma2", "\"attn_logit_softcapping\": 4.0", "\"attn_logit_softcapping\": 4.1"},
+        {"gemma2", "\"final_logit_softcapping\": 3.0", "\"final_logit_softcapping\": 3.01"},
+        {"gemma2_scalar", "\"query_pre_attn_scalar\": 24", "\"query_pre_attn_scalar\": 25"},
+        {"gemma3", "\"rope_theta\": 10000.0", "\"rope_theta\": 10300.0"},
+        {"gemma3", "\"factor\": 8.0", "\"factor\": 7.9"},
+        {"smollm3", "\"no_rope_layers\": [\n  1", "\"no_rope_layers\": [\n  0"},
+        {"granite", "\"residual_multiplier\": 0.22", "\"residual_multiplier\": 0.221"},
+        {"granite", "\"logits_scaling\": 8.0", "\"logits_scaling\": 8.01"},
+        {"stablelm", "\"partial_rotary_factor\": 0.25", "\"partial_rotary_factor\": 0.5"},
+        {"gpt2", "\"layer_norm_epsilon\": 1e-05", "\"layer_norm_epsilon\": 1e-02"},
+    };
+    (void)state;
+    if (test_device() != NULL) return; /* the comparison is the same */
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char folder[GOLDEN_PATH], path[GOLDEN_PATH];
+        golden_case c;
+        golden_open(&c, "models", cases[i].name);
+        golden_file file = {.layout = "F32", .from = cases[i].from, .to = cases[i].to};
+        golden_make_folder(folder);
+        golden_write_listed(&c, &file, folder, path);
+        float *logits = golden_logits(&c, path, &(golden_run){.threads = 1, .max_step_rows = 512, .prompt = c.token_count});
+        golden_deviation deviation = golden_compare(&c, "F32", logits);
+        if (golden_passes(deviation))
+            fail_msg("%s with %s: rms is %.3g and maximum %.3g times what is allowed", cases[i].name, cases[i].to, deviation.rms, deviation.max);
+        free(logits);
+        golden_remove_folder(folder);
+        golden_close(&c);
+    }
+}
+
+static size_t find_cases(void)
+{
+    DIR *folder = opendir(PV_TEST_DATA "/golden/models");
+    size_t count = 0;
+    if (folder == NULL) return 0;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL && count < MAX_CASES;)
+        if (entry->d_name[0] != '.') snprintf(names[count++], sizeof names[0], "%.63s", entry->d_name);
+    closedir(folder);
+    qsort(names, count, sizeof names[0], (int (*)(const void *, const void *))strcmp);
+    return count;
+}
+
+static void all_cases_are_here(void **state)
+{
+    assert_int_equal(*(const size_t *)*state, 15);
+}
+
+int main(void)
+{
+    static size_t count;
+    count = find_cases();
+    struct CMUnitTest tests[MAX_CASES + 2] = {
+        cmocka_unit_test_prestate(all_cases_are_here, &count),
+        cmocka_unit_test(mistakes_are_noticed),
+    };
+    for (size_t i = 0; i < count; i++)
+        tests[2 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
+    return _cmocka_run_group_tests("models", tests, 2 + count, NULL, NULL);
+}
