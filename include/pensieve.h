@@ -447,7 +447,9 @@ PV_API void pv_session_cancel(pv_session *session);
 typedef struct pv_synth_options {
     const char *architecture; /* "llama", the default */
     const char *shape;        /* "8b", "1b", "135m", "tiny"; must be given */
-    const char *layout;       /* default "F16"; "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K" */
+    /* Default "F16"; "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+     * "IQ4_NL", "IQ4_XS", "MXFP4" */
+    const char *layout;
     uint64_t seed;
     uint64_t reserved[8];
 } pv_synth_options;

@@ -79,7 +79,7 @@ static const option options[] = {
     {TOKENIZE, "--decode", NULL, NULL, FLAG, AT(decode), 0, 0, NULL, "the other way: from ids to text"},
     {SYNTH, "--arch", NULL, "NAME", TEXT, AT(architecture), 0, 0, NULL, "architecture (llama)"},
     {SYNTH, "--shape", NULL, "NAME", TEXT, AT(shape), 0, 0, NULL, "8b, 1b, 135m or tiny"},
-    {SYNTH, "--layout", NULL, "NAME", TEXT, AT(layout), 0, 0, NULL, "F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K or Q6_K (F16)"},
+    {SYNTH, "--layout", NULL, "NAME", TEXT, AT(layout), 0, 0, NULL, "F32, F16, BF16, Q4_0, Q8_0, Q4_K … (F16)"},
     {ALL, "--json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, "JSON on standard output"},
     {MODELS | PULL | SYNTH, "--quiet", "-q", NULL, FLAG, AT(quiet), 0, 0, NULL, "only errors on standard error"},
     {ALL, "--verbose", "-v", NULL, FLAG, AT(verbose), 0, 0, NULL, "more on standard error: timings, what is decided and why"},

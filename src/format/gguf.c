@@ -1,6 +1,8 @@
-/* Reading GGUF v3: header, metadata, tensor table. The file is a stranger's: every count, length, offset and product is checked
- * before it is used. Layout: "GGUF", u32 version, u64 tensors, u64 key-values; key-values; tensor infos; padding; data. */
+/* Reading GGUF v2 and v3 (the same where they are little-endian): header, metadata, tensor table. The file is a stranger's: every
+ * count, length, offset and product is checked before it is used. Layout: "GGUF", u32 version, u64 tensors, u64 key-values; key-values; tensor infos; padding; data. */
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -33,10 +35,19 @@ typedef struct reader {
     const char *name; /* of the file, for messages */
     uint32_t file;
     const pv_mapping *mapping;
-    const uint8_t *bytes; /* of the file from its start, `have` of them: the mapping, or source->header */
+    const uint8_t *bytes; /* of the file from its start, `have` of them: the mapping, or `header` */
     uint64_t have, at;
+    uint8_t *header;
     size_t capacity;
+    size_t first_meta;    /* of this file, in source->metas */
+    pv_map keys;          /* of a further part's metadata; the first file's are in source->meta_map */
 } reader;
+
+/* The first file is the model's; the others, if it was split, hold tensors only. */
+static bool is_further(const reader *r)
+{
+    return r->file > 0;
+}
 
 /* Makes [at, at + length) of the header readable at r->bytes. When the file is not mapped the bytes move, so what points into
  * them is kept as an offset until the end. */
@@ -55,11 +66,12 @@ static pv_status need(reader *r, uint64_t length, const char *what, pv_error *er
     if (end <= r->have) return PV_OK;
     uint64_t wanted = pv_max_size(end, pv_max_size(HEADER_STEP, 2 * r->have));
     if (wanted > r->mapping->size) wanted = r->mapping->size;
-    if (!pv_grow(r->source->allocator, (void **)&r->source->header, &r->capacity, wanted, 1))
+    if (!pv_grow(r->source->allocator, (void **)&r->header, &r->capacity, wanted, 1))
         return pv_fail_memory(error, wanted, "a file's header");
-    pv_status status = pv_mapping_read(r->mapping, r->have, r->source->header + r->have, wanted - r->have, error);
+    if (!is_further(r)) r->source->header = r->header; /* which frees it */
+    pv_status status = pv_mapping_read(r->mapping, r->have, r->header + r->have, wanted - r->have, error);
     if (status != PV_OK) return status;
-    r->bytes = r->source->header;
+    r->bytes = r->header;
     r->have = wanted;
     return PV_OK;
 }
@@ -126,8 +138,8 @@ static pv_status read_header(reader *r, uint64_t *tensors, uint64_t *metas, pv_e
     if ((status = read_u32(r, &version, "the version", error)) != PV_OK) return status;
     if (version != 0 && (version & 0xffff) == 0)
         return pv_fail_at(error, PV_UNSUPPORTED, r->name, 4, "%s: a big-endian GGUF, wanted a little-endian one", r->name);
-    if (version != 3)
-        return pv_fail_at(error, PV_UNSUPPORTED, r->name, 4, "%s: GGUF version %" PRIu32 ", wanted 3", r->name, version);
+    if (version != 2 && version != 3)
+        return pv_fail_at(error, PV_UNSUPPORTED, r->name, 4, "%s: GGUF version %" PRIu32 ", wanted 2 or 3", r->name, version);
     if ((status = read_u64(r, tensors, "the number of tensors", error)) != PV_OK) return status;
     if (*tensors > PV_MAX_TENSORS_GGUF)
         return pv_fail_at(error, PV_BAD_FILE, r->name, 8, "%s: %" PRIu64 " tensors, the limit is %u", r->name, *tensors,
@@ -219,7 +231,7 @@ static pv_status read_meta(reader *r, pv_error *error)
     int placed = -1;
     if (meta.key &&
         pv_grow(source->allocator, (void **)&source->metas, &source->meta_capacity, source->meta_count + 1, sizeof meta))
-        placed = pv_map_add(&source->meta_map, meta.key, (size_t)length, (uint32_t)source->meta_count);
+        placed = pv_map_add(is_further(r) ? &r->keys : &source->meta_map, meta.key, (size_t)length, (uint32_t)source->meta_count);
     if (placed < 0) return pv_fail_memory(error, sizeof meta + (size_t)length, "metadata");
     if (placed == 0)
         return pv_fail_at(error, PV_BAD_FILE, r->name, at, "%s: offset %" PRIu64 ": two values of metadata %s, wanted one",
@@ -296,13 +308,14 @@ static pv_status read_tensor(reader *r, uint64_t alignment, pv_error *error)
     return pv_source_add_tensor(r->source, &tensor, name, (size_t)length, at, PV_MAX_TENSORS_GGUF, error);
 }
 
-static pv_status place_tensors(reader *r, uint64_t alignment, pv_error *error)
+/* Those of this file: from number `first` on. */
+static pv_status place_tensors(reader *r, size_t first, uint64_t alignment, pv_error *error)
 {
     pv_source *source = r->source;
     uint64_t data;
-    if (source->tensor_count == 0) return PV_OK;
+    if (source->tensor_count == first) return PV_OK;
     if (!pv_align_u64(r->at, alignment, &data)) data = UINT64_MAX;
-    for (size_t i = 0; i < source->tensor_count; i++) {
+    for (size_t i = first; i < source->tensor_count; i++) {
         pv_source_tensor *tensor = &source->tensors[i];
         uint64_t start;
         if (!pv_add_u64(data, tensor->offset, &start) || !pv_inside(start, tensor->bytes, r->mapping->size))
@@ -312,74 +325,179 @@ static pv_status place_tensors(reader *r, uint64_t alignment, pv_error *error)
                               r->name, tensor->name, tensor->bytes, tensor->offset, data, r->mapping->size);
         tensor->offset = start;
     }
-    return pv_source_check_extents(source, r->file, 0, false, data, r->mapping->size, error);
+    return pv_source_check_extents(source, r->file, first, false, data, r->mapping->size, error);
+}
+
+/* A metadata value of this very file, or NULL. */
+static const pv_meta *find_meta(const reader *r, const char *key)
+{
+    uint32_t index;
+    if (!is_further(r)) return pv_source_meta(r->source, key);
+    return pv_map_find(&r->keys, key, strlen(key), &index) ? &r->source->metas[index] : NULL;
+}
+
+static pv_status fail_meta(const reader *r, const pv_meta *meta, const char *wanted, pv_error *error)
+{
+    uint64_t at = (uint64_t)(meta->data - r->bytes);
+    return pv_fail_at(error, PV_BAD_FILE, r->name, at, "%s: offset %" PRIu64 ": metadata %s: found %g, wanted %s", r->name, at,
+                      meta->key, pv_meta_number(meta, 0), wanted);
+}
+
+/* An integer, `missing` if it is absent. */
+static pv_status read_count(const reader *r, const char *key, uint64_t missing, uint64_t *value, pv_error *error)
+{
+    const pv_meta *meta = find_meta(r, key);
+    bool found;
+    *value = missing;
+    if (!meta) return PV_OK;
+    if (!is_further(r)) return pv_meta_u64(r->source, key, value, &found, error);
+    if (pv_meta_type_bytes(meta->type) == 0) return fail_meta(r, meta, "a number", error);
+    double number = pv_meta_number(meta, 0);
+    if (!(number >= 0 && number <= UINT32_MAX) || number != floor(number)) return fail_meta(r, meta, "a whole number", error);
+    *value = (uint64_t)number;
+    return PV_OK;
 }
 
 static pv_status read_alignment(const reader *r, uint64_t *alignment, pv_error *error)
 {
-    bool found;
-    const pv_meta *meta = pv_source_meta(r->source, "general.alignment");
-    *alignment = DEFAULT_ALIGNMENT;
-    pv_status status = pv_meta_u64(r->source, "general.alignment", alignment, &found, error);
-    if (status != PV_OK || !found) return status;
+    const pv_meta *meta = find_meta(r, "general.alignment");
+    pv_status status = read_count(r, "general.alignment", DEFAULT_ALIGNMENT, alignment, error);
+    if (status != PV_OK || !meta) return status;
     if (meta->type == PV_META_U32 && *alignment != 0 && (*alignment & (*alignment - 1)) == 0) return PV_OK;
-    uint64_t at = (uint64_t)(meta->data - r->bytes);
-    return pv_fail_at(error, PV_BAD_FILE, r->name, at,
-                      "%s: offset %" PRIu64 ": metadata general.alignment: found %" PRIu64 ", wanted a power of two as u32",
-                      r->name, at, *alignment);
-}
-
-/* A part of a model that was split over files is refused: its tensors are not all here. */
-static pv_status refuse_split(const reader *r, pv_error *error)
-{
-    uint64_t parts = 0;
-    bool found;
-    pv_status status = pv_meta_u64(r->source, "split.count", &parts, &found, error);
-    if (status != PV_OK || parts <= 1) return status;
-    return pv_fail_at(error, PV_UNSUPPORTED, r->name, (uint64_t)(pv_source_meta(r->source, "split.count")->data - r->bytes),
-                      "%s: one of %" PRIu64 " parts (metadata split.count), wanted a whole model: merge the parts first",
-                      r->name, parts);
+    return fail_meta(r, meta, "a power of two as u32", error);
 }
 
 /* Values were found at addresses from `base` (0: at offsets); lets them point to the same places from r->bytes. */
 static void point_metas(reader *r, uintptr_t base)
 {
-    for (size_t i = 0; i < r->source->meta_count; i++) {
+    for (size_t i = r->first_meta; i < r->source->meta_count; i++) {
         pv_meta *meta = &r->source->metas[i];
         meta->data = r->bytes + ((uintptr_t)meta->data - base);
     }
 }
 
 /* Of what was read, keeps the metadata only. */
-static void shrink_header(reader *r, uint64_t kept)
+static void keep_header(reader *r, uint64_t kept)
 {
-    uint8_t *header = pv_resize(r->source->allocator, r->source->header, kept, 1);
-    if (header) r->source->header = header;
-    r->bytes = r->source->header;
+    uint8_t *header = pv_resize(r->source->allocator, r->header, kept, 1);
+    if (header) r->header = r->source->header = header;
+    r->bytes = r->header;
+}
+
+/* Metadata and tensors of a file. */
+static pv_status read_file(reader *r, pv_error *error)
+{
+    uint64_t tensors, metas, alignment;
+    if (r->mapping->bytes) {
+        r->bytes = r->mapping->bytes;
+        r->have = r->mapping->size;
+    }
+    const size_t first_tensor = r->source->tensor_count;
+    pv_status status = read_header(r, &tensors, &metas, error);
+    if (status == PV_OK) status = read_metas(r, metas, error);
+    if (status != PV_OK) return status;
+    point_metas(r, 0);
+    const uintptr_t base = (uintptr_t)r->bytes;
+    const uint64_t metas_end = r->at;
+    status = read_alignment(r, &alignment, error);
+    for (uint64_t i = 0; i < tensors && status == PV_OK; i++) status = read_tensor(r, alignment, error);
+    if (status == PV_OK) status = place_tensors(r, first_tensor, alignment, error);
+    if (status != PV_OK) return status;
+    if (!r->mapping->bytes) {
+        if (!is_further(r)) keep_header(r, metas_end);
+        point_metas(r, base);
+    }
+    return PV_OK;
+}
+
+static void open_reader(reader *r, pv_source *source, uint32_t file)
+{
+    *r = (reader){.source = source, .file = file, .name = source->files[file].name, .mapping = &source->files[file].mapping,
+                  .first_meta = source->meta_count};
+    pv_map_init(&r->keys, source->allocator);
+}
+
+static void close_reader(reader *r)
+{
+    pv_map_free(&r->keys);
+    if (!is_further(r)) return;
+    r->source->meta_count = r->first_meta; /* what it says of itself has been looked at */
+    pv_free(r->source->allocator, r->header);
+}
+
+/* ---- Models split over files: NAME-00001-of-00003.gguf and so on; every part says its number and how many there are ---- */
+
+#define PART_NAME "-%05u-of-%05u.gguf"
+
+/* Part `number`, from 0, of `parts`. */
+static pv_status read_part(pv_source *source, uint32_t file, uint64_t number, uint64_t parts, pv_error *error)
+{
+    reader r;
+    uint64_t found = 0, count = 0;
+    open_reader(&r, source, file);
+    pv_status status = read_file(&r, error);
+    if (status == PV_OK) status = read_count(&r, "split.no", UINT64_MAX, &found, error);
+    if (status == PV_OK) status = read_count(&r, "split.count", 0, &count, error);
+    if (status == PV_OK && (found != number || count != parts))
+        status = pv_fail_at(error, PV_BAD_FILE, r.name, PV_NO_OFFSET,
+                            "%s: its metadata say split.no %" PRId64 " and split.count %" PRIu64 ", wanted %" PRIu64 " and %" PRIu64, r.name,
+                            (int64_t)found, count, number, parts);
+    close_reader(&r);
+    return status;
+}
+
+/* The parts behind the first one, which lie beside it. */
+static pv_status read_parts(pv_source *source, const char *first, size_t stem, uint32_t parts, pv_error *error)
+{
+    pv_status status = PV_OK;
+    for (uint32_t number = 1; number < parts && status == PV_OK; number++) {
+        char ending[32];
+        uint32_t file;
+        pv_bytes name;
+        snprintf(ending, sizeof ending, PART_NAME, number + 1, parts);
+        pv_bytes_init(&name, source->allocator);
+        pv_bytes_add(&name, first, stem);
+        pv_bytes_add(&name, ending, strlen(ending) + 1);
+        if (name.failed) return pv_fail_memory(error, stem, "a part's name");
+        status = pv_source_add_file(source, name.data, &file, error);
+        if (status == PV_NOT_FOUND)
+            pv_fail_at(error, status, name.data, PV_NO_OFFSET, "%s is the first of %u parts, but %s is not beside it", first, parts, name.data);
+        pv_bytes_free(&name);
+        if (status == PV_OK) status = read_part(source, file, number, parts, error);
+    }
+    return status;
+}
+
+static pv_status follow_split(pv_source *source, pv_error *error)
+{
+    const char *name = source->files[0].name;
+    uint64_t parts = 0, number = 0, total = 0;
+    bool found, has_total = false;
+    char ending[32];
+    pv_status status = pv_meta_u64(source, "split.count", &parts, &found, error);
+    if (status == PV_OK && parts > 1) status = pv_meta_u64(source, "split.no", &number, &found, error);
+    if (status == PV_OK && parts > 1) status = pv_meta_u64(source, "split.tensors.count", &total, &has_total, error);
+    if (status != PV_OK || parts <= 1) return status;
+    if (parts > PV_MAX_SHARDS)
+        return pv_fail_at(error, PV_BAD_FILE, name, PV_NO_OFFSET, "%s: one of %" PRIu64 " parts (metadata split.count), the limit is %u", name,
+                          parts, PV_MAX_SHARDS);
+    snprintf(ending, sizeof ending, PART_NAME, 1u, (unsigned)parts);
+    const size_t length = strlen(name), tail = strlen(ending);
+    if (number != 0 || length <= tail || strcmp(name + length - tail, ending) != 0)
+        return pv_fail_at(error, PV_UNSUPPORTED, name, PV_NO_OFFSET,
+                          "%s: one of %" PRIu64 " parts (metadata split.count), wanted the first, whose name ends in %s", name, parts, ending);
+    status = read_parts(source, name, length - tail, (uint32_t)parts, error);
+    if (status == PV_OK && has_total && total != source->tensor_count)
+        status = pv_fail_at(error, PV_BAD_FILE, name, PV_NO_OFFSET, "%s: the parts hold %zu tensors, metadata split.tensors.count says %" PRIu64,
+                            name, source->tensor_count, total);
+    return status;
 }
 
 pv_status pv_source_read_gguf(pv_source *source, uint32_t file, pv_error *error)
 {
-    reader r = {.source = source, .file = file, .name = source->files[file].name, .mapping = &source->files[file].mapping};
-    uint64_t tensors, metas, alignment;
-    if (r.mapping->bytes) {
-        r.bytes = r.mapping->bytes;
-        r.have = r.mapping->size;
-    }
-    pv_status status = read_header(&r, &tensors, &metas, error);
-    if (status == PV_OK) status = read_metas(&r, metas, error);
-    if (status != PV_OK) return status;
-    point_metas(&r, 0);
-    uintptr_t base = (uintptr_t)r.bytes;
-    uint64_t metas_end = r.at;
-    status = read_alignment(&r, &alignment, error);
-    if (status == PV_OK) status = refuse_split(&r, error);
-    for (uint64_t i = 0; i < tensors && status == PV_OK; i++) status = read_tensor(&r, alignment, error);
-    if (status == PV_OK) status = place_tensors(&r, alignment, error);
-    if (status != PV_OK) return status;
-    if (!r.mapping->bytes) {
-        shrink_header(&r, metas_end);
-        point_metas(&r, base);
-    }
-    return PV_OK;
+    reader r;
+    open_reader(&r, source, file);
+    pv_status status = read_file(&r, error);
+    close_reader(&r);
+    return status == PV_OK ? follow_split(source, error) : status;
 }

@@ -5,15 +5,23 @@
 #include "pensieve.h"
 
 /* X(name, weights in a block, bytes of a block, type number in GGUF). Layouts of GGUF files are as gguf-py writes them. */
-#define PV_LAYOUT_LIST(X) \
-    X(F32, 1, 4, 0)       \
-    X(F16, 1, 2, 1)       \
-    X(BF16, 1, 2, 30)     \
-    X(Q4_0, 32, 18, 2)    \
-    X(Q4_1, 32, 20, 3)    \
-    X(Q8_0, 32, 34, 8)    \
-    X(Q4_K, 256, 144, 12) \
-    X(Q6_K, 256, 210, 14)
+#define PV_LAYOUT_LIST(X)   \
+    X(F32, 1, 4, 0)         \
+    X(F16, 1, 2, 1)         \
+    X(BF16, 1, 2, 30)       \
+    X(Q4_0, 32, 18, 2)      \
+    X(Q4_1, 32, 20, 3)      \
+    X(Q8_0, 32, 34, 8)      \
+    X(Q4_K, 256, 144, 12)   \
+    X(Q6_K, 256, 210, 14)   \
+    X(Q5_0, 32, 22, 6)      \
+    X(Q5_1, 32, 24, 7)      \
+    X(Q2_K, 256, 84, 10)    \
+    X(Q3_K, 256, 110, 11)   \
+    X(Q5_K, 256, 176, 13)   \
+    X(IQ4_NL, 32, 18, 20)   \
+    X(IQ4_XS, 256, 136, 23) \
+    X(MXFP4, 32, 17, 39)
 
 typedef enum pv_layout {
 #define PV_LAYOUT_ENUM(name, block, bytes, gguf) PV_LAYOUT_##name,
@@ -37,6 +45,9 @@ bool pv_layout_row_bytes(pv_layout layout, uint64_t cols, uint64_t *bytes);
 void pv_layout_decode(pv_layout layout, const void *row, uint64_t cols, float *out);
 /* Encodes a row from f32, as the reference quantizers of gguf-py do where it has one. For synthetic models and fixtures. */
 void pv_layout_encode(pv_layout layout, const float *row, uint64_t cols, void *out);
+
+/* False if the row holds NaN or an infinity; of quantized layouts the scales are looked at. */
+bool pv_layout_row_is_finite(pv_layout layout, const void *row, uint64_t cols);
 
 float pv_f16_to_f32(uint16_t half);
 uint16_t pv_f32_to_f16(float value); /* to nearest even */

@@ -148,43 +148,13 @@ void pv_weight_list_free(const pv_allocator *allocator, pv_weight_list *list)
 
 /* ---- Checking ---- */
 
-/* Where the f16 scales of a quantized block stand. */
-static const struct {
-    pv_layout layout;
-    uint8_t count, offset[2];
-} scales[] = {
-    {PV_LAYOUT_Q4_0, 1, {0, 0}}, {PV_LAYOUT_Q4_1, 2, {0, 2}}, {PV_LAYOUT_Q8_0, 1, {0, 0}}, {PV_LAYOUT_Q4_K, 2, {0, 2}}, {PV_LAYOUT_Q6_K, 1, {208, 0}},
-};
-
-static bool cells_finite(const uint8_t *bytes, uint64_t count, uint64_t stride, uint32_t exponent, bool wide)
-{
-    bool finite = true;
-    for (uint64_t i = 0; i < count; i++) {
-        uint32_t value = 0;
-        memcpy(&value, bytes + i * stride, wide ? 4 : 2);
-        finite &= (value & exponent) != exponent;
-    }
-    return finite;
-}
-
-static bool row_finite(pv_layout layout, const uint8_t *row, uint64_t row_bytes)
-{
-    const pv_layout_info *info = pv_layout_get(layout);
-    uint64_t blocks = row_bytes / info->block_bytes;
-    if (layout == PV_LAYOUT_F32) return cells_finite(row, blocks, 4, 0x7f800000u, true);
-    if (layout == PV_LAYOUT_F16) return cells_finite(row, blocks, 2, 0x7c00u, false);
-    if (layout == PV_LAYOUT_BF16) return cells_finite(row, blocks, 2, 0x7f80u, false);
-    for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++)
-        for (uint8_t j = 0; scales[i].layout == layout && j < scales[i].count; j++)
-            if (!cells_finite(row + scales[i].offset[j], blocks, info->block_bytes, 0x7c00u, false)) return false;
-    return true;
-}
-
 uint64_t pv_first_non_finite(pv_layout layout, const void *rows_data, uint64_t rows, uint64_t row_bytes)
 {
     const uint8_t *bytes = rows_data;
+    const pv_layout_info *info = pv_layout_get(layout);
+    const uint64_t cols = row_bytes / info->block_bytes * info->block;
     for (uint64_t row = 0; row < rows; row++)
-        if (!row_finite(layout, bytes + row * row_bytes, row_bytes)) return row;
+        if (!pv_layout_row_is_finite(layout, bytes + row * row_bytes, cols)) return row;
     return rows;
 }
 

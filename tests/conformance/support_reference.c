@@ -147,6 +147,119 @@ static void decode_q6_k(const uint8_t *block, double *value, double *mass)
     }
 }
 
+/* Q5_0, Q5_1: weight i has its fifth bit at bit i of four bytes. */
+static int five_bits(const uint8_t *high, const uint8_t *low, int i)
+{
+    return nibble(low, i, 16) + 16 * (high[i / 8] >> i % 8 & 1);
+}
+
+static void decode_q5_0(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block));
+    for (int i = 0; i < 32; i++) {
+        value[i] = d * (five_bits(block + 2, block + 6, i) - 16);
+        mass[i] = fabs(value[i]);
+    }
+}
+
+static void decode_q5_1(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block)), m = ref_f16(half_at(block + 2));
+    for (int i = 0; i < 32; i++) {
+        double scaled = d * five_bits(block + 4, block + 8, i);
+        value[i] = scaled + m;
+        mass[i] = fabs(scaled) + fabs(m);
+    }
+}
+
+/* Q4_K with a fifth bit of weight i of group g at bit g of byte i, of 32 bytes before the quants. */
+static void decode_q5_k(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block)), dmin = ref_f16(half_at(block + 2));
+    const uint8_t *packed = block + 4, *high = block + 16, *quants = block + 48;
+    for (int w = 0; w < 256; w++) {
+        int g = w / 32, i = w % 32;
+        int scale = g < 4 ? packed[g] & 63 : (packed[g + 4] & 15) + 16 * (packed[g - 4] >> 6);
+        int minimum = g < 4 ? packed[g + 4] & 63 : (packed[g + 4] >> 4) + 16 * (packed[g] >> 6);
+        int quant = (g % 2 == 0 ? quants[g / 2 * 32 + i] & 15 : quants[g / 2 * 32 + i] >> 4) + 16 * (high[i] >> g & 1);
+        double scaled = d * scale * quant, offset = dmin * minimum;
+        value[w] = scaled - offset;
+        mass[w] = fabs(scaled) + fabs(offset);
+    }
+}
+
+/* Two halves of 128 weights, each four runs of 32: run r is the bits 2 r and 2 r + 1 of 32 bytes. */
+static int bit_pair(const uint8_t *pairs, int w)
+{
+    return pairs[w / 128 * 32 + w % 32] >> w % 128 / 32 * 2 & 3;
+}
+
+static void decode_q2_k(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block + 80)), dmin = ref_f16(half_at(block + 82));
+    for (int w = 0; w < 256; w++) {
+        double scaled = d * (block[w / 16] & 15) * bit_pair(block + 16, w), offset = dmin * (block[w / 16] >> 4);
+        value[w] = scaled - offset;
+        mass[w] = fabs(scaled) + fabs(offset);
+    }
+}
+
+/* Sixteen 6-bit scales: scales 0-7 have their low four bits in the low nibbles of eight bytes, 8-15 in the high ones; the high two
+ * bits of scales s, s + 4, s + 8, s + 12 share byte 8 + s. */
+static void decode_q3_k(const uint8_t *block, double *value, double *mass)
+{
+    const uint8_t *scales = block + 96;
+    double d = ref_f16(half_at(block + 108));
+    for (int w = 0; w < 256; w++) {
+        int s = w / 16, low = s < 8 ? scales[s] & 15 : scales[s - 8] >> 4, high = scales[8 + s % 4] >> 2 * (s / 4) & 3;
+        int quant = bit_pair(block + 32, w) + 4 * (block[w % 32] >> w / 32 & 1) - 4;
+        value[w] = d * (low + 16 * high - 32) * quant;
+        mass[w] = fabs(value[w]);
+    }
+}
+
+static double iq4_value(int code)
+{
+    static const double values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    return values[code];
+}
+
+static void decode_iq4_nl(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block));
+    for (int i = 0; i < 32; i++) {
+        value[i] = d * iq4_value(nibble(block + 2, i, 16));
+        mass[i] = fabs(value[i]);
+    }
+}
+
+static void decode_iq4_xs(const uint8_t *block, double *value, double *mass)
+{
+    double d = ref_f16(half_at(block));
+    int high = half_at(block + 2);
+    for (int w = 0; w < 256; w++) {
+        int g = w / 32, scale = (block[4 + g / 2] >> g % 2 * 4 & 15) + 16 * (high >> 2 * g & 3) - 32;
+        value[w] = d * scale * iq4_value(nibble(block + 8 + g * 16, w % 32, 16));
+        mass[w] = fabs(value[w]);
+    }
+}
+
+/* Four bits: a sign, an exponent of two bits with bias 1, one bit of fraction. */
+static double e2m1(int code)
+{
+    int exponent = code >> 1 & 3, fraction = code & 1;
+    double magnitude = exponent == 0 ? fraction * 0.5 : ldexp(2 + fraction, exponent - 2);
+    return code & 8 ? -magnitude : magnitude;
+}
+
+static void decode_mxfp4(const uint8_t *block, double *value, double *mass)
+{
+    for (int i = 0; i < 32; i++) {
+        value[i] = ldexp(e2m1(nibble(block + 1, i, 16)), block[0] - 127);
+        mass[i] = fabs(value[i]);
+    }
+}
+
 static const struct {
     uint32_t weights, bytes;
     void (*decode)(const uint8_t *block, double *value, double *mass);
@@ -156,6 +269,10 @@ static const struct {
     [PV_LAYOUT_BF16] = {1, 2, decode_bf16, 1},       [PV_LAYOUT_Q4_0] = {32, 18, decode_q4_0, 8},
     [PV_LAYOUT_Q4_1] = {32, 20, decode_q4_1, 8},     [PV_LAYOUT_Q8_0] = {32, 34, decode_q8_0, 128},
     [PV_LAYOUT_Q4_K] = {256, 144, decode_q4_k, 512}, [PV_LAYOUT_Q6_K] = {256, 210, decode_q6_k, 2048},
+    [PV_LAYOUT_Q5_0] = {32, 22, decode_q5_0, 16},    [PV_LAYOUT_Q5_1] = {32, 24, decode_q5_1, 16},
+    [PV_LAYOUT_Q2_K] = {256, 84, decode_q2_k, 16},   [PV_LAYOUT_Q3_K] = {256, 110, decode_q3_k, 64},
+    [PV_LAYOUT_Q5_K] = {256, 176, decode_q5_k, 512}, [PV_LAYOUT_IQ4_NL] = {32, 18, decode_iq4_nl, 64},
+    [PV_LAYOUT_IQ4_XS] = {256, 136, decode_iq4_xs, 1024}, [PV_LAYOUT_MXFP4] = {32, 17, decode_mxfp4, 2},
 };
 
 void ref_block(pv_layout layout, uint32_t *weights, uint32_t *bytes)
@@ -195,14 +312,22 @@ static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t 
     case PV_LAYOUT_F16: put_half(block, cell); break;
     case PV_LAYOUT_BF16: memcpy(block, (const uint8_t *)&cell + 2, 2); break;
     case PV_LAYOUT_Q4_1:
+    case PV_LAYOUT_Q5_1:
         put_half(block + 2, 8 * second);
         put_half(block, d);
         break;
     case PV_LAYOUT_Q4_K:
+    case PV_LAYOUT_Q5_K:
         put_half(block + 2, 8 * second);
         put_half(block, d);
         break;
     case PV_LAYOUT_Q6_K: put_half(block + 208, d); break;
+    case PV_LAYOUT_Q2_K:
+        put_half(block + 82, 2 * second);
+        put_half(block + 80, d);
+        break;
+    case PV_LAYOUT_Q3_K: put_half(block + 108, d); break;
+    case PV_LAYOUT_MXFP4: block[0] = (uint8_t)(127 + ilogb(scale) - (int)(ref_random(seed) % 3)); break;
     default: put_half(block, d); break;
     }
 }

@@ -113,7 +113,7 @@ static void free_problem(problem *p)
 }
 
 /* Problems are the same for every kernel set and thread count: each is solved once and kept till the end of the test. */
-static problem kept[160];
+static problem kept[512];
 static size_t kept_count;
 
 static bool same_case(const linear_case *a, const linear_case *b)

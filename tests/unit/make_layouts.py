@@ -12,8 +12,10 @@ from gguf import quants
 from safetensors.numpy import save_file
 
 BLOCKS = {"F32": 256, "F16": 256, "BF16": 256, "Q4_0": 24, "Q4_1": 24, "Q8_0": 24, "Q4_K": 6, "Q6_K": 6}
+BLOCKS |= {"Q5_0": 24, "Q5_1": 24, "Q2_K": 6, "Q3_K": 6, "Q5_K": 6, "IQ4_NL": 24, "IQ4_XS": 6, "MXFP4": 24}
 # Where a block keeps its f16 scales.
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208]}
+SCALES |= {"Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82], "Q3_K": [108], "Q5_K": [0, 2], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": []}
 SPECIAL = np.array([0.0, -0.0, 6e-8, -6e-5, 65504.0, -1.0], np.float16).view(np.uint8).reshape(-1, 2)
 
 
@@ -31,6 +33,8 @@ def rows_of(name: str, rng: np.random.Generator) -> np.ndarray:
         scales = (rng.standard_normal(BLOCKS[name]) * 0.02).astype(np.float16)
         rows[:, at : at + 2] = scales.view(np.uint8).reshape(-1, 2)
         rows[: len(SPECIAL), at : at + 2] = SPECIAL[rng.permutation(len(SPECIAL))]
+    if name == "MXFP4":
+        rows[:, 0] = rng.permutation(np.r_[0, 1, 2, 253, rng.integers(100, 140, BLOCKS[name] - 4)])  # 2^(e - 127); 255 is no number
     return rows.ravel()
 
 

@@ -39,7 +39,7 @@ static void tensors_are_found_with_their_shapes_and_places(void **state)
     } wanted[] = {
         {"token_embd.weight", "Q8_0", PV_LAYOUT_Q8_0, 2, {3, 64}, 3, 64, 68, 204, 1184},
         {"blk.0.attn_q.weight", "Q4_0", PV_LAYOUT_Q4_0, 2, {3, 64}, 3, 64, 36, 108, 1408},
-        {"blk.0.attn_k.weight", "Q5_1", PV_LAYOUT_COUNT, 2, {3, 64}, 3, 64, 48, 144, 1536},
+        {"blk.0.attn_k.weight", "Q5_1", PV_LAYOUT_Q5_1, 2, {3, 64}, 3, 64, 48, 144, 1536},
         {"blk.0.attn_norm.weight", "F32", PV_LAYOUT_F32, 1, {64}, 1, 64, 256, 256, 1696},
         {"blk.0.cube.weight", "F16", PV_LAYOUT_F16, 3, {3, 4, 16}, 12, 16, 32, 384, 1952},
         {"blk.0.counts", "I32", PV_LAYOUT_COUNT, 1, {5}, 1, 5, 20, 20, 2336},
@@ -304,6 +304,107 @@ static void odd_files_are_read(void **state)
     }
 }
 
+static void version_2_is_read_like_version_3(void **state)
+{
+    pv_allocator allocator = pv_allocator_default();
+    (void)state;
+    for (int l = 0; l < 2; l++) {
+        tf_bytes bytes = {0};
+        pv_source *source;
+        tg_good(&bytes);
+        bytes.data[4] = 2;
+        assert_int_equal(tg_open(&allocator, &bytes, loads[l], &source, NULL), PV_OK);
+        assert_int_equal(pv_source_tensor_count(source), 2);
+        assert_int_equal(pv_source_find(source, "y")->bytes, 18);
+        pv_source_close(source);
+        tf_free(&bytes);
+    }
+}
+
+/* ---- Models split over files ---- */
+
+/* Part `number` of `parts` with tensors named by `names`, an F32 each whose value is its letter; a third key is the first part's alone. */
+static void write_part(const char *file, const char *names, uint32_t number, uint32_t parts, uint32_t total)
+{
+    tf_bytes bytes = {0};
+    tg_begin(&bytes, strlen(names), number == 0 ? 4 : 3);
+    tg_meta(&bytes, "split.no", 2, number, 2);
+    tg_meta(&bytes, "split.count", 2, parts, 2);
+    tg_meta(&bytes, "split.tensors.count", 5, total, 4);
+    if (number == 0) tg_meta(&bytes, "a.b", 4, 7, 4);
+    for (size_t i = 0; names[i]; i++) tg_tensor(&bytes, (char[]){names[i], 0}, 1, 1, 0, 32 * i);
+    tf_pad(&bytes, 32);
+    for (size_t i = 0; names[i]; i++) {
+        float value = (float)names[i];
+        tf_add(&bytes, &value, sizeof value);
+        tf_pad(&bytes, 32);
+    }
+    tf_write(file, bytes.data, bytes.length);
+    tf_free(&bytes);
+}
+
+static void a_model_split_over_files_is_one_model(void **state)
+{
+    pv_allocator allocator = pv_allocator_default();
+    (void)state;
+    write_part("m-00001-of-00003.gguf", "ab", 0, 3, 4);
+    write_part("m-00002-of-00003.gguf", "", 1, 3, 4);
+    write_part("m-00003-of-00003.gguf", "cd", 2, 3, 4);
+    for (int l = 0; l < 2; l++) {
+        pv_source *source;
+        uint64_t value = 0;
+        bool found = false;
+        assert_int_equal(pv_source_open(&allocator, tf_path("m-00001-of-00003.gguf"), loads[l], &source, NULL), PV_OK);
+        assert_int_equal(pv_source_tensor_count(source), 4);
+        assert_int_equal(pv_source_file_count(source), 3);
+        assert_int_equal(pv_source_meta_count(source), 4);
+        assert_int_equal(pv_meta_u64(source, "a.b", &value, &found, NULL), PV_OK);
+        assert_true(found && value == 7);
+        for (char name = 'a'; name <= 'd'; name++) {
+            const pv_source_tensor *tensor = pv_source_find(source, (char[]){name, 0});
+            float cell = 0;
+            assert_non_null(tensor);
+            assert_int_equal(tensor->file, name < 'c' ? 0 : 2);
+            assert_int_equal(pv_source_read_rows(source, tensor, 0, 1, &cell, NULL), PV_OK);
+            assert_true(cell == (float)name);
+        }
+        pv_source_close(source);
+    }
+}
+
+static void refused(const char *file, pv_status status, const char *message)
+{
+    pv_allocator allocator = pv_allocator_default();
+    for (int l = 0; l < 2; l++) {
+        pv_source *source = NULL;
+        pv_error error = {0};
+        assert_int_equal(pv_source_open(&allocator, tf_path(file), loads[l], &source, &error), status);
+        if (!strstr(error.message, message)) fail_msg("wanted %s: %s", message, error.message);
+        assert_null(source);
+    }
+}
+
+static void parts_that_do_not_make_a_model_are_refused(void **state)
+{
+    (void)state;
+    write_part("n-00001-of-00002.gguf", "a", 0, 2, 2);
+    refused("n-00001-of-00002.gguf", PV_NOT_FOUND, "n-00001-of-00002.gguf is the first of 2 parts, but n-00002-of-00002.gguf is not beside it");
+    write_part("n-00002-of-00002.gguf", "a", 1, 2, 2);
+    refused("n-00001-of-00002.gguf", PV_BAD_FILE, "two tensors named a");
+    write_part("n-00002-of-00002.gguf", "b", 0, 2, 2);
+    refused("n-00001-of-00002.gguf", PV_BAD_FILE, "n-00002-of-00002.gguf: its metadata say split.no 0 and split.count 2, wanted 1 and 2");
+    write_part("n-00002-of-00002.gguf", "b", 1, 3, 2);
+    refused("n-00001-of-00002.gguf", PV_BAD_FILE, "split.count 3, wanted 1 and 2");
+    write_part("n-00002-of-00002.gguf", "bc", 1, 2, 2);
+    refused("n-00001-of-00002.gguf", PV_BAD_FILE, "the parts hold 3 tensors, metadata split.tensors.count says 2");
+    write_part("n-00002-of-00002.gguf", "b", 1, 2, 2);
+    refused("n-00002-of-00002.gguf", PV_UNSUPPORTED, "one of 2 parts (metadata split.count), wanted the first, whose name ends in -00001-of-00002.gguf");
+    write_part("other.gguf", "a", 0, 2, 2);
+    refused("other.gguf", PV_UNSUPPORTED, "wanted the first, whose name ends in -00001-of-00002.gguf");
+    write_part("o-00001-of-60000.gguf", "a", 0, 60000, 2);
+    refused("o-00001-of-60000.gguf", PV_BAD_FILE, "one of 60000 parts (metadata split.count), the limit is 1024");
+}
+
 /* Block sizes as the reference package has them (Q8_1 and the three interleaved ones: as the format's C library has them). */
 static void every_type_is_known_by_name_and_size(void **state)
 {
@@ -493,6 +594,9 @@ int main(void)
         cmocka_unit_test(absent_keys_are_told_from_wrong_ones),
         cmocka_unit_test(texts_beside_the_file_are_kept),
         cmocka_unit_test(odd_files_are_read),
+        cmocka_unit_test(version_2_is_read_like_version_3),
+        cmocka_unit_test(a_model_split_over_files_is_one_model),
+        cmocka_unit_test(parts_that_do_not_make_a_model_are_refused),
         cmocka_unit_test(every_type_is_known_by_name_and_size),
         cmocka_unit_test(zero_is_an_integer_of_at_least_zero),
         cmocka_unit_test(the_extension_is_not_needed),

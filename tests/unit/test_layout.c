@@ -47,7 +47,9 @@ static void the_table_says_what_gguf_says(void **state)
         const char *name;
         uint32_t block, bytes, number;
     } wanted[] = {{"F32", 1, 4, 0},    {"F16", 1, 2, 1},    {"BF16", 1, 2, 30},     {"Q4_0", 32, 18, 2},
-                  {"Q4_1", 32, 20, 3}, {"Q8_0", 32, 34, 8}, {"Q4_K", 256, 144, 12}, {"Q6_K", 256, 210, 14}};
+                  {"Q4_1", 32, 20, 3}, {"Q8_0", 32, 34, 8}, {"Q4_K", 256, 144, 12}, {"Q6_K", 256, 210, 14},
+                  {"Q5_0", 32, 22, 6}, {"Q5_1", 32, 24, 7}, {"Q2_K", 256, 84, 10},  {"Q3_K", 256, 110, 11},
+                  {"Q5_K", 256, 176, 13}, {"IQ4_NL", 32, 18, 20}, {"IQ4_XS", 256, 136, 23}, {"MXFP4", 32, 17, 39}};
     (void)state;
     assert_int_equal(sizeof wanted / sizeof *wanted, PV_LAYOUT_COUNT);
     for (int i = 0; i < PV_LAYOUT_COUNT; i++) {
@@ -59,7 +61,7 @@ static void the_table_says_what_gguf_says(void **state)
         assert_int_equal(info->block_bytes, wanted[i].bytes);
         assert_int_equal(info->gguf_type, wanted[i].number);
     }
-    assert_int_equal(pv_layout_find("Q5_K"), PV_LAYOUT_COUNT);
+    assert_int_equal(pv_layout_find("TQ1_0"), PV_LAYOUT_COUNT);
     assert_int_equal(pv_layout_find(""), PV_LAYOUT_COUNT);
     assert_int_equal(pv_layout_find("f32"), PV_LAYOUT_COUNT);
 }
@@ -120,7 +122,7 @@ static void encoding_is_the_reference_s_where_it_has_one(void **state)
         free(wanted);
         compared++;
     }
-    assert_int_equal(compared, 6); /* all but the two K layouts */
+    assert_int_equal(compared, 9); /* all but those of 256 weights and IQ4_NL */
     free(values);
 }
 
@@ -185,6 +187,34 @@ static void q6_k_keeps_every_weight_within_its_steps(void **state)
     }
 }
 
+/* Weights spread evenly over [-1, 1]: with n steps over that range the error would be 2 / n / sqrt(12) at best. Scales that are
+ * rounded, and steps that are not even, cost something; half as much again is a mistake. */
+static void quantized_weights_lose_what_their_bits_say(void **state)
+{
+    static const struct {
+        pv_layout layout;
+        double steps;
+    } wanted[] = {{PV_LAYOUT_Q4_0, 15},  {PV_LAYOUT_Q4_1, 15}, {PV_LAYOUT_Q5_0, 31},   {PV_LAYOUT_Q5_1, 31},
+                  {PV_LAYOUT_Q8_0, 254}, {PV_LAYOUT_Q2_K, 3},  {PV_LAYOUT_Q3_K, 7},    {PV_LAYOUT_Q4_K, 15},
+                  {PV_LAYOUT_Q5_K, 31},  {PV_LAYOUT_Q6_K, 63}, {PV_LAYOUT_IQ4_NL, 13}, {PV_LAYOUT_IQ4_XS, 13}};
+    uint32_t seed = 777;
+    (void)state;
+    for (size_t l = 0; l < sizeof wanted / sizeof *wanted; l++) {
+        double sum = 0;
+        for (int block = 0; block < 64; block++) {
+            float in[256], out[256];
+            uint8_t bytes[1024];
+            for (int i = 0; i < 256; i++) in[i] = next_value(&seed);
+            pv_layout_encode(wanted[l].layout, in, 256, bytes);
+            pv_layout_decode(wanted[l].layout, bytes, 256, out);
+            for (int i = 0; i < 256; i++) sum += pow((double)(in[i] - out[i]), 2);
+        }
+        double error = sqrt(sum / (64 * 256)), best = 2 / wanted[l].steps / sqrt(12);
+        if (!(error < 1.5 * best && error > 0.7 * best))
+            fail_msg("%s: error %g, with even steps it would be %g", pv_layout_get(wanted[l].layout)->name, error, best);
+    }
+}
+
 static void constant_and_zero_blocks_come_back_finite(void **state)
 {
     static const float constants[] = {0, -0.0f, 1, -1, 60000, 1e-7f, 1e-30f};
@@ -199,7 +229,8 @@ static void constant_and_zero_blocks_come_back_finite(void **state)
             for (int i = 0; i < 256; i++) { /* f16 scales and bf16 have at least 8 bits; below them everything is lost */
                 if (!isfinite(out[i]))
                     fail_msg("%s of %g gives %g", pv_layout_get((pv_layout)l)->name, (double)in[i], (double)out[i]);
-                if (fabsf(in[i]) >= 1 && !(fabsf(out[i] - in[i]) <= fabsf(in[i]) / 128))
+                float most = l == PV_LAYOUT_MXFP4 ? 5.5f : 128; /* 6 × 2^13 is its nearest to 60000 */
+                if (fabsf(in[i]) >= 1 && !(fabsf(out[i] - in[i]) <= fabsf(in[i]) / most))
                     fail_msg("%s of %g gives %g", pv_layout_get((pv_layout)l)->name, (double)in[i], (double)out[i]);
             }
         }
@@ -296,6 +327,7 @@ int main(void)
         cmocka_unit_test(encoding_is_the_reference_s_where_it_has_one),
         cmocka_unit_test(q4_k_keeps_every_weight_within_its_steps),
         cmocka_unit_test(q6_k_keeps_every_weight_within_its_steps),
+        cmocka_unit_test(quantized_weights_lose_what_their_bits_say),
         cmocka_unit_test(constant_and_zero_blocks_come_back_finite),
         cmocka_unit_test(weights_that_are_no_numbers_do_not_leave_the_block),
         cmocka_unit_test(every_half_is_read_and_written),

@@ -1,5 +1,5 @@
 /* Packing: a tile holds 16 rows. The canonical block of each layout falls into sections; a tile keeps a section of all blocks together,
- * as elements of 2 or 4 bytes, the same element of the 16 rows side by side: [section][block][element][16 rows]. So 64 bytes are 16
+ * as elements of 1, 2 or 4 bytes, the same element of the 16 rows side by side: [section][block][element][16 rows]. So 64 bytes are 16
  * lanes × 4 columns of 8 bits, a tile has exactly 16 times the bytes of a row, and a row can be read back. */
 #include "backend/cpu/pack.h"
 
@@ -12,12 +12,53 @@ typedef struct pv_section {
     uint16_t offset, bytes, element; /* in the canonical block */
 } pv_section;
 
-#define PV_SECTIONS 4
+#define PV_SECTIONS 5
 
 typedef struct pv_packing {
     uint16_t block, block_bytes;
     pv_section sections[PV_SECTIONS]; /* in the order of the tile */
+    /* Where the kernels want a block's bits in another order than the file has them: the same bytes, forth and back. */
+    void (*arrange)(pv_layout layout, const uint8_t *canonical, uint8_t *block);
+    void (*restore)(pv_layout layout, const uint8_t *block, uint8_t *canonical);
 } pv_packing;
+
+#define PV_BLOCK_BYTES 256 /* of layouts that are arranged, at most */
+
+/* Fifth bits: bit i for column i becomes bit j of byte b for column 4 j + b. */
+static uint32_t arrange_bits(uint32_t bits)
+{
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < 32; i++) out |= (bits >> i & 1) << (i % 4 * 8 + i / 4);
+    return out;
+}
+
+static uint32_t restore_bits(uint32_t bits)
+{
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < 32; i++) out |= (bits >> (i % 4 * 8 + i / 4) & 1) << i;
+    return out;
+}
+
+/* Q5_0 and Q5_1 keep them before the nibbles. */
+static void arrange_five(pv_layout layout, const uint8_t *from, uint8_t *to)
+{
+    const size_t bytes = pv_layout_get(layout)->block_bytes, at = bytes - 20;
+    uint32_t bits;
+    memcpy(to, from, bytes);
+    memcpy(&bits, from + at, sizeof bits);
+    bits = arrange_bits(bits);
+    memcpy(to + at, &bits, sizeof bits);
+}
+
+static void restore_five(pv_layout layout, const uint8_t *from, uint8_t *to)
+{
+    const size_t bytes = pv_layout_get(layout)->block_bytes, at = bytes - 20;
+    uint32_t bits;
+    memcpy(to, from, bytes);
+    memcpy(&bits, from + at, sizeof bits);
+    bits = restore_bits(bits);
+    memcpy(to + at, &bits, sizeof bits);
+}
 
 /* bfloats go in pairs: an odd last column is padded with a zero. */
 static const pv_packing packings[PV_LAYOUT_COUNT] = {
@@ -29,6 +70,14 @@ static const pv_packing packings[PV_LAYOUT_COUNT] = {
     [PV_LAYOUT_Q8_0] = {32, 34, {{2, 32, 4}, {0, 2, 2}}},
     [PV_LAYOUT_Q4_K] = {256, 144, {{16, 128, 4}, {4, 12, 4}, {0, 2, 2}, {2, 2, 2}}},
     [PV_LAYOUT_Q6_K] = {256, 210, {{0, 128, 4}, {128, 64, 4}, {192, 16, 4}, {208, 2, 2}}},
+    [PV_LAYOUT_Q5_0] = {32, 22, {{6, 16, 4}, {2, 4, 4}, {0, 2, 2}}, arrange_five, restore_five},
+    [PV_LAYOUT_Q5_1] = {32, 24, {{8, 16, 4}, {4, 4, 4}, {0, 2, 2}, {2, 2, 2}}, arrange_five, restore_five},
+    [PV_LAYOUT_Q2_K] = {256, 84, {{16, 64, 4}, {0, 16, 4}, {80, 2, 2}, {82, 2, 2}}},
+    [PV_LAYOUT_Q3_K] = {256, 110, {{32, 64, 4}, {0, 32, 4}, {96, 12, 4}, {108, 2, 2}}},
+    [PV_LAYOUT_Q5_K] = {256, 176, {{48, 128, 4}, {16, 32, 4}, {4, 12, 4}, {0, 2, 2}, {2, 2, 2}}},
+    [PV_LAYOUT_IQ4_NL] = {32, 18, {{2, 16, 4}, {0, 2, 2}}},
+    [PV_LAYOUT_IQ4_XS] = {256, 136, {{8, 128, 4}, {4, 4, 4}, {0, 2, 2}, {2, 2, 2}}},
+    [PV_LAYOUT_MXFP4] = {32, 17, {{1, 16, 4}, {0, 1, 1}}},
 };
 
 static size_t blocks_of(const pv_packing *packing, uint32_t cols) { return pv_div_up(cols, packing->block); }
@@ -46,8 +95,45 @@ static void copy_elements(uint8_t *to, size_t to_step, const uint8_t *from, size
 {
     if (bytes == 4) {
         for (size_t i = 0; i < count; i++) memcpy(to + i * to_step, from + i * from_step, 4);
-    } else {
+    } else if (bytes == 2) {
         for (size_t i = 0; i < count; i++) memcpy(to + i * to_step, from + i * from_step, 2);
+    } else {
+        for (size_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+    }
+}
+
+/* Sections, in the order of the tile, until one is empty. */
+#define PV_EACH_SECTION(section, packing) \
+    const pv_section *section = (packing)->sections; section < (packing)->sections + PV_SECTIONS && section->bytes > 0; section++
+
+static void pack_arranged(const pv_packing *packing, pv_layout layout, size_t blocks, uint32_t count, const uint8_t *rows, uint8_t *tile)
+{
+    uint8_t arranged[PV_BLOCK_BYTES];
+    for (size_t block = 0; block < blocks; block++) {
+        for (uint32_t row = 0; row < count; row++) {
+            uint8_t *to = tile;
+            packing->arrange(layout, rows + (row * blocks + block) * packing->block_bytes, arranged);
+            for (PV_EACH_SECTION(section, packing)) {
+                copy_elements(to + block * section->bytes * PV_TILE + row * (size_t)section->element, (size_t)section->element * PV_TILE,
+                              arranged + section->offset, section->element, section->bytes / section->element, section->element);
+                to += blocks * section->bytes * PV_TILE;
+            }
+        }
+    }
+}
+
+static void unpack_arranged(const pv_packing *packing, pv_layout layout, size_t blocks, size_t lane, const uint8_t *tile, uint8_t *row)
+{
+    uint8_t arranged[PV_BLOCK_BYTES];
+    for (size_t block = 0; block < blocks; block++) {
+        const uint8_t *from = tile;
+        for (PV_EACH_SECTION(section, packing)) {
+            copy_elements(arranged + section->offset, section->element,
+                          from + block * section->bytes * PV_TILE + lane * section->element, (size_t)section->element * PV_TILE,
+                          section->bytes / section->element, section->element);
+            from += blocks * section->bytes * PV_TILE;
+        }
+        packing->restore(layout, arranged, row + block * packing->block_bytes);
     }
 }
 
@@ -58,8 +144,12 @@ void pv_cpu_pack_tile(pv_layout layout, uint32_t cols, uint32_t count, const voi
     uint64_t row_bytes;
     if (!pv_layout_row_bytes(layout, cols, &row_bytes)) return;
     if (count < PV_TILE || row_bytes != blocks * packing->block_bytes) memset(tile, 0, blocks * packing->block_bytes * PV_TILE);
+    if (packing->arrange != NULL) {
+        pack_arranged(packing, layout, blocks, count, rows, tile);
+        return;
+    }
     uint8_t *to = tile;
-    for (const pv_section *section = packing->sections; section < packing->sections + PV_SECTIONS && section->bytes > 0; section++) {
+    for (PV_EACH_SECTION(section, packing)) {
         const size_t elements = section->bytes / section->element, step = (size_t)section->element * PV_TILE;
         for (size_t block = 0; block < blocks; block++, to += section->bytes * (size_t)PV_TILE) {
             const size_t at = block * packing->block_bytes + section->offset;
@@ -82,7 +172,11 @@ void pv_cpu_unpack_row(const pv_tensor *weight, uint32_t row, void *out)
     const uint8_t *from = (const uint8_t *)pv_tensor_host(weight) + row / PV_TILE * (blocks * packing->block_bytes * PV_TILE);
     uint64_t row_bytes;
     if (!pv_layout_row_bytes(weight->layout, weight->cols, &row_bytes)) return;
-    for (const pv_section *section = packing->sections; section < packing->sections + PV_SECTIONS && section->bytes > 0; section++) {
+    if (packing->arrange != NULL) {
+        unpack_arranged(packing, weight->layout, blocks, lane, from, out);
+        return;
+    }
+    for (PV_EACH_SECTION(section, packing)) {
         const size_t elements = section->bytes / section->element, step = (size_t)section->element * PV_TILE;
         for (size_t block = 0; block < blocks; block++, from += section->bytes * (size_t)PV_TILE) {
             const size_t at = block * packing->block_bytes + section->offset;

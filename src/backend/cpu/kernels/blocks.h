@@ -4,25 +4,26 @@
 #ifndef PV_CPU_BLOCKS_H
 #define PV_CPU_BLOCKS_H
 
-#include "layout_q4_0.h"
-#include "layout_q4_1.h"
-#include "layout_q4_k.h"
-#include "layout_q6_k.h"
-#include "layout_q8_0.h"
+#include "layouts.h"
 
 #define PV_BLOCK_ROWS 12 /* at most */
 #define PV_BLOCK_TILES 4
 
-/* `tiles`: packed tiles or panels; `count`: groups of 32 columns, or columns of a dense layout; `rows`: pv_cpu_group or float. */
-typedef void pv_block(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out);
+/* `tiles`: packed tiles or panels; `count`: groups of 32 columns, or columns of a dense layout; `variant`: see layouts.h; `rows`:
+ * pv_cpu_group or float. */
+typedef void pv_block(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out);
 
 /* Adds one group's products to `acc`: the integer sums are exact, so their order does not matter. */
-PV_INLINE vf pv_group_add(pv_form form, const vi sum[2], const vf scale[2], vf min, const pv_cpu_group *a, vf acc)
+PV_INLINE vf pv_group_add(pv_form form, const vi sum[2], const vf scale[2], const vf min[2], const pv_cpu_group *a, vf acc)
 {
     const vf a_scale = vf_set(a->scale);
     acc = vf_fma(vf_from_i(sum[0]), vf_mul(scale[0], a_scale), acc);
     if (form.halves) acc = vf_fma(vf_from_i(sum[1]), vf_mul(scale[1], a_scale), acc);
-    if (form.min) acc = vf_fnma(min, vf_set(a->sum), acc);
+    if (form.min && form.halves) {
+        for (int half = 0; half < 2; half++) acc = vf_fma(vf_mul(min[half], a_scale), vf_set((float)a->minus[half]), acc);
+    } else if (form.min) {
+        acc = vf_fnma(min[0], vf_set(a->sum), acc);
+    }
     return acc;
 }
 
@@ -38,7 +39,7 @@ PV_INLINE void pv_prefetch(const uint8_t *from, size_t bytes)
 }
 
 /* Few rows: weights go from memory through registers into the sums. */
-PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, const uint8_t *tile, size_t groups,
+PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, const uint8_t *tile, size_t groups, unsigned variant,
                             const void *const rows[], float *out)
 {
     vf acc[PV_BLOCK_ROWS];
@@ -48,8 +49,9 @@ PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, cons
     for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
         pv_unit w;
         pv_prefetch(next + unit * unit_bytes, unit_bytes);
-        unpack(tile, groups, unit, &w);
+        unpack(tile, groups, unit, variant, &w);
         for (int g = 0; g < form.groups; g++) {
+            const int factor = form.halves ? 2 * g : g;
             for (int r = 0; r < row_count; r++) {
                 const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + unit * (size_t)form.groups + (size_t)g;
                 vi high[2] = {vi_zero(), vi_zero()}, low[2] = {vi_zero(), vi_zero()}, sum[2];
@@ -60,30 +62,32 @@ PV_INLINE void pv_quant_few(pv_unpack *unpack, pv_form form, int row_count, cons
                 }
                 sum[0] = vi_add(pv_form_between(form, high[0], form.halves ? a->minus[0] : a->minus_all), low[0]);
                 sum[1] = form.halves ? vi_add(pv_form_between(form, high[1], a->minus[1]), low[1]) : vi_zero();
-                acc[r] = pv_group_add(form, sum, form.halves ? w.scale + 2 * g : w.scale + g, w.min[g], a, acc[r]);
+                acc[r] = pv_group_add(form, sum, w.scale + factor, w.min + factor, a, acc[r]);
             }
         }
     }
     PV_UNROLL for (int r = 0; r < row_count; r++) vf_store(out + 16 * r, acc[r]);
 }
 
-/* Bytes of a group in a panel: its eight vectors of bytes, scales, minimum. */
-PV_INLINE size_t pv_panel_stride(pv_form form) { return 512 + (form.halves ? 128 : 64) + (form.min ? 64 : 0); }
+/* Bytes of a group in a panel: its eight vectors of bytes, scales, minima. */
+PV_INLINE size_t pv_panel_minima(pv_form form) { return 512 + (form.halves ? 128 : 64); }
+PV_INLINE size_t pv_panel_stride(pv_form form) { return form.min ? 2 * pv_panel_minima(form) - 512 : pv_panel_minima(form); }
 
-PV_INLINE void pv_make_panel(pv_unpack *unpack, pv_form form, const uint8_t *tile, size_t groups, uint8_t *panel)
+PV_INLINE void pv_make_panel(pv_unpack *unpack, pv_form form, const uint8_t *tile, size_t groups, unsigned variant, uint8_t *panel)
 {
     const size_t unit_bytes = (size_t)form.groups * form.bytes;
     const uint8_t *next = tile + pv_ahead(groups * form.bytes);
     for (size_t unit = 0; unit < groups / (size_t)form.groups; unit++) {
         pv_unit w;
         pv_prefetch(next + unit * unit_bytes, unit_bytes);
-        unpack(tile, groups, unit, &w);
+        unpack(tile, groups, unit, variant, &w);
         for (int g = 0; g < form.groups; g++, panel += pv_panel_stride(form)) {
             for (int j = 0; j < 8; j++) vb_store(panel + 64 * j, w.q[8 * g + j]);
-            float *factors = (float *)(panel + 512);
-            vf_store(factors, w.scale[form.halves ? 2 * g : g]);
-            if (form.halves) vf_store(factors + 16, w.scale[2 * g + 1]);
-            if (form.min) vf_store(factors + 16, w.min[g]);
+            const int halves = form.halves ? 2 : 1;
+            for (int half = 0; half < halves; half++) {
+                vf_store((float *)(panel + 512) + 16 * half, w.scale[halves * g + half]);
+                if (form.min) vf_store((float *)(panel + pv_panel_minima(form)) + 16 * half, w.min[halves * g + half]);
+            }
         }
     }
 }
@@ -133,9 +137,19 @@ PV_INLINE void pv_quant_many(pv_form form, int row_count, int tile_count, const 
                 }
             }
         }
-        if (form.min) {
+        if (form.min && form.halves) {
+            for (int half = 0; half < 2; half++) {
+                for (int t = 0; t < tile_count; t++) {
+                    const vf min = vf_load((const float *)(panels[t] + at + pv_panel_minima(form)) + 16 * half);
+                    for (int r = 0; r < row_count; r++) {
+                        const pv_cpu_group *a = (const pv_cpu_group *)rows[r] + group;
+                        acc[r][t] = vf_fma(vf_mul(min, vf_set(a->scale)), vf_set((float)a->minus[half]), acc[r][t]);
+                    }
+                }
+            }
+        } else if (form.min) {
             for (int t = 0; t < tile_count; t++) {
-                const vf min = vf_load((const float *)(panels[t] + at + 576));
+                const vf min = vf_load((const float *)(panels[t] + at + pv_panel_minima(form)));
                 for (int r = 0; r < row_count; r++) {
                     acc[r][t] = vf_fnma(min, vf_set(((const pv_cpu_group *)rows[r])[group].sum), acc[r][t]);
                 }

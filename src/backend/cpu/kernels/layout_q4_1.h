@@ -3,14 +3,10 @@
 
 static const pv_form form_q4_1 = {.groups = 1, .bytes = 320, .zero_bits = -1, .min = true};
 
-PV_INLINE void unpack_q4_1(const uint8_t *tile, size_t groups, size_t unit, pv_unit *out)
+PV_INLINE void unpack_q4_1(const uint8_t *tile, size_t groups, size_t unit, unsigned variant, pv_unit *out)
 {
-    const uint8_t *nibbles = tile + unit * 256;
-    for (int i = 0; i < 4; i++) {
-        const vb pair = vb_load(nibbles + 64 * i);
-        out->q[i] = vb_low(pair);
-        out->q[4 + i] = vb_high(pair);
-    }
+    (void)variant;
+    pv_unpack_nibbles(tile + unit * 256, out->q);
     out->scale[0] = vf_from_f16((const uint16_t *)(tile + groups * 256 + unit * 32));
     out->min[0] = vf_sub(vf_zero(), vf_from_f16((const uint16_t *)(tile + groups * 288 + unit * 32)));
 }

@@ -7,8 +7,9 @@
 static const pv_form form_q6_k = {.groups = 4, .bytes = 420, .zero_bits = 5, .halves = true};
 
 /* A unit is half a block. */
-PV_INLINE void unpack_q6_k(const uint8_t *tile, size_t groups, size_t unit, pv_unit *out)
+PV_INLINE void unpack_q6_k(const uint8_t *tile, size_t groups, size_t unit, unsigned variant, pv_unit *out)
 {
+    (void)variant;
     const size_t blocks = groups / 8, block = unit / 2;
     const uint8_t *low = tile + unit * 1024, *top = tile + blocks * 2048 + unit * 512;
     const vb upper = vb_set(0x30);

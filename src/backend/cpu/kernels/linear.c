@@ -13,46 +13,57 @@ typedef struct pv_matrix_kernels {
     bool quantized;
     pv_shape few[3]; /* rows ascending */
     pv_shape many;
-    void (*panel)(const uint8_t *tile, size_t groups, uint8_t *panel); /* what `many` works on; NULL: the tiles themselves */
+    void (*panel)(const uint8_t *tile, size_t groups, unsigned variant, uint8_t *panel); /* what `many` works on; NULL: the tiles themselves */
     size_t panel_stride;
+    unsigned variant;
 } pv_matrix_kernels;
 
 #define PV_QUANT_BLOCKS(name)                                                                                                  \
-    static void few1_##name(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out)                  \
+    static void few1_##name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)\
     {                                                                                                                          \
-        pv_quant_few(unpack_##name, form_##name, 1, tiles[0], count, rows, out);                                               \
+        pv_quant_few(unpack_##name, form_##name, 1, tiles[0], count, variant, rows, out);                                      \
     }                                                                                                                          \
-    static void few2_##name(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out)                  \
+    static void few2_##name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)\
     {                                                                                                                          \
-        pv_quant_few(unpack_##name, form_##name, 2, tiles[0], count, rows, out);                                               \
+        pv_quant_few(unpack_##name, form_##name, 2, tiles[0], count, variant, rows, out);                                      \
     }                                                                                                                          \
-    static void few4_##name(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out)                  \
+    static void few4_##name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)\
     {                                                                                                                          \
-        pv_quant_few(unpack_##name, form_##name, 4, tiles[0], count, rows, out);                                               \
+        pv_quant_few(unpack_##name, form_##name, 4, tiles[0], count, variant, rows, out);                                      \
     }                                                                                                                          \
-    static void many_##name(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out)                  \
+    static void many_##name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)\
     {                                                                                                                          \
+        (void)variant;                                                                                                         \
         pv_quant_many(form_##name, PV_QUANT_ROWS, PV_QUANT_TILES, tiles, count, rows, out);                                    \
     }                                                                                                                          \
-    static void panel_##name(const uint8_t *tile, size_t groups, uint8_t *panel)                                               \
+    static void panel_##name(const uint8_t *tile, size_t groups, unsigned variant, uint8_t *panel)                             \
     {                                                                                                                          \
-        pv_make_panel(unpack_##name, form_##name, tile, groups, panel);                                                        \
+        pv_make_panel(unpack_##name, form_##name, tile, groups, variant, panel);                                               \
     }
-#define PV_QUANT_KERNELS(name, stride)                                                                                         \
-    {                                                                                                                          \
+#define PV_QUANT_ROW(layout, name, stride, variant_)                                                                           \
+    [PV_LAYOUT_##layout] = {                                                                                                   \
         .quantized = true, .few = {{few1_##name, 1, 1}, {few2_##name, 2, 1}, {few4_##name, 4, 1}},                             \
-        .many = {many_##name, PV_QUANT_ROWS, PV_QUANT_TILES}, .panel = panel_##name, .panel_stride = stride                    \
-    }
+        .many = {many_##name, PV_QUANT_ROWS, PV_QUANT_TILES}, .panel = panel_##name, .panel_stride = stride, .variant = variant_,\
+    },
 
 PV_QUANT_BLOCKS(q4_0)
 PV_QUANT_BLOCKS(q4_1)
+PV_QUANT_BLOCKS(q5_0)
+PV_QUANT_BLOCKS(q5_1)
 PV_QUANT_BLOCKS(q8_0)
+PV_QUANT_BLOCKS(q2_k)
+PV_QUANT_BLOCKS(q3_k)
 PV_QUANT_BLOCKS(q4_k)
+PV_QUANT_BLOCKS(q5_k)
 PV_QUANT_BLOCKS(q6_k)
+PV_QUANT_BLOCKS(iq4_nl)
+PV_QUANT_BLOCKS(iq4_xs)
+PV_QUANT_BLOCKS(mxfp4)
 
 #define PV_DENSE_BLOCK(name, dense, rows_, tiles_, far)                                                                            \
-    static void name(const uint8_t *const tiles[], size_t count, const void *const rows[], float *out)                         \
+    static void name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)       \
     {                                                                                                                          \
+        (void)variant;                                                                                                         \
         pv_dense_block(dense, rows_, tiles_, far, tiles, count, rows, out);                                                    \
     }
 #define PV_DENSE_BLOCKS(name, dense)                                                                                           \
@@ -71,13 +82,12 @@ PV_DENSE_BLOCKS(f16, PV_DENSE_F16)
 PV_DENSE_BLOCKS(bf16, PV_DENSE_BF16)
 
 static const pv_matrix_kernels matrix_kernels[PV_LAYOUT_COUNT] = {
-    [PV_LAYOUT_F32] = PV_DENSE_KERNELS(f32),        [PV_LAYOUT_F16] = PV_DENSE_KERNELS(f16),
-    [PV_LAYOUT_BF16] = PV_DENSE_KERNELS(bf16),      [PV_LAYOUT_Q4_0] = PV_QUANT_KERNELS(q4_0, 576),
-    [PV_LAYOUT_Q4_1] = PV_QUANT_KERNELS(q4_1, 640), [PV_LAYOUT_Q8_0] = PV_QUANT_KERNELS(q8_0, 576),
-    [PV_LAYOUT_Q4_K] = PV_QUANT_KERNELS(q4_k, 640), [PV_LAYOUT_Q6_K] = PV_QUANT_KERNELS(q6_k, 640),
+    [PV_LAYOUT_F32] = PV_DENSE_KERNELS(f32),
+    [PV_LAYOUT_F16] = PV_DENSE_KERNELS(f16),
+    [PV_LAYOUT_BF16] = PV_DENSE_KERNELS(bf16),
+    PV_CPU_QUANT_LIST(PV_QUANT_ROW)
 };
 
-#define PV_PANEL_STRIDE 640 /* the largest */
 /* Up to so many activations every worker prepares all rows for itself, which is quicker than meeting the others. */
 #define PV_ALONE 16384
 
@@ -175,7 +185,7 @@ static void point_tiles(const pv_work *work, const pv_linear_part *part, uint32_
         if (t >= count) {
             tiles[t] = tiles[count - 1];
         } else if (many && kernels->panel != NULL) {
-            kernels->panel(weight + (first + t) * bytes, work->groups, panels);
+            kernels->panel(weight + (first + t) * bytes, work->groups, kernels->variant, panels);
             tiles[t] = panels;
             panels += work->groups * kernels->panel_stride;
         } else {
@@ -211,9 +221,11 @@ static void run_tiles(const pv_work *work, const pv_linear_part *part, uint32_t 
     const pv_shape *shape[2];
     const uint8_t *tiles[2][PV_BLOCK_TILES];
     bool quantized[2];
+    unsigned variant[2];
     for (uint32_t f = 0; f < factors; f++) {
         const pv_matrix_kernels *kernels = &matrix_kernels[part[f].weight.layout];
         quantized[f] = kernels->quantized;
+        variant[f] = kernels->variant;
         shape[f] = shape_for(kernels, work->rows);
     }
     /* both factors of a glu go in steps that suit the smaller block */
@@ -230,7 +242,7 @@ static void run_tiles(const pv_work *work, const pv_linear_part *part, uint32_t 
             const void *rows[PV_BLOCK_ROWS];
             for (uint32_t f = 0; f < factors; f++) {
                 point_rows(work, quantized[f], r, range.end, shape[f]->rows, rows);
-                shape[f]->block(tiles[f], quantized[f] ? work->groups : work->cols, rows, sums[f]);
+                shape[f]->block(tiles[f], quantized[f] ? work->groups : work->cols, variant[f], rows, sums[f]);
             }
             for (uint32_t i = 0; i < row_step && r + i < range.end; i++) {
                 for (uint32_t s = 0; s < step; s++) {

@@ -138,6 +138,30 @@ PV_INLINE vb vb_high(vb x) { return vi_and(vi_shr(x, 4), vb_set(15)); }
 PV_INLINE vb vb_shl(vb x, int n) { return vi_shl(x, n); }
 PV_INLINE vb vb_shr(vb x, int n) { return vi_shr(x, n); }
 
+/* By a number that is no constant. */
+PV_INLINE vb vb_shr_by(vb x, int n)
+{
+    const __m128i by = _mm_cvtsi32_si128(n);
+    return (vb){_mm256_srl_epi32(x.a, by), _mm256_srl_epi32(x.b, by)};
+}
+PV_INLINE vi vi_shr_by(vi x, int n) { return vb_shr_by(x, n); }
+/* Bytes of `table` by their numbers, 0 to 15. */
+PV_INLINE vb vb_table(const int8_t values[16])
+{
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)values));
+    return (vb){table, table};
+}
+PV_BOTH2(vb_lookup, vb, vb, vb, _mm256_shuffle_epi8)
+/* Sixteen unsigned bytes or halfwords, widened. */
+PV_INLINE vi vi_load_u8(const uint8_t *p)
+{
+    return (vi){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))};
+}
+PV_INLINE vi vi_load_u16(const uint8_t *p)
+{
+    return (vi){_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 16)))};
+}
+
 /* Pairs of products are added in 16 bits: 2 × 127 × 127 fits, so nothing saturates with weights up to 127. */
 PV_INLINE __m256i vi_dot8(__m256i acc, __m256i w, __m256i a)
 {

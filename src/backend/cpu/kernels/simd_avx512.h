@@ -79,6 +79,16 @@ PV_INLINE vb vb_high(vb a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _m
 #define vb_shl(a, n) _mm512_slli_epi32(a, n)
 #define vb_shr(a, n) _mm512_srli_epi32(a, n)
 
+/* By a number that is no constant. */
+PV_INLINE vb vb_shr_by(vb a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
+PV_INLINE vi vi_shr_by(vi a, int n) { return vb_shr_by(a, n); }
+/* Bytes of `table` by their numbers, 0 to 15. */
+PV_INLINE vb vb_table(const int8_t values[16]) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)values)); }
+PV_INLINE vb vb_lookup(vb table, vb numbers) { return _mm512_shuffle_epi8(table, numbers); }
+/* Sixteen unsigned bytes or halfwords, widened. */
+PV_INLINE vi vi_load_u8(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+PV_INLINE vi vi_load_u16(const uint8_t *p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+
 /* acc[l] += Σ w[4l + i] × a[i], i < 4; 0 ≤ w ≤ 127. */
 PV_INLINE vi vi_dot(vi acc, vb w, const int8_t *a) { return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(pv_load_i32(a))); }
 /* The same for signed weights, made ready by vb_signed; the product is then of w + PV_SIGNED_ZERO. */

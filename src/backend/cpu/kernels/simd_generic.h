@@ -151,6 +151,38 @@ PV_INLINE vb vb_high(vb a) { return (vb)((vu_)a >> 4) & 15; }
 PV_INLINE vb vb_shl(vb a, int n) { return (vb)((vu_)a << n); }
 PV_INLINE vb vb_shr(vb a, int n) { return (vb)((vu_)a >> n); }
 
+/* By a number that is no constant. */
+PV_INLINE vb vb_shr_by(vb a, int n) { return vb_shr(a, n); }
+PV_INLINE vi vi_shr_by(vi a, int n) { return vi_shr(a, n); }
+/* Bytes of `table` by their numbers, 0 to 15. */
+PV_INLINE vb vb_table(const int8_t values[16])
+{
+    vb table = {0};
+    memcpy(&table, values, 16);
+    return table;
+}
+PV_INLINE vb vb_lookup(vb table, vb numbers)
+{
+    int8_t values[64], from[64];
+    memcpy(values, &table, sizeof values);
+    memcpy(from, &numbers, sizeof from);
+    for (int i = 0; i < 64; i++) from[i] = values[from[i]];
+    return vb_load(from);
+}
+/* Sixteen unsigned bytes or halfwords, widened. */
+PV_INLINE vi vi_load_u8(const uint8_t *p)
+{
+    vi a;
+    for (int l = 0; l < 16; l++) a[l] = p[l];
+    return a;
+}
+PV_INLINE vi vi_load_u16(const uint8_t *p)
+{
+    vi a;
+    for (int l = 0; l < 16; l++) a[l] = p[2 * l] | p[2 * l + 1] << 8;
+    return a;
+}
+
 /* Products of bytes and the sum of two of them fit 16 bits: |w| ≤ 128, |a| ≤ 127. */
 PV_INLINE vi vi_dot(vi acc, vb w, const int8_t *a)
 {

@@ -185,6 +185,33 @@ PV_FOUR1(vb_high, vb, vb, vb_high16)
 PV_SHIFT(vb_shl, vb, <<, vreinterpretq_s8_u32, vreinterpretq_u32_s8)
 PV_SHIFT(vb_shr, vb, >>, vreinterpretq_s8_u32, vreinterpretq_u32_s8)
 
+/* By a number that is no constant. */
+PV_INLINE vb vb_shr_by(vb x, int n) { return vb_shr(x, n); }
+PV_INLINE vi vi_shr_by(vi x, int n) { return vi_shr(x, n); }
+/* Bytes of `table` by their numbers, 0 to 15. */
+PV_INLINE vb vb_table(const int8_t values[16])
+{
+    const int8x16_t table = vld1q_s8(values);
+    return (vb){table, table, table, table};
+}
+PV_INLINE int8x16_t vb_lookup16(int8x16_t table, int8x16_t numbers) { return vqtbl1q_s8(table, vreinterpretq_u8_s8(numbers)); }
+PV_FOUR2(vb_lookup, vb, vb_lookup16)
+/* Sixteen unsigned bytes or halfwords, widened. */
+PV_INLINE vi vi_widen(uint16x8_t low, uint16x8_t high)
+{
+    return (vi){vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))), vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
+                vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))), vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))};
+}
+PV_INLINE vi vi_load_u8(const uint8_t *p)
+{
+    const uint8x16_t bytes = vld1q_u8(p);
+    return vi_widen(vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
+}
+PV_INLINE vi vi_load_u16(const uint8_t *p)
+{
+    return vi_widen(vreinterpretq_u16_u8(vld1q_u8(p)), vreinterpretq_u16_u8(vld1q_u8(p + 16)));
+}
+
 /* `a` holds the same four bytes in its low half (all of it without the dot product, which can take them from one place). */
 #ifdef __ARM_FEATURE_DOTPROD
 typedef int8x8_t pv_dot_bytes;
