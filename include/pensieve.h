@@ -93,7 +93,7 @@ PV_API const char *pv_status_name(pv_status status);
 
 typedef struct pv_runtime pv_runtime;
 
-/* Takes over all of the library's memory but memory mapped from files. `reallocate(user, NULL, n)` allocates n > 0 bytes
+/* Takes over all of the library's memory but memory mapped from files and what drivers keep beyond a device's end. `reallocate(user, NULL, n)` allocates n > 0 bytes
  * aligned for any type, `(user, p, n)` resizes, `(user, p, 0)` frees and returns NULL. May be called from any thread. */
 typedef struct pv_allocator {
     void *(*reallocate)(void *user, void *pointer, size_t size);
@@ -110,7 +110,7 @@ typedef struct pv_runtime_options {
     const char *cpu_kernels; /* generic, avx2, avx512, neon, dotprod; default: the fastest that the processor has */
     uint32_t threads;        /* of the CPU backend, counting the caller's; default: the processors of this process */
     const char *metal_library; /* a library that stands in for Apple's frameworks (tests); default: those of the system */
-    const char *cache;       /* an existing folder where compiled programs are kept; default: none are */
+    const char *cache;       /* a folder where compiled programs are kept, made when there are some; default: none are */
     uint64_t reserved[6];
 } pv_runtime_options;
 

@@ -7,14 +7,19 @@
 
 pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime **runtime, pv_error *error)
 {
+    const char *folder = cli_environment_cache();
+    char *programs = folder[0] != '\0' ? cli_format("%s/programs", folder) : NULL;
     pv_runtime_options options = {
         .log = cli_log,
         .log_user = (void *)(uintptr_t)settings,
         .cpu_kernels = cli_environment_kernels(),
         .threads = threads,
         .metal_library = cli_environment_metal(),
+        .cache = programs,
     };
-    return pv_runtime_create(&options, runtime, error);
+    pv_status status = pv_runtime_create(&options, runtime, error);
+    free(programs);
+    return status;
 }
 
 /* auto, cpu, metal, cuda, the last two with :N. */

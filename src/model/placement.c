@@ -5,6 +5,9 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 
+#define USUAL_SLAB (1u << 20)    /* bytes: most of a model is a few large ranges */
+#define KEPT_APART (256u << 10)  /* whose sizes are whole pages from here on */
+
 /* ---- Shape classes ---- */
 
 static const uint32_t decode_steps[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256};
@@ -195,7 +198,8 @@ pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *d
     }
     *p = (pv_placement){.allocator = allocator, .decoder = decoder, .capacity = *capacity, .device = device, .limits = pv_capacity_limits(capacity)};
     p->step = pv_step_layout_for(&p->limits);
-    pv_status status = pv_pool_create(allocator, device, 64u << 20, &p->pool, error);
+    pv_status status = pv_pool_create(allocator, device, USUAL_SLAB, &p->pool, error);
+    if (status == PV_OK) pv_pool_keep_apart(p->pool, KEPT_APART);
     if (status == PV_OK) status = create_views(p, source, list, error);
     if (status == PV_OK)
         status = pv_weights_load(allocator, decoder, source, list, allow_non_finite, progress, device, p->pool, &p->views, &p->weights, error);

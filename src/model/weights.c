@@ -173,7 +173,7 @@ typedef struct loader {
     uint64_t done, total;
     pv_range range;  /* where weights are placed one behind the other */
     uint64_t used;   /* bytes of it */
-    uint64_t left;   /* bytes of weights not placed yet, alignment included */
+    uint64_t left;   /* bytes of weights not placed yet, alignment included; without those that stand in a view */
 } loader;
 
 /* Weights live and die together: they get one range, or as few as the device's largest buffer allows. */
@@ -377,6 +377,9 @@ pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decod
     *weights = (pv_weights){.layers = pv_calloc(allocator, decoder->layers, sizeof *weights->layers)};
     if (weights->layers == NULL) return pv_fail_memory(error, decoder->layers * sizeof *weights->layers, "the layers");
     l.left = list->bytes;
+    for (size_t i = 0; i < list->count; i++) {
+        if (place_aliased(&l, &list->entries[i], &(pv_tensor){0})) l.left -= (list->entries[i].spec.bytes + 255) & ~255ull;
+    }
     pv_status status = PV_OK;
     for (size_t i = 0; i < list->count && status == PV_OK; i++)
         status = load_weight(&l, &list->entries[i], place_of(weights, &list->entries[i]), error);

@@ -7,6 +7,7 @@
 
 #define ARENAS 4u
 #define USUAL_SLAB (256ull << 20)
+#define SMALLEST_SLAB (64ull << 10)
 #define GRANULE 16u   /* bytes; the tiers of small ranges are its multiples */
 #define STEPS_LOG2 4u /* 16 tiers in an octave */
 
@@ -23,6 +24,7 @@ typedef struct slab {
     pv_buffer buffer;
     block *blocks;
     size_t count, capacity;
+    bool apart; /* one range's own */
 } slab;
 
 typedef struct arena {
@@ -36,6 +38,7 @@ struct pv_pool {
     const pv_allocator *allocator;
     pv_backend_device *device;
     uint64_t usual_slab, max_buffer;
+    uint64_t apart; /* ranges of this many bytes or more have slabs of their own; 0: none have */
     arena arenas[ARENAS];
     pv_fence completed;
     uint64_t held, peak;
@@ -69,7 +72,7 @@ static bool best_fit(const arena *a, uint64_t bytes, uint64_t alignment, slab **
     bool found = false;
     for (size_t i = 0; i < a->count; i++) {
         const slab *s = a->slabs[i];
-        for (size_t j = 0; j < s->count; j++) {
+        for (size_t j = 0; j < s->count && !s->apart; j++) {
             if (s->blocks[j].bytes >= best || !fit(&s->blocks[j], bytes, alignment, &offset)) continue;
             best = s->blocks[j].bytes;
             *in = a->slabs[i];
@@ -78,6 +81,20 @@ static bool best_fit(const arena *a, uint64_t bytes, uint64_t alignment, slab **
         }
     }
     return found;
+}
+
+/* An unused slab of a large range's that another may take without wasting more than an eighth. */
+static bool best_apart(const arena *a, uint64_t tier, slab **in)
+{
+    uint64_t best = tier + tier / 8 + 1;
+    *in = NULL;
+    for (size_t i = 0; i < a->count; i++) {
+        const slab *s = a->slabs[i];
+        if (!s->apart || s->count != 1 || s->blocks[0].state != BLOCK_FREE || s->blocks[0].bytes < tier || s->blocks[0].bytes >= best) continue;
+        best = s->blocks[0].bytes;
+        *in = a->slabs[i];
+    }
+    return *in != NULL;
 }
 
 static void insert_block(slab *s, size_t index, block made)
@@ -171,11 +188,26 @@ static void remove_slab(pv_pool *pool, arena *a, size_t index)
     for (a->count--; index < a->count; index++) a->slabs[index] = a->slabs[index + 1];
 }
 
+/* Where large ranges stand apart, an arena grows by a quarter, so that small ones hold little that they do not use. */
+static uint64_t slab_for(const pv_pool *pool, const arena *a, uint64_t bytes)
+{
+    uint64_t size = pool->usual_slab;
+    if (pool->apart > 0 && bytes < pool->apart) {
+        uint64_t shared = 0;
+        for (size_t i = 0; i < a->count; i++) shared += a->slabs[i]->apart ? 0 : a->slabs[i]->buffer.bytes;
+        const uint64_t grown = shared / 4 > SMALLEST_SLAB ? shared / 4 : SMALLEST_SLAB;
+        if (grown < size) size = grown;
+    } else if (pool->apart > 0) {
+        size = bytes;
+    }
+    return bytes > size ? bytes : size;
+}
+
 /* A slab of the usual size, or of the request's own where that is larger. If the device has no room for it: unused slabs go
  * back, and the request gets what it needs and no more. */
 static pv_status add_slab_for(pv_pool *pool, pv_memory kind, uint64_t bytes, pv_error *error)
 {
-    uint64_t usual = bytes > pool->usual_slab ? bytes : pool->usual_slab;
+    uint64_t usual = slab_for(pool, &pool->arenas[kind], bytes);
     pv_error first = {0};
     pv_status status = add_slab(pool, kind, usual, &first);
     if (status != PV_DEVICE_OUT_OF_MEMORY) {
@@ -206,6 +238,11 @@ pv_status pv_pool_create(const pv_allocator *allocator, pv_backend_device *devic
     if (made->usual_slab > made->max_buffer) made->usual_slab = made->max_buffer;
     *pool = made;
     return PV_OK;
+}
+
+void pv_pool_keep_apart(pv_pool *pool, uint64_t bytes)
+{
+    pool->apart = bytes;
 }
 
 void pv_pool_destroy(pv_pool *pool)
@@ -251,10 +288,13 @@ pv_status pv_pool_alloc(pv_pool *pool, pv_memory kind, uint64_t bytes, uint64_t 
     pv_status status = check_request(pool, kind, bytes, alignment, &tier, error);
     if (status != PV_OK) return status;
     arena *a = &pool->arenas[kind];
-    if (!best_fit(a, tier, alignment, &in, &index)) {
+    const bool apart = pool->apart > 0 && tier >= pool->apart;
+    index = 0;
+    if (apart ? !best_apart(a, tier, &in) : !best_fit(a, tier, alignment, &in, &index)) {
         status = add_slab_for(pool, kind, tier, error);
         if (status != PV_OK) return status;
         in = a->slabs[a->count - 1];
+        in->apart = apart;
         index = 0;
     }
     if (!pv_grow(pool->allocator, (void **)&in->blocks, &in->capacity, in->count + 2, sizeof *in->blocks))

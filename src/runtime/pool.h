@@ -26,9 +26,13 @@ typedef struct pv_pool_stats {
 
 /* `slab`: usual bytes of a slab (0: 256 MiB); a larger request gets a slab of its own size. */
 pv_status pv_pool_create(const pv_allocator *allocator, pv_backend_device *device, uint64_t slab, pv_pool **pool, pv_error *error);
+/* From now on ranges of at least so many bytes have slabs of their own, which hold nothing else and are trimmed when they are free; the
+ * slabs of smaller ones grow with their number, up to the usual size. Few ranges then hold little that they do not use. */
+void pv_pool_keep_apart(pv_pool *pool, uint64_t bytes);
 /* Frees all slabs, whatever still lives in them. */
 void pv_pool_destroy(pv_pool *pool);
-/* Makes sure that the arena can give `bytes` more, in one range or in many whose tiers sum up to it, without another slab. */
+/* Makes sure that the arena can give `bytes` more, in one range or in many whose tiers sum up to it, without another slab; ranges that
+ * are kept apart not counted. */
 pv_status pv_pool_reserve(pv_pool *pool, pv_memory kind, uint64_t bytes, pv_error *error);
 /* Zeroed when its slab is new, as left when reused. `alignment`, a power of two, is that of the offset in the slab, whose own
  * start is aligned for everything that the backend asks for. Errors: PV_INVALID_ARGUMENT (0 bytes, a bad alignment),

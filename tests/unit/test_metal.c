@@ -74,6 +74,14 @@ static void failures_are_told_apart_by_domain_code_and_description(void **state)
         {"MTLCommandBufferErrorDomain", 7, "Insufficient Permission (to submit GPU work from background) (00000006:kIOGPUCommandBufferCallbackErrorBackgroundExecutionNotPermitted)", PV_DEVICE_TRANSIENT},
         {"MTLCommandBufferErrorDomain", 11, "The device was removed", PV_DEVICE_LOST},
         {"MTLCommandBufferErrorDomain", 9, "Invalid resource", PV_INTERNAL},
+        {"MTLCommandBufferErrorDomain", 2, "Caused GPU Hang Error (IOAF code 3)", PV_DEVICE_TRANSIENT},
+        {"MTLCommandBufferErrorDomain", 1, "Internal Error (IOAF code -536870211)", PV_DEVICE_OUT_OF_MEMORY},
+        {"MTLCommandBufferErrorDomain", 1, "Internal Error (e00002bd:Internal Error)", PV_DEVICE_OUT_OF_MEMORY},
+        {"MTLCommandBufferErrorDomain", 1, "Impacting Interactivity (IOAF code 14)", PV_DEVICE_TRANSIENT},
+        {"MTLCommandBufferErrorDomain", 1, "Caused GPU Address Fault Error (IOAF code 11)", PV_DEVICE_LOST},
+        {"MTLCommandBufferErrorDomain", 1, "Ignored (for causing prior/excessive GPU errors) (IOAF code 4)", PV_DEVICE_LOST},
+        {"IOGPUCommandQueueErrorDomain", 11, "(null)", PV_DEVICE_LOST},
+        {"IOGPUCommandQueueErrorDomain", 8, NULL, PV_DEVICE_OUT_OF_MEMORY},
     };
     for (size_t i = 0; i < sizeof recorded / sizeof recorded[0]; i++) {
         assert_int_equal(pv_metal_classify(recorded[i].domain, recorded[i].code, recorded[i].description), recorded[i].wanted);
@@ -86,6 +94,12 @@ static void an_unknown_failure_is_tried_again(void **state)
     assert_int_equal(pv_metal_classify(buffers, 4711, "something new"), PV_DEVICE_TRANSIENT);
     assert_int_equal(pv_metal_classify("SomeOtherDomain", 8, NULL), PV_DEVICE_TRANSIENT);
     assert_int_equal(pv_metal_classify(NULL, 0, NULL), PV_DEVICE_TRANSIENT);
+    /* numbers that begin as others do, or are none */
+    assert_int_equal(pv_metal_classify(buffers, 1, "Internal Error (IOAF code 41)"), PV_DEVICE_TRANSIENT);
+    assert_int_equal(pv_metal_classify(buffers, 1, "Internal Error (IOAF code 80)"), PV_DEVICE_TRANSIENT);
+    assert_int_equal(pv_metal_classify(buffers, 1, "Internal Error (IOAF code )"), PV_DEVICE_TRANSIENT);
+    assert_int_equal(pv_metal_classify(buffers, 1, "Internal Error (for 8 reasons) (0000000b8:no)"), PV_DEVICE_TRANSIENT);
+    assert_int_equal(pv_metal_classify(buffers, 1, "Internal Error (IOAF code 99999999999999999999)"), PV_DEVICE_TRANSIENT);
 }
 
 static void a_system_without_metal_is_an_ordinary_answer(void **state)

@@ -7,6 +7,7 @@
 
 #define FAMILY_APPLE1 1001 /* MTLGPUFamilyApple1; Apple n is 1000 + n */
 #define NEWEST_FAMILY 12
+#define ARGS_SLAB (256u << 10) /* bytes; a plan's arguments are some tens of thousands */
 
 static uint32_t apple_family(const pv_objc *objc, pv_id device)
 {
@@ -94,9 +95,11 @@ static void metal_close(pv_backend_device *base)
     const pv_objc *objc = &device->objc;
     if (device->device != NULL) {
         void *pool = objc->push();
-        pv_metal_abandon(device);
-        pv_metal_free(base, &device->scratch);
+        pv_metal_free(base, &device->scratch); /* while what never ended is still known */
+        pv_pool_destroy(device->args);
         pv_metal_programs_destroy(device, device->programs);
+        pv_metal_abandon(device);
+        pv_metal_watch_drop(device->watch);
         if (device->residency != NULL) objc->release(device->residency);
         if (device->queue != NULL) objc->release(device->queue);
         objc->release(device->device);
@@ -127,9 +130,13 @@ static pv_status set_up(pv_metal_device *device, pv_error *error)
     if (device->traits.refusal != NULL) {
         return pv_fail_at(error, PV_NOT_FOUND, "metal:0", PV_NO_OFFSET, "%s is not used: %s", facts.name, device->traits.refusal);
     }
-    device->queue = pv_msg_device_new_queue(&device->objc, device->device);
+    device->queue = pv_msg_device_new_queue(&device->objc, device->device, PV_METAL_COMMAND_BUFFERS);
     if (device->queue == NULL) return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, "metal:0", PV_NO_OFFSET, "the device gave no command queue");
+    device->watch = pv_metal_watch_create(&device->objc);
+    if (device->watch == NULL) return pv_fail_memory(error, 0, "the metal device");
     make_residency(device);
+    const pv_status status = pv_pool_create(device->allocator, &device->base, ARGS_SLAB, &device->args, error);
+    if (status != PV_OK) return status;
     return pv_metal_programs_create(device, device->environment->cache, &device->programs, error);
 }
 

@@ -1,3 +1,4 @@
+/* Buffers: few and large, since the pool above carves them up. All of them are shared with the CPU. */
 #include <string.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@ static void take(pv_metal_device *device, pv_id made, uint64_t bytes, pv_buffer 
     *buffer = (pv_buffer){.handle = made, .host = pv_msg_buffer_contents(&device->objc, made), .bytes = bytes, .id = ++device->buffers};
     if (device->residency == NULL) return;
     pv_msg_residency_add(&device->objc, device->residency, made);
-    pv_msg_residency_commit(&device->objc, device->residency);
+    device->residency_stale = true;
 }
 
 pv_status pv_metal_alloc(pv_backend_device *base, pv_memory kind, uint64_t bytes, pv_buffer *buffer, pv_error *error)
@@ -23,13 +24,13 @@ pv_status pv_metal_alloc(pv_backend_device *base, pv_memory kind, uint64_t bytes
                           "a buffer of %llu bytes; the device's largest has %llu", (unsigned long long)bytes,
                           (unsigned long long)device->traits.facts.max_buffer);
     }
+    void *pool = device->objc.push();
     const pv_id made = device->removed ? NULL : pv_msg_device_new_buffer(&device->objc, device->device, bytes, STORAGE_SHARED);
-    if (made == NULL) {
-        return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET, "out of memory allocating %llu bytes",
-                          (unsigned long long)bytes);
-    }
-    take(device, made, bytes, buffer);
-    return PV_OK;
+    if (made != NULL) take(device, made, bytes, buffer);
+    device->objc.pop(pool);
+    if (made != NULL) return PV_OK;
+    return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET, "out of memory allocating %llu bytes",
+                      (unsigned long long)bytes);
 }
 
 pv_status pv_metal_import(pv_backend_device *base, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error)
@@ -42,25 +43,42 @@ pv_status pv_metal_import(pv_backend_device *base, void *host, uint64_t bytes, p
                           (unsigned long long)bytes, (unsigned long long)((uintptr_t)host % page), (unsigned long long)page,
                           (unsigned long long)device->traits.facts.max_buffer);
     }
+    void *pool = device->objc.push();
     const pv_id made = pv_msg_device_new_buffer_no_copy(&device->objc, device->device, host, bytes, STORAGE_SHARED, NULL);
+    if (made != NULL) take(device, made, bytes, buffer);
+    device->objc.pop(pool);
     if (made == NULL) {
         return pv_fail_at(error, PV_UNSUPPORTED, device->description.id, PV_NO_OFFSET, "the device takes no view of %llu bytes",
                           (unsigned long long)bytes);
     }
-    take(device, made, bytes, buffer);
     buffer->host = host;
     return PV_OK;
 }
 
+/* Command buffers keep nothing alive of what they use. */
+void pv_metal_let_go(pv_metal_device *device, pv_id object)
+{
+    if (device->completed == device->submitted) {
+        device->objc.release(object);
+    } else {
+        pv_metal_watch_keep(device->watch, (uint32_t)(device->submitted % PV_METAL_QUEUE), object);
+    }
+}
+
 void pv_metal_free(pv_backend_device *base, pv_buffer *buffer)
 {
-    const pv_metal_device *device = pv_metal_of(base);
+    pv_metal_device *device = pv_metal_of(base);
+    const pv_objc *objc = &device->objc;
+    const bool idle = device->completed == device->submitted;
     if (buffer->handle == NULL) return;
+    void *pool = objc->push();
     if (device->residency != NULL) {
-        pv_msg_residency_remove(&device->objc, device->residency, buffer->handle);
-        pv_msg_residency_commit(&device->objc, device->residency);
+        pv_msg_residency_remove(objc, device->residency, buffer->handle);
+        if (idle) pv_msg_residency_commit(objc, device->residency);
+        device->residency_stale = true;
     }
-    device->objc.release(buffer->handle);
+    pv_metal_let_go(device, buffer->handle);
+    objc->pop(pool);
     *buffer = (pv_buffer){0};
 }
 
@@ -71,7 +89,7 @@ static pv_status settle(pv_metal_device *device, const pv_buffer *buffer, uint64
                           "a copy of %llu bytes at %llu leaves a buffer of %llu bytes", (unsigned long long)length,
                           (unsigned long long)offset, (unsigned long long)buffer->bytes);
     }
-    return device->completed == device->submitted ? PV_OK : pv_metal_wait(&device->base, device->submitted, UINT32_MAX, error);
+    return pv_metal_settle(device, error);
 }
 
 pv_status pv_metal_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,

@@ -28,7 +28,6 @@ typedef struct pv_metal_range {
     X(uint64_t, device_allocated, MTLDevice, "currentAllocatedSize", "Q@:")                                            \
     X(uint64_t, device_max_buffer, MTLDevice, "maxBufferLength", "Q@:")                                                \
     X(uint64_t, device_max_threadgroup_memory, MTLDevice, "maxThreadgroupMemoryLength", "Q@:")                         \
-    X(pv_id, device_new_queue, MTLDevice, "newCommandQueue", "@@:")                                                    \
     X(pv_id, queue_command_buffer, MTLCommandQueue, "commandBufferWithUnretainedReferences", "@@:")                    \
     X(void, command_buffer_commit, MTLCommandBuffer, "commit", "v@:")                                                  \
     X(void, command_buffer_wait, MTLCommandBuffer, "waitUntilCompleted", "v@:")                                        \
@@ -50,6 +49,7 @@ typedef struct pv_metal_range {
     X(const char *, string_utf8, NSString, "UTF8String", "*@:")
 
 #define PV_METAL_CALLS(X)                                                                                              \
+    X(pv_id, device_new_queue, MTLDevice, "newCommandQueueWithMaxCommandBufferCount:", "@@:Q", (uint64_t most), (most)) \
     X(bool, device_supports_family, MTLDevice, "supportsFamily:", "B@:q", (int64_t family), (family))                  \
     X(pv_id, device_new_buffer, MTLDevice, "newBufferWithLength:options:", "@@:QQ",                                    \
       (uint64_t length, uint64_t options), (length, options))                                                          \

@@ -4,7 +4,8 @@
  *   traits.c    what follows from a device      prepare.c   a plan becomes records
  *   memory.c    buffers                         record_*.c  each op's kernels: bindings, constants, grids
  *   weights.c   packings                        submit.c    records become command buffers; waiting
- *   backend.c   the table of functions          failure.c   NSError → pv_status
+ *   backend.c   the table of functions          watch.c     what has ended, and what must live until it has
+ *   failure.c   NSError → pv_status
  */
 #ifndef PV_METAL_METAL_H
 #define PV_METAL_METAL_H
@@ -12,21 +13,15 @@
 #include "backend/backend.h"
 #include "backend/metal/objc.h"
 #include "backend/metal/traits.h"
+#include "backend/metal/watch.h"
 #include "base/alloc.h"
+#include "runtime/pool.h"
 
-#define PV_METAL_QUEUE 8            /* submissions that may be under way */
-#define PV_METAL_COMMAND_BUFFERS 64 /* of one submission: more work goes into the last */
+#define PV_METAL_COMMAND_BUFFERS 1024 /* of a queue, under way at once: making one more waits */
 #define PV_METAL_PLANS 4            /* of one submission */
+#define PV_METAL_PATIENCE_MS 30000  /* where there is no caller's time-out: longer than the system lets anything run */
 
 typedef struct pv_metal_programs pv_metal_programs;
-typedef struct pv_metal_ticket pv_metal_ticket;
-
-/* A submission: its command buffers, in order. */
-typedef struct pv_metal_flight {
-    pv_id buffers[PV_METAL_COMMAND_BUFFERS];
-    pv_metal_ticket *ticket;
-    uint32_t count;
-} pv_metal_flight;
 
 #define PV_METAL_COUNTERS 256
 typedef struct pv_metal_counter {
@@ -40,14 +35,16 @@ typedef struct pv_metal_device {
     const pv_environment *environment;
     pv_objc objc;
     pv_id device, queue, residency; /* residency: NULL before macOS 15 */
+    bool residency_stale; /* it was changed since it was committed */
     pv_metal_traits traits;
     pv_device_description description;
     bool plain;
     bool removed; /* nothing works any more */
     pv_metal_programs *programs;
     uint64_t buffers;               /* made so far: ids */
+    pv_pool *args;                  /* of all plans */
     pv_buffer scratch;              /* of kernels that need some: as large as the most demanding plan */
-    pv_metal_flight flights[PV_METAL_QUEUE]; /* fence f stands at f % PV_METAL_QUEUE */
+    pv_metal_watch *watch;          /* fence f has the slot f % PV_METAL_QUEUE */
     pv_fence submitted, completed;
     pv_metal_counter counters[PV_METAL_COUNTERS];
     size_t counter_count;
@@ -59,6 +56,8 @@ static inline pv_id pv_metal_buffer_of(const pv_buffer *buffer) { return buffer-
 /* memory.c */
 pv_status pv_metal_alloc(pv_backend_device *device, pv_memory kind, uint64_t bytes, pv_buffer *buffer, pv_error *error);
 void pv_metal_free(pv_backend_device *device, pv_buffer *buffer);
+/* Releases a buffer or pipeline, once what was submitted so far has ended. */
+void pv_metal_let_go(pv_metal_device *device, pv_id object);
 pv_status pv_metal_import(pv_backend_device *device, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error);
 pv_status pv_metal_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,
                          pv_error *error);
@@ -78,6 +77,8 @@ void pv_metal_release(pv_backend_device *device, pv_prepared *prepared);
 /* submit.c */
 pv_status pv_metal_submit(pv_backend_device *device, const pv_submission *submission, pv_fence *fence, pv_error *error);
 pv_status pv_metal_wait(pv_backend_device *device, pv_fence fence, uint32_t timeout_ms, pv_error *error);
+/* Waits until nothing runs any more, but not for ever: PV_TIMEOUT says that the device hangs. */
+pv_status pv_metal_settle(pv_metal_device *device, pv_error *error);
 /* What never ended is left to the driver. */
 void pv_metal_abandon(pv_metal_device *device);
 

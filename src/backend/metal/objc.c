@@ -49,7 +49,7 @@ static pv_status find_symbols(pv_objc *objc, pv_sel (**name_selector)(const char
         {"objc_retain", &objc->retain},
         {"objc_release", &objc->release},
         {"MTLCreateSystemDefaultDevice", &objc->create_device},
-        {"_NSConcreteGlobalBlock", &objc->global_block},
+        {"_NSConcreteStackBlock", &objc->stack_block},
         {"sel_registerName", name_selector},
         {"objc_getClass", get_class},
     };

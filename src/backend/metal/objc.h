@@ -21,7 +21,7 @@ typedef struct pv_objc {
     pv_id (*retain)(pv_id object);
     void (*release)(pv_id object);
     pv_id (*create_device)(void);
-    const void *global_block; /* _NSConcreteGlobalBlock: isa of the blocks that are made here */
+    const void *stack_block; /* _NSConcreteStackBlock: isa of the blocks that are made here */
     struct {
 #define PV_METAL_SELECTOR(result, name, class, selector, encoding, ...) pv_sel name;
         PV_METAL_GETTERS(PV_METAL_SELECTOR)

@@ -33,6 +33,7 @@ bool pv_metal_supports(const pv_backend_device *device, const pv_op *op) { retur
 static pv_metal_record *nowhere(pv_metal_recorder *recorder)
 {
     recorder->count = 0;
+    recorder->records[0] = (pv_metal_record){.binding_count = 2};
     return recorder->records;
 }
 
@@ -107,7 +108,7 @@ void pv_metal_bind_scratch(pv_metal_recorder *recorder, pv_metal_record *record,
 {
     record->bindings[record->binding_count++] = (pv_metal_binding){.place = PV_METAL_SCRATCH, .offset = offset};
     /* the op before may still use the same scratch */
-    if (recorder->count == 1 || recorder->records[recorder->count - 2].op != record->op) record->barrier = true;
+    if (recorder->count < 2 || recorder->records[recorder->count - 2].op != record->op) record->barrier = true;
     if (offset + bytes > recorder->scratch_bytes) recorder->scratch_bytes = offset + bytes;
 }
 
@@ -133,12 +134,12 @@ static pv_status check_all(const pv_metal_device *device, const pv_plan *plan, p
     return PV_OK;
 }
 
-/* One buffer for arguments of all records; a submission binds it once for each. */
+/* Arguments of all plans share a few buffers; a submission binds its place for each record. */
 static pv_status keep_args(pv_metal_device *device, const pv_metal_recorder *recorder, pv_prepared *prepared, pv_error *error)
 {
     if (recorder->args_bytes == 0) return PV_OK;
-    const pv_status status = pv_metal_alloc(&device->base, PV_MEMORY_SCRATCH, recorder->args_bytes, &prepared->args, error);
-    if (status == PV_OK) memcpy(prepared->args.host, recorder->args, recorder->args_bytes);
+    const pv_status status = pv_pool_alloc(device->args, PV_MEMORY_SCRATCH, recorder->args_bytes, 16, &prepared->args, error);
+    if (status == PV_OK) memcpy(prepared->args.buffer->host + prepared->args.offset, recorder->args, recorder->args_bytes);
     return status;
 }
 
@@ -147,7 +148,7 @@ static pv_status grow_scratch(pv_metal_device *device, uint64_t bytes, pv_error 
 {
     pv_buffer larger = {0};
     if (bytes <= device->scratch.bytes) return PV_OK;
-    pv_status status = device->completed == device->submitted ? PV_OK : pv_metal_wait(&device->base, device->submitted, UINT32_MAX, error);
+    pv_status status = pv_metal_settle(device, error);
     if (status == PV_OK) status = pv_metal_alloc(&device->base, PV_MEMORY_SCRATCH, bytes, &larger, error);
     if (status != PV_OK) return status;
     pv_metal_free(&device->base, &device->scratch);
@@ -189,7 +190,7 @@ void pv_metal_release(pv_backend_device *base, pv_prepared *prepared)
 {
     pv_metal_device *device = pv_metal_of(base);
     if (prepared == NULL) return;
-    pv_metal_free(base, &prepared->args);
+    pv_pool_release(device->args, &prepared->args, device->submitted);
     pv_free(device->allocator, prepared->records);
     pv_free(device->allocator, prepared);
 }

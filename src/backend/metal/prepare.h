@@ -6,7 +6,7 @@
 struct pv_prepared {
     const pv_plan *plan;
     pv_step_layout layout;
-    pv_buffer args;
+    pv_range args;
     pv_metal_record *records;
     size_t count;
 };

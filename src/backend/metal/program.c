@@ -2,12 +2,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/text.h"
 
 #define TYPE_UINT 33 /* MTLDataTypeUInt */
 #define MATH_SAFE 0  /* MTLMathModeSafe */
+#define FAIL_ON_ARCHIVE_MISS (1u << 2) /* MTLPipelineOptionFailOnBinaryArchiveMiss */
+#define MAX_PATH_BYTES 2048
 
 typedef struct pv_metal_library {
     const pv_metal_source *source;
@@ -19,55 +23,92 @@ struct pv_metal_programs {
     size_t library_count;
     pv_metal_pipeline **pipelines; /* an allocation each: callers keep pointers */
     size_t pipeline_count, pipeline_capacity;
-    pv_id archive, archive_url;    /* NULL: none */
+    pv_id archive;                 /* NULL: none */
     bool archive_changed;
+    char archive_path[MAX_PATH_BYTES];
 };
 
 /* ---- The archive ---- */
 
-/* Another source, device or system has another archive. */
-static void archive_path(const pv_metal_device *device, const char *cache, char *path, size_t size)
+static void tell(const pv_metal_device *device, pv_id nserror, const char *what, const char *path)
+{
+    const pv_environment *environment = device->environment;
+    const char *why = nserror != NULL ? pv_msg_string_utf8(&device->objc, pv_msg_error_description(&device->objc, nserror)) : NULL;
+    char line[512];
+    if (environment->log == NULL) return;
+    snprintf(line, sizeof line, "the archive of programs %.200s %s: %.200s", path, what, why != NULL ? why : "no reason given");
+    environment->log(environment->log_user, PV_LOG_WARNING, line);
+}
+
+/* Other sources and another device have another archive; what another system or driver compiled, the system itself does not take. */
+static bool name_archive(const pv_metal_device *device, const char *cache, char path[MAX_PATH_BYTES])
 {
     XXH64_hash_t hash = XXH3_64bits(device->traits.facts.name, strlen(device->traits.facts.name));
     for (const pv_metal_source *source = pv_metal_sources; source->name != NULL; source++) {
         hash = XXH3_64bits_withSeed(source->text, strlen(source->text), hash);
     }
-    snprintf(path, size, "%s/metal-%016llx.archive", cache, (unsigned long long)hash);
+    const int length = snprintf(path, MAX_PATH_BYTES, "%s/metal-%016llx.archive", cache, (unsigned long long)hash);
+    return length > 0 && length < MAX_PATH_BYTES - 32;
 }
 
-static pv_id open_archive(const pv_metal_device *device, pv_id url)
+static pv_id url_of(const pv_objc *objc, const char *path)
+{
+    return pv_msg_url_create(objc, objc->classes.NSURL, pv_objc_string(objc, path));
+}
+
+/* The archive at this path; NULL: a new one. */
+static pv_id open_archive(const pv_metal_device *device, const char *path, pv_id *nserror)
 {
     const pv_objc *objc = &device->objc;
     const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLBinaryArchiveDescriptor);
-    pv_id nserror = NULL;
-    if (url != NULL) pv_msg_archive_descriptor_url(objc, descriptor, url);
-    const pv_id archive = pv_msg_device_new_archive(objc, device->device, descriptor, &nserror);
+    if (path != NULL) pv_msg_archive_descriptor_url(objc, descriptor, url_of(objc, path));
+    const pv_id archive = pv_msg_device_new_archive(objc, device->device, descriptor, nserror);
     objc->release(descriptor);
     return archive;
 }
 
+/* Without an archive everything is compiled at every start: slow, but no failure. */
 static void use_archive(pv_metal_device *device, pv_metal_programs *programs, const char *cache)
 {
     const pv_objc *objc = &device->objc;
-    char path[4096];
-    if (cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL) return;
-    archive_path(device, cache, path, sizeof path);
+    pv_id nserror = NULL;
+    if (cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL || !name_archive(device, cache, programs->archive_path)) return;
     void *pool = objc->push();
-    const pv_id url = objc->retain(pv_msg_url_create(objc, objc->classes.NSURL, pv_objc_string(objc, path)));
-    programs->archive = open_archive(device, url);
-    if (programs->archive == NULL) programs->archive = open_archive(device, NULL); /* none yet, or not readable: a new one takes its place */
-    programs->archive_url = url;
+    if (access(programs->archive_path, F_OK) == 0) {
+        programs->archive = open_archive(device, programs->archive_path, &nserror);
+        if (programs->archive == NULL) tell(device, nserror, "is made anew", programs->archive_path);
+    }
+    if (programs->archive == NULL) programs->archive = open_archive(device, NULL, &nserror);
     objc->pop(pool);
 }
 
+/* The folders of a file. The path is as it was afterwards. */
+static void make_folders(char *path)
+{
+    for (char *at = path + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        mkdir(path, 0777); /* where that cannot be done, storing tells */
+        *at = '/';
+    }
+}
+
+/* Under another name first: who reads at the same time, or what ends in the middle, finds a whole file. */
 static void store_archive(pv_metal_device *device, pv_metal_programs *programs)
 {
     const pv_objc *objc = &device->objc;
+    char fresh[MAX_PATH_BYTES + 32];
     pv_id nserror = NULL;
     if (programs->archive == NULL || !programs->archive_changed) return;
+    snprintf(fresh, sizeof fresh, "%s.%ld", programs->archive_path, (long)getpid());
+    make_folders(fresh);
     void *pool = objc->push();
-    /* without an archive the next start compiles again: no failure of this one */
-    pv_msg_archive_serialize(objc, programs->archive, programs->archive_url, &nserror);
+    if (!pv_msg_archive_serialize(objc, programs->archive, url_of(objc, fresh), &nserror)) {
+        tell(device, nserror, "is not kept", programs->archive_path);
+        unlink(fresh);
+    } else if (rename(fresh, programs->archive_path) != 0) {
+        tell(device, NULL, "is not kept", programs->archive_path);
+        unlink(fresh);
+    }
     objc->pop(pool);
 }
 
@@ -159,10 +200,23 @@ static pv_id make_function(const pv_metal_device *device, pv_id library, const p
     return function;
 }
 
-static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *kernel, pv_metal_pipeline *pipeline, pv_error *error)
+/* What the archive lacks is compiled into it first, so that it is compiled once. */
+static pv_id make_state(pv_metal_device *device, pv_id descriptor, pv_id *nserror)
 {
     const pv_objc *objc = &device->objc;
     pv_metal_programs *programs = device->programs;
+    if (programs->archive != NULL) {
+        pv_msg_descriptor_archives(objc, descriptor, pv_msg_array_create(objc, objc->classes.NSArray, programs->archive));
+        const pv_id kept = pv_msg_device_new_pipeline(objc, device->device, descriptor, FAIL_ON_ARCHIVE_MISS, NULL, nserror);
+        if (kept != NULL) return kept;
+        if (pv_msg_archive_add(objc, programs->archive, descriptor, nserror)) programs->archive_changed = true;
+    }
+    return pv_msg_device_new_pipeline(objc, device->device, descriptor, 0, NULL, nserror);
+}
+
+static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *kernel, pv_metal_pipeline *pipeline, pv_error *error)
+{
+    const pv_objc *objc = &device->objc;
     pv_id library, nserror = NULL;
     pv_status status = find_library(device, kernel->source, &library, error);
     if (status != PV_OK) return status;
@@ -170,15 +224,11 @@ static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *k
     if (function == NULL) return fail_program(device, nserror, kernel->function, error);
     const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLComputePipelineDescriptor);
     pv_msg_descriptor_function(objc, descriptor, function);
-    if (programs->archive != NULL) {
-        pv_msg_descriptor_archives(objc, descriptor, pv_msg_array_create(objc, objc->classes.NSArray, programs->archive));
-    }
-    const pv_id state = pv_msg_device_new_pipeline(objc, device->device, descriptor, 0, NULL, &nserror);
+    const pv_id state = make_state(device, descriptor, &nserror);
     if (state == NULL) {
         status = fail_program(device, nserror, kernel->function, error);
     } else {
         *pipeline = (pv_metal_pipeline){.state = state, .max_threads = (uint32_t)pv_msg_pipeline_max_threads(objc, state), .kernel = *kernel};
-        if (programs->archive != NULL && pv_msg_archive_add(objc, programs->archive, descriptor, &nserror)) programs->archive_changed = true;
     }
     objc->release(descriptor);
     objc->release(function);
@@ -243,14 +293,13 @@ void pv_metal_programs_destroy(pv_metal_device *device, pv_metal_programs *progr
     const pv_objc *objc = &device->objc;
     store_archive(device, programs);
     for (size_t i = 0; i < programs->pipeline_count; i++) {
-        objc->release(programs->pipelines[i]->state);
+        pv_metal_let_go(device, programs->pipelines[i]->state);
         pv_free(device->allocator, programs->pipelines[i]);
     }
     for (size_t i = 0; i < programs->library_count; i++) {
         if (programs->libraries[i].object != NULL) objc->release(programs->libraries[i].object);
     }
     if (programs->archive != NULL) objc->release(programs->archive);
-    if (programs->archive_url != NULL) objc->release(programs->archive_url);
     pv_free(device->allocator, programs->pipelines);
     pv_free(device->allocator, programs->libraries);
     pv_free(device->allocator, programs);

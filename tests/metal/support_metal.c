@@ -1,0 +1,102 @@
+#include "support_metal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#define PROMPT 70
+
+void metal_reset(void)
+{
+    const softmetal_world world = {.keep_open = true};
+    softmetal_reset();
+    softmetal_set_world(&world);
+}
+
+static pv_status open_all(metal_bench *bench, const metal_setting *setting, pv_error *error)
+{
+    const pv_backend *backends[] = {setting->backend != NULL ? setting->backend : &pv_metal_backend, &pv_cpu_backend};
+    const pv_runtime_options options = {
+        .allocator = tiny_allocator_get(&bench->memory), .threads = 2, .metal_library = test_metal_library(), .cache = setting->cache};
+    const pv_model_options model = {.device = "metal", .max_sequences = METAL_REQUESTS, .max_step_rows = 32, .context = 128, .kv_bytes = 1 << 20};
+    const pv_engine_options engine = {
+        .steps_ahead = setting->ahead > 0 ? setting->ahead : 1, .step_timeout_ms = 60000, .no_prefix_reuse = !setting->reuse};
+    pv_status status = pv_runtime_create_with(&options, backends, setting->spare ? 2 : 1, &bench->runtime, error);
+    if (status == PV_OK) status = pv_model_load(bench->runtime, tiny_path(setting->layout != NULL ? setting->layout : "Q8_0"), &model, &bench->model, error);
+    if (status == PV_OK) status = pv_engine_create(bench->model, &engine, &bench->engine, error);
+    return status;
+}
+
+pv_status metal_open(metal_bench *bench, const metal_setting *setting, pv_error *error)
+{
+    *bench = (metal_bench){0};
+    assert_non_null(test_metal_library()); /* PENSIEVE_METAL */
+    const pv_status status = open_all(bench, setting, error);
+    if (status != PV_OK) metal_close(bench);
+    return status;
+}
+
+void metal_close(metal_bench *bench)
+{
+    pv_engine_destroy(bench->engine);
+    pv_model_destroy(bench->model);
+    pv_runtime_destroy(bench->runtime);
+    bench->engine = NULL;
+    bench->model = NULL;
+    bench->runtime = NULL;
+    assert_int_equal(bench->memory.live, 0);
+}
+
+void metal_submit(metal_bench *bench)
+{
+    static int32_t prompts[METAL_REQUESTS][PROMPT];
+    memset(bench->found, 0, sizeof bench->found);
+    bench->faults = 0;
+    for (int r = 0; r < METAL_REQUESTS; r++) {
+        for (int i = 0; i < PROMPT; i++) prompts[r][i] = (r * 31 + i * 7) % TINY_VOCABULARY;
+        const pv_request request = {
+            .prompt = prompts[r], .prompt_length = r == 0 ? PROMPT : 20, .max_tokens = 12, .ignore_end = true, .user = &bench->found[r],
+            .sampling = {.temperature = r == 0 ? 0.0f : 0.8f, .seed = 40, .repetition_penalty = r == 0 ? 0.0f : 1.2f},
+        };
+        assert_int_equal(pv_engine_submit(bench->engine, &request, NULL, NULL), PV_OK);
+    }
+}
+
+void metal_run(metal_bench *bench) { tiny_run(bench->engine, 500, &bench->faults); }
+
+bool metal_same(const metal_bench *bench, const tiny_result wanted[METAL_REQUESTS])
+{
+    for (int r = 0; r < METAL_REQUESTS; r++) {
+        const tiny_result *found = &bench->found[r], *want = &wanted[r];
+        if (!found->finished || found->finish != want->finish || found->count != want->count ||
+            memcmp(found->tokens, want->tokens, want->count * sizeof want->tokens[0]) != 0)
+            return false;
+    }
+    return true;
+}
+
+void metal_assert_no_reports(void)
+{
+    softmetal_report report;
+    if (softmetal_get_report(0, &report)) fail_msg("%s: %s", softmetal_report_name(report.kind), report.message);
+}
+
+void metal_assert_no_leaks(void)
+{
+    softmetal_counts counts;
+    for (int i = 0; i < 1000; i++) {
+        softmetal_get_counts(&counts);
+        if (counts.live_objects == 0) break;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    softmetal_check_leaks();
+    metal_assert_no_reports();
+    softmetal_get_counts(&counts);
+    assert_int_equal(counts.live_objects, 0);
+    assert_int_equal(counts.live_buffer_bytes, 0);
+}
