@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-BUDGET = 600  # instructions a record, with everything that a step costs once
+BUDGET = 400  # instructions a record, with everything that a step costs once
 
 
 def self_cost(path, program):

@@ -35,6 +35,26 @@ static void apple_chips_from_the_first_on_are_used(void **state)
     }
 }
 
+static pv_metal_traits traits_of_name(const char *name, uint32_t family)
+{
+    pv_metal_facts facts = facts_of(family);
+    pv_metal_traits traits;
+    snprintf(facts.name, sizeof facts.name, "%s", name);
+    pv_metal_traits_of(&facts, &traits);
+    return traits;
+}
+
+static void a_chips_speed_follows_from_its_name_or_else_its_family(void **state)
+{
+    (void)state;
+    assert_true(traits_of_name("Apple M1", 7).bytes_per_second == 68e9);
+    assert_true(traits_of_name("Apple M2 Ultra", 8).bytes_per_second == 800e9);
+    assert_true(traits_of_name("Apple M4 Max", 9).operations_per_second == 17000e9);
+    /* the slowest of its family */
+    assert_true(traits_of_name("Apple M4 Ultra", 9).bytes_per_second == 100e9);
+    assert_true(traits_of_name("Apple M9", 12).bytes_per_second == 153e9);
+}
+
 static void other_devices_are_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -124,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(apple_chips_from_the_first_on_are_used),
+        cmocka_unit_test(a_chips_speed_follows_from_its_name_or_else_its_family),
         cmocka_unit_test(other_devices_are_refused_with_a_reason),
         cmocka_unit_test(failures_are_told_apart_by_domain_code_and_description),
         cmocka_unit_test(an_unknown_failure_is_tried_again),

@@ -156,6 +156,17 @@ static pv_status grow_scratch(pv_metal_device *device, uint64_t bytes, pv_error 
     return PV_OK;
 }
 
+static pv_cost most_of(const pv_plan *plan)
+{
+    pv_cost most = {0};
+    for (size_t i = 0; i < plan->count; i++) {
+        const pv_cost cost = pv_op_cost(&plan->ops[i], plan->rows, plan->limits.context);
+        most.bytes += cost.bytes;
+        most.operations += cost.operations;
+    }
+    return most;
+}
+
 pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prepared **out, pv_error *error)
 {
     pv_metal_device *device = pv_metal_of(base);
@@ -173,7 +184,7 @@ pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prep
         recorder.barrier = plan->ops[i].barrier || i == 0;
         ops[plan->ops[i].kind].record(&recorder, &plan->ops[i]);
     }
-    *prepared = (pv_prepared){.plan = plan, .layout = recorder.layout, .records = recorder.records, .count = recorder.count};
+    *prepared = (pv_prepared){.plan = plan, .layout = recorder.layout, .most = most_of(plan), .records = recorder.records, .count = recorder.count};
     status = recorder.status;
     if (status == PV_OK) status = keep_args(device, &recorder, prepared, error);
     if (status == PV_OK) status = grow_scratch(device, recorder.scratch_bytes, error);
