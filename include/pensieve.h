@@ -235,10 +235,14 @@ enum {
 PV_API pv_status pv_tokenize(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t *tokens,
                              size_t capacity, size_t *count, pv_error *error);
 
-enum { PV_DETOKENIZE_SPECIAL = 1 /* control tokens are written as their text instead of nothing */ };
+enum {
+    PV_DETOKENIZE_SPECIAL = 1,   /* control tokens are written as their text instead of nothing */
+    PV_DETOKENIZE_CONTINUES = 2, /* the tokens are no beginning: a space is kept that the tokenizer puts before every text */
+};
 
-/* Writes up to `capacity` bytes (no NUL) and always the full number to *length, which may be more; `text` may be NULL if
- * capacity is 0. The bytes need not be whole characters.
+/* The text that pv_tokenize made the tokens of, if nothing was normalized; of several parts, give PV_DETOKENIZE_CONTINUES for
+ * all but the first. Writes up to `capacity` bytes (no NUL) and always the full number to *length, which may be more; `text` may
+ * be NULL if capacity is 0. The bytes need not be whole characters.
  * Any thread. Errors: PV_INVALID_ARGUMENT (an id out of range), PV_UNSUPPORTED (no tokenizer), PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_detokenize(const pv_model *model, const int32_t *tokens, size_t count, unsigned flags, char *text,
                                size_t capacity, size_t *length, pv_error *error);

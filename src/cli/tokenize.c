@@ -13,10 +13,10 @@ static void token_text(const pv_model *model, int32_t token, cli_text *text)
     size_t length = 0;
     text->length = 0;
     cli_add(text, "", 0);
-    if (pv_detokenize(model, &token, 1, PV_DETOKENIZE_SPECIAL, text->data, text->capacity, &length, NULL) != PV_OK) return;
+    if (pv_detokenize(model, &token, 1, PV_DETOKENIZE_SPECIAL | PV_DETOKENIZE_CONTINUES, text->data, text->capacity, &length, NULL) != PV_OK) return;
     if (length + 1 > text->capacity) {
         text->data = cli_grow(text->data, &text->capacity, length + 1, 1);
-        pv_detokenize(model, &token, 1, PV_DETOKENIZE_SPECIAL, text->data, text->capacity, &length, NULL);
+        pv_detokenize(model, &token, 1, PV_DETOKENIZE_SPECIAL | PV_DETOKENIZE_CONTINUES, text->data, text->capacity, &length, NULL);
     }
     text->length = length;
     text->data[length] = '\0';

@@ -15,12 +15,16 @@ static pv_status need_tokenizer(const pv_model *model, pv_error *error)
     return pv_fail(error, PV_UNSUPPORTED, "%s has no tokenizer; it can only be run with token ids", model->name);
 }
 
-static pv_status give_tokens(const pv_tokens *found, int32_t *tokens, size_t capacity, size_t *count)
+/* With the beginning-of-sequence token if the model wants one and the text does not begin with it: exactly one stands first. */
+static void give_tokens(const pv_model *model, bool begins, const pv_tokens *found, int32_t *tokens, size_t capacity, size_t *count)
 {
-    size_t number = found->count < capacity ? found->count : capacity;
-    if (number > 0) memcpy(tokens, found->ids, number * sizeof *tokens);
-    *count = found->count;
-    return PV_OK;
+    bool wants_bos;
+    int32_t bos = pv_tokenizer_bos(model->tokenizer, &wants_bos);
+    size_t missing = begins && wants_bos && bos >= 0 && (found->count == 0 || found->ids[0] != bos);
+    size_t room = capacity > missing ? capacity - missing : 0, number = found->count < room ? found->count : room;
+    if (missing > 0 && capacity > 0) tokens[0] = bos;
+    if (number > 0) memcpy(tokens + missing, found->ids, number * sizeof *tokens);
+    *count = found->count + missing;
 }
 
 pv_status pv_tokenize(const pv_model *model, const char *text, size_t length, unsigned flags, int32_t *tokens, size_t capacity,
@@ -32,13 +36,9 @@ pv_status pv_tokenize(const pv_model *model, const char *text, size_t length, un
     pv_status status = need_tokenizer(model, error);
     if (status != PV_OK) return status;
     pv_tokens_init(&found, model->allocator);
-    bool wants_bos;
-    int32_t bos = pv_tokenizer_bos(model->tokenizer, &wants_bos);
-    if ((flags & PV_TOKENIZE_BOS) != 0 && wants_bos && bos >= 0 && !pv_tokens_add(&found, bos))
-        status = pv_fail_memory(error, sizeof bos, "tokens");
     unsigned encode = (flags & PV_TOKENIZE_SPECIAL) != 0 ? PV_ENCODE_SPECIAL : 0;
-    if (status == PV_OK) status = pv_tokenizer_encode(model->tokenizer, text, length, encode, &found, error);
-    if (status == PV_OK) status = give_tokens(&found, tokens, capacity, count);
+    status = pv_tokenizer_encode(model->tokenizer, text, length, encode, &found, error);
+    if (status == PV_OK) give_tokens(model, (flags & PV_TOKENIZE_BOS) != 0, &found, tokens, capacity, count);
     pv_tokens_free(&found);
     return status;
 }
@@ -51,6 +51,7 @@ pv_status pv_detokenize(const pv_model *model, const int32_t *tokens, size_t cou
     pv_status status = need_tokenizer(model, error);
     if (status != PV_OK) return status;
     size_t total = 0;
+    bool starts = (flags & PV_DETOKENIZE_CONTINUES) == 0;
     for (size_t i = 0; i < count; i++) {
         const char *bytes;
         size_t number;
@@ -59,6 +60,12 @@ pv_status pv_detokenize(const pv_model *model, const int32_t *tokens, size_t cou
             return pv_fail(error, PV_INVALID_ARGUMENT, "token %zu is %d, an id below %u is wanted", i, tokens[i],
                            pv_tokenizer_size(model->tokenizer));
         if (control && (flags & PV_DETOKENIZE_SPECIAL) == 0) continue;
+        if (starts && number > 0) {
+            size_t leading = pv_tokenizer_leading(model->tokenizer, bytes, number);
+            bytes += leading;
+            number -= leading;
+            starts = false;
+        }
         size_t room = total < capacity ? capacity - total : 0;
         if (room > 0) memcpy(text + total, bytes, number < room ? number : room);
         total += number;
@@ -258,15 +265,7 @@ pv_status pv_chat_tokens(const pv_model *model, const pv_message *messages, size
     if (status == PV_OK)
         status = pv_tokenizer_encode_marked(model->tokenizer, rendered.text.data, rendered.text.length, PV_ENCODE_SPECIAL, rendered.input,
                                             rendered.input_count, &found, error);
-    if (status == PV_OK) {
-        bool wants_bos;
-        int32_t bos = pv_tokenizer_bos(model->tokenizer, &wants_bos);
-        /* exactly one BOS: most templates write it themselves */
-        bool missing = wants_bos && bos >= 0 && (found.count == 0 || found.ids[0] != bos);
-        if (missing && capacity > 0) tokens[0] = bos;
-        status = give_tokens(&found, missing && capacity > 0 ? tokens + 1 : tokens, missing && capacity > 0 ? capacity - 1 : capacity, count);
-        *count += missing;
-    }
+    if (status == PV_OK) give_tokens(model, true, &found, tokens, capacity, count); /* most templates write it themselves */
     pv_tokens_free(&found);
     pv_rendered_free(&rendered);
     return status;

@@ -69,6 +69,47 @@ pv_status pv_pretokenizer_digits(pv_pretokenizer *pretokenizer, bool individual,
                                  error);
 }
 
+pv_status pv_pretokenizer_metaspace(pv_pretokenizer *pretokenizer, const char *mark, size_t length, pv_prepend prepend,
+                                    bool cuts, pv_error *error)
+{
+    pv_step *step = NULL;
+    uint32_t code_point;
+    if (length == 0 || pv_utf8_decode(mark, length, &code_point) != length)
+        return pv_fail(error, PV_BAD_FILE, "the pre-tokenizer's replacement of spaces is \"%.*s\", must be one character",
+                       (int)pv_min_size(length, 64), mark);
+    pv_status status = new_step(pretokenizer, PV_ISOLATED, false, &step, error);
+    if (status != PV_OK) return status;
+    memcpy(step->mark, mark, length);
+    step->cuts = cuts;
+    step->prepend = prepend;
+    return PV_OK;
+}
+
+static pv_status add_pattern(pv_pretokenizer *pretokenizer, const pv_pattern *pattern, pv_behavior behavior, bool invert,
+                             pv_error *error)
+{
+    pv_step *step = NULL;
+    pv_status status = new_step(pretokenizer, behavior, invert, &step, error);
+    if (status == PV_OK) step->pattern = pattern;
+    return status;
+}
+
+pv_status pv_pretokenizer_spaces(pv_pretokenizer *pretokenizer, pv_error *error)
+{
+    return pv_pretokenizer_regex(pretokenizer, "\\s", strlen("\\s"), PV_REMOVED, false, error);
+}
+
+pv_status pv_pretokenizer_words(pv_pretokenizer *pretokenizer, pv_error *error)
+{
+    return add_pattern(pretokenizer, &pv_pattern_words, PV_REMOVED, true, error);
+}
+
+pv_status pv_pretokenizer_punctuation(pv_pretokenizer *pretokenizer, pv_behavior behavior, pv_error *error)
+{
+    static const char regex[] = "[\\p{P}$+<=>\\^`|~]";
+    return pv_pretokenizer_regex(pretokenizer, regex, sizeof regex - 1, behavior, false, error);
+}
+
 /* ---- Running -------------------------------------------------------------------------------------------------------- */
 
 void pv_pretokenize_run_init(pv_pretokenize_run *run, const pv_pretokenizer *pretokenizer,
@@ -76,16 +117,19 @@ void pv_pretokenize_run_init(pv_pretokenize_run *run, const pv_pretokenizer *pre
                              pv_error *error)
 {
     *run = (pv_pretokenize_run){.pretokenizer = pretokenizer, .word = word, .user = user, .error = error};
-    pv_bytes_init(&run->prefixed, pretokenizer->allocator);
+    for (size_t i = 0; i < PV_MAX_STEPS; i++) pv_bytes_init(&run->made[i], pretokenizer->allocator);
 }
 
 void pv_pretokenize_run_free(pv_pretokenize_run *run)
 {
-    for (size_t i = 0; i < PV_MAX_STEPS; i++) pv_regex_scratch_destroy(run->scratch[i]);
-    pv_bytes_free(&run->prefixed);
+    for (size_t i = 0; i < PV_MAX_STEPS; i++) {
+        pv_regex_scratch_destroy(run->scratch[i]);
+        pv_bytes_free(&run->made[i]);
+    }
 }
 
-static pv_status run_steps(pv_pretokenize_run *run, size_t index, const char *text, size_t length);
+/* `first`: the piece begins where the text does. */
+static pv_status run_steps(pv_pretokenize_run *run, size_t index, const char *text, size_t length, bool first);
 
 /* Joins the stretches of a text, matches and what lies between, as the step's behavior says, and passes on what is complete. */
 typedef struct joiner {
@@ -95,13 +139,15 @@ typedef struct joiner {
     size_t start, end; /* held back: what comes next may join it */
     bool holds;
     bool matched; /* the last stretch was a match */
+    bool first;   /* of the text */
 } joiner;
 
 static pv_status flush(joiner *join)
 {
     if (!join->holds) return PV_OK;
     join->holds = false;
-    return run_steps(join->run, join->index + 1, join->text + join->start, join->end - join->start);
+    return run_steps(join->run, join->index + 1, join->text + join->start, join->end - join->start,
+                     join->first && join->start == 0);
 }
 
 static pv_status join_stretch(joiner *join, size_t start, size_t end, bool match)
@@ -158,10 +204,10 @@ static pv_status find_match(pv_pretokenize_run *run, size_t index, const char *t
     return pv_regex_find(step->regex, run->scratch[index], text, length, from, found, start, end, run->error);
 }
 
-static pv_status split(pv_pretokenize_run *run, size_t index, const char *text, size_t length)
+static pv_status split(pv_pretokenize_run *run, size_t index, const char *text, size_t length, bool first)
 {
     const pv_step *step = &run->pretokenizer->steps[index];
-    joiner join = {.run = run, .index = index, .text = text};
+    joiner join = {.run = run, .index = index, .text = text, .first = first};
     pv_status status = PV_OK;
     size_t done = 0, from = 0, start, end;
     bool found;
@@ -182,44 +228,91 @@ static pv_status split(pv_pretokenize_run *run, size_t index, const char *text, 
 }
 
 /* The usual case of split: every match is a word, and matches leave nothing between them or pass it on alike. */
-static pv_status split_isolated(pv_pretokenize_run *run, size_t index, const char *text, size_t length)
+static pv_status split_isolated(pv_pretokenize_run *run, size_t index, const char *text, size_t length, bool first)
 {
     const pv_pattern *pattern = run->pretokenizer->steps[index].pattern;
     pv_status status;
     size_t done = 0, start, end;
     while (done < length && pattern->find(pattern, text, length, done, &start, &end)) {
-        if (start > done && (status = run_steps(run, index + 1, text + done, start - done)) != PV_OK) return status;
-        if ((status = run_steps(run, index + 1, text + start, end - start)) != PV_OK) return status;
+        if (start > done && (status = run_steps(run, index + 1, text + done, start - done, first && done == 0)) != PV_OK)
+            return status;
+        if ((status = run_steps(run, index + 1, text + start, end - start, first && start == 0)) != PV_OK) return status;
         done = end;
     }
-    return done < length ? run_steps(run, index + 1, text + done, length - done) : PV_OK;
+    return done < length ? run_steps(run, index + 1, text + done, length - done, first && done == 0) : PV_OK;
 }
 
-static pv_status run_step(pv_pretokenize_run *run, size_t index, const char *text, size_t length)
+/* Cuts before each mark. */
+static pv_status split_at_marks(pv_pretokenize_run *run, size_t index, const char *text, size_t length, bool first)
 {
     const pv_step *step = &run->pretokenizer->steps[index];
-    if (step->pattern && step->behavior == PV_ISOLATED) return split_isolated(run, index, text, length);
-    if (step->pattern || step->regex || step->literal) return split(run, index, text, length);
-    return run_steps(run, index + 1, text, length);
+    size_t mark = strlen(step->mark), done = 0;
+    while (done < length) {
+        size_t from = done + 1;
+        const char *hit = memmem(text + from, length - from, step->mark, mark);
+        size_t end = hit ? (size_t)(hit - text) : length;
+        pv_status status = run_steps(run, index + 1, text + done, end - done, first && done == 0);
+        if (status != PV_OK) return status;
+        done = end;
+    }
+    return PV_OK;
 }
 
-/* The recursion is as deep as there are steps. Only the last step may prefix a space, so one buffer serves. */
-static pv_status run_steps(pv_pretokenize_run *run, size_t index, const char *text, size_t length)
+/* Puts marks in the place of spaces, and one before the piece where the step wants it. */
+static pv_status mark_spaces(pv_pretokenize_run *run, size_t index, const char **text, size_t *length, bool first)
 {
+    const pv_step *step = &run->pretokenizer->steps[index];
+    pv_bytes *made = &run->made[index];
+    size_t mark = strlen(step->mark);
+    bool marked = (*text)[0] == ' ' || (*length >= mark && memcmp(*text, step->mark, mark) == 0);
+    bool prepends =
+        !marked && !run->continues && (step->prepend == PV_PREPEND_ALWAYS || (step->prepend == PV_PREPEND_FIRST && first));
+    if (!prepends && !memchr(*text, ' ', *length)) return PV_OK;
+    made->length = 0;
+    if (prepends) pv_bytes_add(made, step->mark, mark);
+    for (size_t at = 0; at < *length;) {
+        const char *space = memchr(*text + at, ' ', *length - at);
+        size_t end = space ? (size_t)(space - *text) : *length;
+        pv_bytes_add(made, *text + at, end - at);
+        if (space) pv_bytes_add(made, step->mark, mark);
+        at = end + 1;
+    }
+    if (made->failed) return pv_fail_memory(run->error, *length, "a text with its spaces marked");
+    *text = made->data;
+    *length = made->length;
+    return PV_OK;
+}
+
+static pv_status prefix_space(pv_pretokenize_run *run, size_t index, const char **text, size_t *length)
+{
+    pv_bytes *made = &run->made[index];
+    if ((*text)[0] == ' ' || run->continues) return PV_OK;
+    made->length = 0;
+    pv_bytes_add(made, " ", 1);
+    pv_bytes_add(made, *text, *length);
+    if (made->failed) return pv_fail_memory(run->error, *length + 1, "a text with a space before it");
+    *text = made->data;
+    *length = made->length;
+    return PV_OK;
+}
+
+/* The recursion is as deep as there are steps. */
+static pv_status run_steps(pv_pretokenize_run *run, size_t index, const char *text, size_t length, bool first)
+{
+    pv_status status = PV_OK;
     if (length == 0) return PV_OK;
     if (index == run->pretokenizer->count) return run->word(run->user, text, length, run->error);
-    if (run->pretokenizer->steps[index].prefix_space && text[0] != ' ') {
-        run->prefixed.length = 0;
-        pv_bytes_add(&run->prefixed, " ", 1);
-        pv_bytes_add(&run->prefixed, text, length);
-        if (run->prefixed.failed) return pv_fail_memory(run->error, length + 1, "a text with a space before it");
-        text = run->prefixed.data;
-        length = run->prefixed.length;
-    }
-    return run_step(run, index, text, length);
+    const pv_step *step = &run->pretokenizer->steps[index];
+    if (step->prefix_space) status = prefix_space(run, index, &text, &length);
+    if (step->mark[0]) status = mark_spaces(run, index, &text, &length, first);
+    if (status != PV_OK) return status;
+    if (step->mark[0] && step->cuts) return split_at_marks(run, index, text, length, first);
+    if (step->pattern && step->behavior == PV_ISOLATED) return split_isolated(run, index, text, length, first);
+    if (step->pattern || step->regex || step->literal) return split(run, index, text, length, first);
+    return run_steps(run, index + 1, text, length, first);
 }
 
 pv_status pv_pretokenize(pv_pretokenize_run *run, const char *text, size_t length)
 {
-    return run_steps(run, 0, text, length);
+    return run_steps(run, 0, text, length, run->first);
 }

@@ -21,6 +21,9 @@ typedef struct pv_pattern {
 
 /* The matcher of a regular expression that is known, NULL if it is not. */
 const pv_pattern *pv_pattern_find(const char *regex, size_t length);
+/* Runs of word characters, and runs of what is neither that nor a space. Written as a regular expression, \w+|[^\w\s]+ has
+ * other word characters. */
+extern const pv_pattern pv_pattern_words;
 /* All that are known, for tests: NULL past the last. */
 const pv_pattern *pv_pattern_at(size_t index, const char **regex);
 
@@ -47,7 +50,9 @@ pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const 
 
 typedef enum pv_behavior { PV_REMOVED, PV_ISOLATED, PV_MERGED_WITH_PREVIOUS, PV_MERGED_WITH_NEXT, PV_CONTIGUOUS } pv_behavior;
 
-/* One of pattern, regex and literal is set; none: the text stays whole. */
+typedef enum pv_prepend { PV_PREPEND_NEVER, PV_PREPEND_FIRST, PV_PREPEND_ALWAYS } pv_prepend;
+
+/* One of pattern, regex, literal and mark is set; none: the text stays whole. */
 typedef struct pv_step {
     const pv_pattern *pattern;
     pv_regex *regex;
@@ -56,13 +61,15 @@ typedef struct pv_step {
     pv_behavior behavior;
     bool invert;       /* what lies between matches counts as the matches */
     bool prefix_space; /* a piece that does not begin with a space gets one */
+    char mark[5];      /* stands for spaces; text is cut before each, if `cuts` */
+    bool cuts;
+    pv_prepend prepend; /* the mark, to a piece that does not begin with one; FIRST: where the text begins */
 } pv_step;
 
 typedef struct pv_pretokenizer {
     const pv_allocator *allocator;
     pv_step steps[PV_MAX_STEPS];
     size_t count;
-    bool nfc; /* text is normalized first */
 } pv_pretokenizer;
 
 void pv_pretokenizer_init(pv_pretokenizer *pretokenizer, const pv_allocator *allocator);
@@ -76,6 +83,16 @@ pv_status pv_pretokenizer_literal(pv_pretokenizer *pretokenizer, const char *tex
 pv_status pv_pretokenizer_byte_level(pv_pretokenizer *pretokenizer, bool pattern, bool prefix_space, pv_error *error);
 /* Numbers one by one, or in runs. */
 pv_status pv_pretokenizer_digits(pv_pretokenizer *pretokenizer, bool individual, pv_error *error);
+
+/* Spaces become `mark`, a character. */
+pv_status pv_pretokenizer_metaspace(pv_pretokenizer *pretokenizer, const char *mark, size_t length, pv_prepend prepend,
+                                    bool cuts, pv_error *error);
+/* Cuts at spaces, which are left out. */
+pv_status pv_pretokenizer_spaces(pv_pretokenizer *pretokenizer, pv_error *error);
+/* Keeps pv_pattern_words alone. */
+pv_status pv_pretokenizer_words(pv_pretokenizer *pretokenizer, pv_error *error);
+/* Punctuation character by character; in ASCII all signs are. */
+pv_status pv_pretokenizer_punctuation(pv_pretokenizer *pretokenizer, pv_behavior behavior, pv_error *error);
 
 /* The steps of a GGUF `tokenizer.ggml.pre`, and what else it stands for. */
 typedef struct pv_gguf_pre {
@@ -91,7 +108,9 @@ const pv_gguf_pre *pv_gguf_pre_find(const char *name, size_t length);
 typedef struct pv_pretokenize_run {
     const pv_pretokenizer *pretokenizer;
     pv_regex_scratch *scratch[PV_MAX_STEPS]; /* made when needed */
-    pv_bytes prefixed;
+    pv_bytes made[PV_MAX_STEPS];             /* text that a step has changed */
+    bool continues;                          /* the text goes on from what came before: nothing is put before it */
+    bool first;                              /* the text is the first of all */
     pv_status (*word)(void *user, const char *word, size_t length, pv_error *error);
     void *user;
     pv_error *error;

@@ -230,6 +230,59 @@ static bool find_line_end(const pv_pattern *pattern, const char *text, size_t le
     return false;
 }
 
+/* \s */
+static bool find_space(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start, size_t *end)
+{
+    size_t bytes;
+    (void)pattern;
+    *start = run_end_without(text, length, from, PV_SPACE);
+    if (*start >= length) return false;
+    pv_utf8_class(text + *start, &bytes);
+    *end = *start + bytes;
+    return true;
+}
+
+/* Punctuation, and in ASCII all signs. */
+static bool find_punctuation(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start,
+                             size_t *end)
+{
+    (void)pattern;
+    for (size_t bytes; from < length; from += bytes) {
+        uint32_t code_point;
+        bytes = pv_utf8_step(text + from, &code_point);
+        if (!pv_unicode_punctuation(code_point)) continue;
+        *start = from;
+        *end = from + bytes;
+        return true;
+    }
+    return false;
+}
+
+typedef enum word_kind { SPACES, WORD, SIGNS } word_kind;
+
+static word_kind kind_at(const char *text, size_t *bytes)
+{
+    uint32_t code_point;
+    *bytes = pv_utf8_step(text, &code_point);
+    if (pv_unicode_word(code_point)) return WORD;
+    return pv_unicode_class(code_point) & PV_SPACE ? SPACES : SIGNS;
+}
+
+static bool find_words(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start, size_t *end)
+{
+    size_t bytes = 0;
+    (void)pattern;
+    while (from < length && kind_at(text + from, &bytes) == SPACES) from += bytes;
+    if (from >= length) return false;
+    word_kind kind = kind_at(text + from, &bytes);
+    *start = from;
+    while (from < length && kind_at(text + from, &bytes) == kind) from += bytes;
+    *end = from;
+    return true;
+}
+
+const pv_pattern pv_pattern_words = {.name = "words", .find = find_words};
+
 #define FOLDED_CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define GPT2_WORDS "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 #define GPT4_WORD "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
@@ -264,6 +317,8 @@ static const struct {
     {"[\\r\\n]", {.name = "newline", .find = find_newline}},
     {"[\r\n]", {.name = "newline", .find = find_newline}},
     {"\\s+$", {.name = "line end", .find = find_line_end}},
+    {"\\s", {.name = "space", .find = find_space}},
+    {"[\\p{P}$+<=>\\^`|~]", {.name = "punctuation", .find = find_punctuation}},
 };
 
 const pv_pattern *pv_pattern_at(size_t index, const char **regex)

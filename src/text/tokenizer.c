@@ -34,15 +34,19 @@ pv_tokenizer *pv_tokenizer_create(const pv_allocator *allocator)
     made->bos = -1;
     pv_vocab_init(&made->vocab, &made->allocator, "");
     pv_added_init(&made->added, &made->allocator);
+    pv_normalizer_init(&made->normalizer, &made->allocator);
     pv_pretokenizer_init(&made->pretokenizer, &made->allocator);
     pv_bpe_init(&made->bpe, &made->allocator);
+    pv_unigram_init(&made->unigram, &made->allocator);
+    pv_wordpiece_init(&made->wordpiece, &made->allocator);
+    pv_bytes_init(&made->text, &made->allocator);
     pv_tokens_init(&made->ends, &made->allocator);
     return made;
 }
 
 pv_status pv_tokenizer_load(const pv_allocator *allocator, pv_source *source, pv_tokenizer **tokenizer, pv_error *error)
 {
-    static pv_status (*const load[])(pv_tokenizer * tokenizer, pv_source * source, pv_error * error) = {
+    static pv_status (*const load[])(pv_tokenizer *tokenizer, pv_source *source, pv_error *error) = {
         [PV_SOURCE_GGUF] = pv_tokenizer_load_gguf,
         [PV_SOURCE_SAFETENSORS] = pv_tokenizer_load_json,
     };
@@ -63,8 +67,13 @@ void pv_tokenizer_destroy(pv_tokenizer *tokenizer)
     pv_allocator allocator = tokenizer->allocator;
     pv_vocab_free(&tokenizer->vocab);
     pv_added_free(&tokenizer->added);
+    pv_normalizer_free(&tokenizer->normalizer);
     pv_pretokenizer_free(&tokenizer->pretokenizer);
     pv_bpe_free(&tokenizer->bpe);
+    pv_unigram_free(&tokenizer->unigram);
+    pv_wordpiece_free(&tokenizer->wordpiece);
+    pv_bytes_free(&tokenizer->text);
+    pv_free(&allocator, tokenizer->text_end);
     pv_tokens_free(&tokenizer->ends);
     pv_free(&allocator, tokenizer);
 }
@@ -74,7 +83,7 @@ pv_status pv_tokenizer_seal(pv_tokenizer *tokenizer, const char *file, pv_error 
 {
     pv_vocab *vocab = &tokenizer->vocab;
     pv_added *added = &tokenizer->added;
-    pv_status status = pv_added_seal(added, tokenizer->pretokenizer.nfc, file, error);
+    pv_status status = pv_added_seal(added, &tokenizer->normalizer, file, error);
     for (size_t i = 0; i < added->count && status == PV_OK; i++) {
         const pv_added_token *token = &added->tokens[i];
         const char *content = added->text.data + token->offset;
@@ -91,7 +100,7 @@ pv_status pv_tokenizer_seal(pv_tokenizer *tokenizer, const char *file, pv_error 
                               token->id);
         vocab->entries[token->id].added = true;
     }
-    return status;
+    return status == PV_OK ? pv_tokenizer_render(tokenizer, error) : status;
 }
 
 /* ---- Questions ------------------------------------------------------------------------------------------------------ */
@@ -103,13 +112,20 @@ bool pv_tokenizer_bytes(const pv_tokenizer *tokenizer, int32_t id, const char **
     const pv_vocab_entry *entry = &vocab->entries[id];
     const pv_added_token *token = entry->added ? pv_added_get(&tokenizer->added, (uint32_t)id) : NULL;
     if (token) {
-        *bytes = tokenizer->added.text.data + token->offset;
-        *length = token->length;
+        *bytes = tokenizer->added.text.data + token->shown;
+        *length = token->shown_length;
         *control = token->flags & PV_ADDED_CONTROL;
         return true;
     }
-    *bytes = entry->length ? vocab->bytes.data + entry->offset : "";
-    *length = entry->length;
+    const char *text = vocab->bytes.data;
+    size_t start = entry->offset, end = start + entry->length;
+    if (tokenizer->text_end) {
+        text = tokenizer->text.data;
+        start = id ? tokenizer->text_end[id - 1] : 0;
+        end = tokenizer->text_end[id];
+    }
+    *bytes = end > start ? text + start : "";
+    *length = end - start;
     *control = false;
     return true;
 }

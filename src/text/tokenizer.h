@@ -1,4 +1,5 @@
-/* Tokenizers: text to ids and back. Byte-level BPE with its pre-tokenizer's pattern, from tokenizer.json or GGUF metadata. */
+/* Tokenizers: text to ids and back. BPE by bytes or by characters, Unigram and WordPiece, with what comes before them, from
+ * tokenizer.json or GGUF metadata. */
 #ifndef PV_TEXT_TOKENIZER_H
 #define PV_TEXT_TOKENIZER_H
 
@@ -28,20 +29,25 @@ enum { PV_ENCODE_SPECIAL = 1 /* added and control tokens spelled in the text bec
  * Errors: PV_INVALID_ARGUMENT (longer than 2^30 bytes), PV_OUT_OF_MEMORY. */
 pv_status pv_tokenizer_encode(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags, pv_tokens *tokens,
                               pv_error *error);
-/* The same, but control tokens are not recognised where they touch one of `plain`'s spans (in order, not overlapping): user text inside
- * a rendered chat stays text, while the pre-tokenizer still sees the whole. Added tokens that are no control tokens are not affected. */
+/* The same, but control tokens are not recognised where they touch one of `plain`'s spans (in order, not overlapping): user
+ * text inside a rendered chat stays text, while the pre-tokenizer still sees the whole. Added tokens that are no control tokens
+ * are not affected. */
 pv_status pv_tokenizer_encode_marked(const pv_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
                                      const pv_span *plain, size_t plain_count, pv_tokens *tokens, pv_error *error);
 /* The bytes that an id stands for; kept by the tokenizer. For a control token the text of its spelling, with *control true. */
 bool pv_tokenizer_bytes(const pv_tokenizer *tokenizer, int32_t id, const char **bytes, size_t *length, bool *control);
+/* How many of the bytes that the first token of a text stands for do not belong to the text: some models begin every text with
+ * a space. Of bytes that are not the first, none are left out. */
+size_t pv_tokenizer_leading(const pv_tokenizer *tokenizer, const char *bytes, size_t length);
 uint32_t pv_tokenizer_size(const pv_tokenizer *tokenizer);
 /* −1 if there is none. `add_bos` tells if encoding a plain prompt starts with bos. */
 int32_t pv_tokenizer_bos(const pv_tokenizer *tokenizer, bool *add_bos);
 /* The id of a token by its exact spelling, −1 if there is none. */
 int32_t pv_tokenizer_find(const pv_tokenizer *tokenizer, const char *text, size_t length);
-/* Ids that end an answer: eos, end-of-turn, end-of-message from every place that names them (GGUF keys eos_token_id, eot_token_id,
- * eom_token_id; tokenizer_config.json's eos_token; well-known spellings such as <|im_end|>, <|eot_id|>, <|endoftext|>, </s>,
- * <end_of_turn>, <|end|>, <|return|> that are control tokens). config.json and generation_config.json are added by the model. */
+/* Ids that end an answer: eos, end-of-turn, end-of-message from every place that names them (GGUF keys eos_token_id,
+ * eot_token_id, eom_token_id; tokenizer_config.json's eos_token; well-known spellings such as <|im_end|>, <|eot_id|>,
+ * <|endoftext|>, </s>, <end_of_turn>, <|end|>, <|return|> that are control tokens). config.json and generation_config.json are
+ * added by the model. */
 const int32_t *pv_tokenizer_ends(const pv_tokenizer *tokenizer, size_t *count);
 
 #endif

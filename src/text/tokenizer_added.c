@@ -37,6 +37,8 @@ pv_status pv_added_put(pv_added *added, uint32_t id, const char *content, size_t
         .flags = (uint8_t)flags,
         .pattern = (uint32_t)added->text.length,
         .pattern_length = (uint32_t)length,
+        .shown = (uint32_t)added->text.length,
+        .shown_length = (uint32_t)length,
     };
     pv_bytes_add(&added->text, content, length);
     return added->text.failed ? pv_fail_memory(error, length, "the added tokens") : PV_OK;
@@ -75,7 +77,7 @@ static pv_status build_matcher(pv_added *added, bool normalized, pv_added_matche
     if (!sorted) return pv_fail_memory(error, added->count * sizeof *sorted, "the added tokens");
     for (size_t i = 0; i < added->count; i++) {
         const pv_added_token *token = &added->tokens[i];
-        if (((token->flags & PV_ADDED_NORMALIZED) != 0) != normalized) continue;
+        if (((token->flags & PV_ADDED_NORMALIZED) != 0) != normalized || token->pattern_length == 0) continue;
         sorted[count++] = (sorted_pattern){added->text.data + token->pattern, token->pattern_length, (uint32_t)i};
     }
     if (count > 0) {
@@ -96,25 +98,36 @@ static pv_status build_matcher(pv_added *added, bool normalized, pv_added_matche
     return PV_OK;
 }
 
-static pv_status normalize_patterns(pv_added *added, pv_error *error)
+static pv_status normalize_pattern(pv_added *added, pv_added_token *token, pv_normalize_run *run, pv_error *error)
 {
-    for (size_t i = 0; i < added->count; i++) {
-        pv_added_token *token = &added->tokens[i];
-        const char *content = added->text.data + token->offset;
-        if (!(token->flags & PV_ADDED_NORMALIZED) || pv_utf8_valid(content, token->length) != token->length ||
-            pv_unicode_is_nfc(content, token->length))
-            continue;
-        pv_bytes normal;
-        pv_bytes_init(&normal, added->allocator);
-        pv_unicode_nfc(content, token->length, &normal);
-        token->pattern = (uint32_t)added->text.length;
-        token->pattern_length = (uint32_t)normal.length;
-        if (!normal.failed) pv_bytes_add(&added->text, normal.data, normal.length);
-        bool failed = normal.failed || added->text.failed;
-        pv_bytes_free(&normal);
-        if (failed) return pv_fail_memory(error, token->length, "the added tokens");
-    }
-    return PV_OK;
+    const char *content = added->text.data + token->offset, *normal;
+    size_t length;
+    if (!(token->flags & PV_ADDED_NORMALIZED) || pv_utf8_valid(content, token->length) != token->length) return PV_OK;
+    pv_status status = pv_normalize(run, content, token->length, &normal, &length, error);
+    if (status != PV_OK) return status;
+    if (length == token->length && memcmp(normal, content, length) == 0) return PV_OK;
+    if (length > 8 * PV_ADDED_MAX_LENGTH)
+        return pv_fail(error, PV_BAD_FILE, "added token %u has %zu bytes once it is normalized, more than %u", token->id,
+                       length, 8 * PV_ADDED_MAX_LENGTH);
+    /* What strips may give a part of the content, which moves when the text grows. */
+    char *copy = pv_copy_string(added->allocator, normal, length);
+    if (!copy) return pv_fail_memory(error, length, "the added tokens");
+    token->pattern = (uint32_t)added->text.length;
+    token->pattern_length = (uint32_t)length;
+    pv_bytes_add(&added->text, copy, length);
+    pv_free(added->allocator, copy);
+    return added->text.failed ? pv_fail_memory(error, token->length, "the added tokens") : PV_OK;
+}
+
+static pv_status normalize_patterns(pv_added *added, const pv_normalizer *normalizer, pv_error *error)
+{
+    pv_normalize_run run;
+    pv_status status = PV_OK;
+    pv_normalize_run_init(&run, normalizer);
+    for (size_t i = 0; i < added->count && status == PV_OK; i++)
+        status = normalize_pattern(added, &added->tokens[i], &run, error);
+    pv_normalize_run_free(&run);
+    return status;
 }
 
 static pv_status refuse_duplicates(const pv_added *added, const char *file, pv_error *error)
@@ -140,13 +153,13 @@ static pv_status refuse_duplicates(const pv_added *added, const char *file, pv_e
     return status;
 }
 
-pv_status pv_added_seal(pv_added *added, bool nfc, const char *file, pv_error *error)
+pv_status pv_added_seal(pv_added *added, const pv_normalizer *normalizer, const char *file, pv_error *error)
 {
     pv_status status;
     if (added->count == 0) return PV_OK;
     qsort(added->tokens, added->count, sizeof *added->tokens, by_id);
     if ((status = refuse_duplicates(added, file, error)) != PV_OK) return status;
-    if (nfc && (status = normalize_patterns(added, error)) != PV_OK) return status;
+    if (normalizer->count > 0 && (status = normalize_patterns(added, normalizer, error)) != PV_OK) return status;
     if ((status = build_matcher(added, false, &added->raw, error)) != PV_OK) return status;
     return build_matcher(added, true, &added->normalized, error);
 }

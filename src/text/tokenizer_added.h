@@ -2,7 +2,7 @@
 #ifndef PV_TEXT_TOKENIZER_ADDED_H
 #define PV_TEXT_TOKENIZER_ADDED_H
 
-#include "base/text.h"
+#include "text/normalize.h"
 
 #define PV_ADDED_MAX_LENGTH 1024 /* bytes of an added token: what matching may cost for each byte of text */
 
@@ -18,6 +18,7 @@ typedef struct pv_added_token {
     uint32_t id;
     uint32_t offset, length;          /* the content, in `text` */
     uint32_t pattern, pattern_length; /* what is looked for: the content, normalized if so flagged */
+    uint32_t shown, shown_length;     /* what the id stands for in text */
     uint8_t flags;
 } pv_added_token;
 
@@ -41,9 +42,9 @@ void pv_added_free(pv_added *added);
 /* Errors: PV_BAD_FILE (empty or too long), PV_OUT_OF_MEMORY. */
 pv_status pv_added_put(pv_added *added, uint32_t id, const char *content, size_t length, unsigned flags, const char *file,
                        pv_error *error);
-/* Sorts, once, when all are there; `nfc` normalizes the patterns that ask for it. Errors: PV_BAD_FILE (an id or a content
- * twice), PV_OUT_OF_MEMORY. */
-pv_status pv_added_seal(pv_added *added, bool nfc, const char *file, pv_error *error);
+/* Sorts, once, when all are there, and normalizes the patterns that ask for it. Errors: PV_BAD_FILE (an id or a content twice),
+ * PV_OUT_OF_MEMORY. */
+pv_status pv_added_seal(pv_added *added, const pv_normalizer *normalizer, const char *file, pv_error *error);
 /* NULL if the id is no added token. */
 const pv_added_token *pv_added_get(const pv_added *added, uint32_t id);
 /* By content; NULL if there is none. */

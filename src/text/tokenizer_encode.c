@@ -13,9 +13,11 @@ typedef struct encoder {
     const pv_span *plain;
     size_t plain_count;
     pv_tokens *tokens;
-    pv_bpe_scratch scratch;
+    pv_bpe_scratch bpe; /* of bpe, unigram and pieces the one of the model's kind */
+    pv_unigram_scratch unigram;
+    pv_word_cache pieces;
     pv_pretokenize_run words;
-    pv_bytes normal;
+    pv_normalize_run normal;
     pv_error *error;
 } encoder;
 
@@ -24,17 +26,26 @@ typedef struct stretch {
     const char *text;
     size_t length;
     size_t offset, original_length; /* the length differs where it was normalized */
+    bool continues;                 /* bytes that are no text stand before it */
 } stretch;
 
 static pv_status encode_word(void *user, const char *word, size_t length, pv_error *error)
 {
     encoder *e = user;
-    if (pv_bpe_encode(&e->tokenizer->bpe, &e->tokenizer->vocab, &e->scratch, word, length, e->tokens)) return PV_OK;
-    return pv_fail_memory(error, length, "encoding a word");
+    const pv_tokenizer *t = e->tokenizer;
+    bool made = false;
+    switch (t->kind) {
+    case PV_TOKENIZER_BPE: made = pv_bpe_encode(&t->bpe, &t->vocab, &e->bpe, word, length, e->tokens); break;
+    case PV_TOKENIZER_UNIGRAM: made = pv_unigram_encode(&t->unigram, &t->vocab, &e->unigram, word, length, e->tokens); break;
+    case PV_TOKENIZER_WORDPIECE: made = pv_wordpiece_encode(&t->wordpiece, &e->pieces, word, length, e->tokens); break;
+    }
+    return made ? PV_OK : pv_fail_memory(error, length, "encoding a word");
 }
 
 static pv_status encode_normalized(encoder *e, const stretch *s)
 {
+    e->words.first = s->offset == 0;
+    e->words.continues = s->continues;
     return pv_pretokenize(&e->words, s->text, s->length);
 }
 
@@ -59,7 +70,7 @@ static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const s
     /* In text that normalization changed places are lost: no control token is found if any of it is to stay text. */
     if (moved && pv_spans_overlap(e->plain, e->plain_count, s->offset, s->offset + s->original_length)) search.control = false;
     while ((token = pv_added_next(&search)) != NULL) {
-        stretch between = {s->text + done, 0, s->offset + done, 0};
+        stretch between = {s->text + done, 0, s->offset + done, 0, s->continues && done == 0};
         if (search.start > done) {
             between.length = between.original_length = search.start - done;
             if ((status = rest(e, &between)) != PV_OK) return status;
@@ -67,7 +78,7 @@ static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const s
         if (!pv_tokens_add(e->tokens, (int32_t)token->id)) return pv_fail_memory(e->error, sizeof(int32_t), "tokens");
         done = search.end;
     }
-    stretch last = {s->text + done, s->length - done, s->offset + done, s->length - done};
+    stretch last = {s->text + done, s->length - done, s->offset + done, s->length - done, s->continues && done == 0};
     return last.length > 0 ? rest(e, &last) : PV_OK;
 }
 
@@ -75,15 +86,10 @@ static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const s
 static pv_status encode_valid(encoder *e, const stretch *s)
 {
     stretch normal = *s;
-    bool moved = e->tokenizer->pretokenizer.nfc && !pv_unicode_is_nfc(s->text, s->length);
-    if (moved) {
-        e->normal.length = 0;
-        pv_unicode_nfc(s->text, s->length, &e->normal);
-        if (e->normal.failed) return pv_fail_memory(e->error, s->length, "normalizing text");
-        normal.text = e->normal.data;
-        normal.length = e->normal.length;
-    }
-    return take_added(e, &e->tokenizer->added.normalized, &normal, moved, encode_normalized);
+    e->normal.continues = s->continues;
+    pv_status status = pv_normalize(&e->normal, s->text, s->length, &normal.text, &normal.length, e->error);
+    bool moved = normal.text != s->text || normal.length != s->length;
+    return status == PV_OK ? take_added(e, &e->tokenizer->added.normalized, &normal, moved, encode_normalized) : status;
 }
 
 /* Patterns are made for characters: bytes that are none become words of their own, a word for each run. */
@@ -92,7 +98,7 @@ static pv_status encode_bytes(encoder *e, const stretch *s)
     pv_status status = PV_OK;
     for (size_t at = 0; at < s->length && status == PV_OK;) {
         size_t valid = pv_utf8_valid(s->text + at, s->length - at);
-        stretch part = {s->text + at, valid, s->offset + at, valid};
+        stretch part = {s->text + at, valid, s->offset + at, valid, at > 0};
         if (valid > 0) status = encode_valid(e, &part);
         at += valid;
         size_t start = at;
@@ -116,14 +122,18 @@ pv_status pv_tokenizer_encode_marked(const pv_tokenizer *tokenizer, const char *
     if (length > MAX_TEXT)
         return pv_fail(error, PV_INVALID_ARGUMENT, "the text has %zu bytes, more than %zu", length, MAX_TEXT);
     if (length == 0) return PV_OK;
-    pv_bpe_scratch_init(&e.scratch, &tokenizer->bpe, length);
+    pv_word_cache_init(&e.pieces, &tokenizer->allocator, tokenizer->kind == PV_TOKENIZER_WORDPIECE ? length : 0);
+    pv_bpe_scratch_init(&e.bpe, &tokenizer->bpe, tokenizer->kind == PV_TOKENIZER_BPE ? length : 0);
+    pv_unigram_scratch_init(&e.unigram, &tokenizer->unigram, tokenizer->kind == PV_TOKENIZER_UNIGRAM ? length : 0);
     pv_pretokenize_run_init(&e.words, &tokenizer->pretokenizer, encode_word, &e, error);
-    pv_bytes_init(&e.normal, &tokenizer->allocator);
-    pv_status status = take_added(&e, &tokenizer->added.raw, &(stretch){text, length, 0, length}, false, encode_bytes);
+    pv_normalize_run_init(&e.normal, &tokenizer->normalizer);
+    pv_status status = take_added(&e, &tokenizer->added.raw, &(stretch){text, length, 0, length, false}, false, encode_bytes);
     if (status != PV_OK) tokens->count = before;
-    pv_bytes_free(&e.normal);
+    pv_normalize_run_free(&e.normal);
     pv_pretokenize_run_free(&e.words);
-    pv_bpe_scratch_free(&e.scratch, &tokenizer->bpe);
+    pv_unigram_scratch_free(&e.unigram, &tokenizer->unigram);
+    pv_bpe_scratch_free(&e.bpe, &tokenizer->bpe);
+    pv_word_cache_free(&e.pieces, &tokenizer->allocator);
     return status;
 }
 

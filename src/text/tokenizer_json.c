@@ -15,7 +15,9 @@ static pv_status bad(const pv_json *json, const char *message, pv_error *error)
 typedef struct document {
     pv_tokenizer *tokenizer;
     pv_bytes *bos;
-    bool has_model, byte_level;
+    bool has_model, has_pretokenizer, byte_level, decodes_bytes, has_decoder;
+    bool waits;    /* the model came before what tells how its tokens are spelled */
+    pv_json model; /* waits: the reader before it */
 } document;
 
 /* One of added_tokens, read behind its brace. */
@@ -80,6 +82,7 @@ static pv_status read_normalizer(document *d, pv_json *json, pv_error *error)
 
 static pv_status read_pretokenizer(document *d, pv_json *json, pv_error *error)
 {
+    d->has_pretokenizer = true;
     return pv_tokenizer_parse_pretokenizer(d->tokenizer, json, &d->byte_level, error);
 }
 
@@ -90,13 +93,27 @@ static pv_status read_postprocessor(document *d, pv_json *json, pv_error *error)
 
 static pv_status read_decoder(document *d, pv_json *json, pv_error *error)
 {
-    return pv_tokenizer_parse_decoder(d->tokenizer, json, error);
+    pv_status status = pv_tokenizer_parse_decoder(d->tokenizer, json, &d->decodes_bytes, error);
+    d->has_decoder = json->type != PV_JSON_NULL;
+    return status;
+}
+
+static pv_status parse_model(document *d, pv_json *json, pv_error *error)
+{
+    d->tokenizer->vocab.plain = !d->byte_level;
+    return pv_tokenizer_parse_model(d->tokenizer, json, error);
 }
 
 static pv_status read_model(document *d, pv_json *json, pv_error *error)
 {
     d->has_model = true;
-    return pv_tokenizer_parse_model(d->tokenizer, json, error);
+    if (d->has_pretokenizer) return parse_model(d, json, error);
+    /* A second reader over the same text, at the same place, with memory of its own. */
+    d->waits = true;
+    d->model = *json;
+    d->model.scratch = NULL;
+    d->model.scratch_capacity = 0;
+    return pv_json_skip(json, error);
 }
 
 static const struct {
@@ -135,11 +152,11 @@ static pv_status parse(pv_tokenizer *tokenizer, const char *text, size_t length,
     pv_json_init(&json, &tokenizer->allocator, text, length, file);
     pv_status status = read_document(&d, &json, error);
     if (status == PV_OK && !d.has_model) status = bad(&json, "there is no model", error);
-    if (status == PV_OK && !d.byte_level)
-        status = pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET,
-                            "%s: a BPE tokenizer whose pre-tokenizer has no ByteLevel is not "
-                            "supported",
-                            file);
+    if (status == PV_OK && d.waits) status = parse_model(&d, &d.model, error);
+    if (d.waits) pv_json_free(&d.model);
+    if (status == PV_OK && d.has_decoder && d.decodes_bytes != d.byte_level)
+        status = pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET, "%s: the %s is ByteLevel, but not the %s", file,
+                            d.byte_level ? "pre-tokenizer" : "decoder", d.byte_level ? "decoder" : "pre-tokenizer");
     if (status == PV_OK) status = pv_tokenizer_seal(tokenizer, file, error);
     if (status == PV_OK && tokenizer->vocab.size == 0) status = bad(&json, "there are no tokens", error);
     pv_json_free(&json);

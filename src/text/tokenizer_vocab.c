@@ -94,7 +94,7 @@ pv_status pv_vocab_put(pv_vocab *vocab, uint64_t id, const char *spelling, size_
     if (length > PV_VOCAB_MAX_TOKEN)
         return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "token %" PRIu64 " has %zu bytes, more than %u", id,
                           length, PV_VOCAB_MAX_TOKEN);
-    if (!pv_spelling_bytes(spelling, length, bytes, &made)) {
+    if (vocab->plain || !pv_spelling_bytes(spelling, length, bytes, &made)) {
         form = PV_FORM_RAW;
         made = length;
     }
@@ -160,6 +160,7 @@ bool pv_vocab_find(const pv_vocab *vocab, const char *spelling, size_t length, u
     char bytes[PV_VOCAB_MAX_TOKEN];
     size_t made;
     if (length > PV_VOCAB_MAX_TOKEN) return false;
-    if (pv_spelling_bytes(spelling, length, bytes, &made)) return pv_vocab_find_bytes(vocab, bytes, made, PV_FORM_BYTES, id);
+    if (!vocab->plain && pv_spelling_bytes(spelling, length, bytes, &made))
+        return pv_vocab_find_bytes(vocab, bytes, made, PV_FORM_BYTES, id);
     return pv_vocab_find_bytes(vocab, spelling, length, PV_FORM_RAW, id);
 }

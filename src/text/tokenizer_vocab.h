@@ -29,6 +29,7 @@ typedef struct pv_vocab {
     uint32_t *slots; /* open addressing: id + 1, 0 is free; a power of two of them */
     size_t slot_count;
     const char *file; /* for messages */
+    bool plain;       /* spellings stand for themselves, whatever characters they have */
 } pv_vocab;
 
 void pv_vocab_init(pv_vocab *vocab, const pv_allocator *allocator, const char *file);

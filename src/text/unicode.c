@@ -80,34 +80,43 @@ size_t pv_utf8_valid(const char *text, size_t length)
     }
 }
 
-/* Characters that stand unchanged in form C and never combine with what precedes them; what follows may combine with them.
- * Nothing below U+0300 combines with anything before it. The blocks listed hold starters that are no second half of any
- * canonical composition. */
-static bool starts_segment(uint32_t code_point)
+/* Characters that stand unchanged in a form and never combine with what precedes them; what follows may combine with them.
+ * Nothing below U+0300 combines with anything before it, but letters of Latin-1 fall apart in the forms D, and signs there
+ * stand for others in the forms K. The blocks listed hold starters that are no second half of any canonical composition. */
+static bool starts_segment(pv_form_name form, uint32_t code_point)
 {
-    static const uint32_t blocks[][2] = {
-        {0x400, 0x482},     /* Cyrillic */
-        {0x2010, 0x2027},   /* dashes and quotation marks */
-        {0x3001, 0x3029},   /* punctuation of Chinese and Japanese */
-        {0x3041, 0x3096},   /* Hiragana */
-        {0x30a1, 0x30fa},   /* Katakana */
-        {0x4e00, 0x9fff},   /* Chinese characters */
-        {0xac00, 0xd7a3},   /* Hangul syllables */
-        {0xff01, 0xff5e},   /* full-width ASCII */
-        {0x1f300, 0x1faff}, /* pictographs */
+    static const struct {
+        uint32_t first, last;
+        bool in[4]; /* by form */
+    } blocks[] = {
+        {0x400, 0x482, {[PV_NFC] = true, [PV_NFKC] = true}},  /* Cyrillic */
+        {0x2010, 0x2010, {true, true, true, true}},           /* dashes and quotation marks, */
+        {0x2011, 0x2011, {[PV_NFC] = true, [PV_NFD] = true}}, /* some of which stand for others */
+        {0x2012, 0x2016, {true, true, true, true}},
+        {0x2017, 0x2017, {[PV_NFC] = true, [PV_NFD] = true}},
+        {0x2018, 0x2023, {true, true, true, true}},
+        {0x2024, 0x2026, {[PV_NFC] = true, [PV_NFD] = true}},
+        {0x3001, 0x3029, {true, true, true, true}},            /* punctuation of Chinese and Japanese */
+        {0x3041, 0x3096, {[PV_NFC] = true, [PV_NFKC] = true}}, /* Hiragana */
+        {0x30a1, 0x30fa, {[PV_NFC] = true, [PV_NFKC] = true}}, /* Katakana */
+        {0x4e00, 0x9fff, {true, true, true, true}},            /* Chinese characters */
+        {0xac00, 0xd7a3, {[PV_NFC] = true, [PV_NFKC] = true}}, /* Hangul syllables */
+        {0xff01, 0xff5e, {[PV_NFC] = true, [PV_NFD] = true}},  /* full-width ASCII */
+        {0x1f300, 0x1faff, {true, true, true, true}},          /* pictographs */
     };
-    if (code_point < 0x300) return true;
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks && code_point >= blocks[i][0]; i++)
-        if (code_point <= blocks[i][1]) return true;
+    if (code_point < 0x80) return true;
+    if (code_point < 0x300) return form == PV_NFC;
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks && code_point >= blocks[i].first; i++)
+        if (code_point <= blocks[i].last) return blocks[i].in[form];
     return false;
 }
 
-bool pv_unicode_is_nfc(const char *text, size_t length)
+bool pv_unicode_is_normal(pv_form_name form, const char *text, size_t length)
 {
     for (size_t at = 0; at < length;) {
         uint32_t code_point;
         at += pv_utf8_step(text + at, &code_point);
-        if (!starts_segment(code_point)) return false;
+        if (!starts_segment(form, code_point)) return false;
     }
     return true;
 }
@@ -115,12 +124,13 @@ bool pv_unicode_is_nfc(const char *text, size_t length)
 /* A segment's decomposition, in code points. */
 typedef struct segment {
     const pv_allocator *allocator;
+    pv_form_name form;
     int32_t *points, *spare; /* spare: for the sort, as large */
     size_t count, capacity, spare_capacity;
 } segment;
 
-/* No canonical decomposition of one character is longer than 4. */
-#define MAX_DECOMPOSITION 16
+/* No canonical decomposition of one character is longer than 4, no other longer than 18. */
+#define MAX_DECOMPOSITION 32
 
 static bool decompose(segment *made, const char *text, size_t length)
 {
@@ -131,9 +141,10 @@ static bool decompose(segment *made, const char *text, size_t length)
         if (!pv_grow(made->allocator, (void **)&made->points, &made->capacity, made->count + MAX_DECOMPOSITION,
                      sizeof(int32_t)))
             return false;
-        int boundary = 0;
+        int boundary = 0, options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
+        if (made->form == PV_NFKC || made->form == PV_NFKD) options |= UTF8PROC_COMPAT;
         utf8proc_ssize_t added = utf8proc_decompose_char((utf8proc_int32_t)code_point, made->points + made->count,
-                                                         MAX_DECOMPOSITION, UTF8PROC_STABLE | UTF8PROC_COMPOSE, &boundary);
+                                                         MAX_DECOMPOSITION, (utf8proc_option_t)options, &boundary);
         if (added < 0 || added > MAX_DECOMPOSITION) {
             made->points[made->count++] = (int32_t)code_point;
         } else {
@@ -181,32 +192,33 @@ static bool order_segment(segment *made)
     return true;
 }
 
-static void compose_segment(segment *made, const char *text, size_t length, pv_bytes *out)
+static void put_segment(segment *made, const char *text, size_t length, pv_bytes *out)
 {
     if (!decompose(made, text, length) || !order_segment(made)) {
         out->failed = true;
         return;
     }
-    utf8proc_ssize_t composed =
-        utf8proc_normalize_utf32(made->points, (utf8proc_ssize_t)made->count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    for (utf8proc_ssize_t i = 0; i < composed; i++) {
+    utf8proc_ssize_t count = (utf8proc_ssize_t)made->count;
+    if (made->form == PV_NFC || made->form == PV_NFKC)
+        count = utf8proc_normalize_utf32(made->points, count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    for (utf8proc_ssize_t i = 0; i < count; i++) {
         char character[4];
         pv_bytes_add(out, character, pv_utf8_encode((uint32_t)made->points[i], character));
     }
 }
 
-void pv_unicode_nfc(const char *text, size_t length, pv_bytes *out)
+void pv_unicode_normalize(pv_form_name form, const char *text, size_t length, pv_bytes *out)
 {
-    segment made = {.allocator = out->allocator};
+    segment made = {.allocator = out->allocator, .form = form};
     size_t plain = 0, start = 0; /* text[plain..start) is copied as it is; a segment begins at start */
     bool open = false;           /* the segment holds a character that does not stand for itself */
     for (size_t at = 0; at < length;) {
         uint32_t code_point;
         size_t bytes = pv_utf8_step(text + at, &code_point);
-        if (starts_segment(code_point)) {
+        if (starts_segment(form, code_point)) {
             if (open) {
                 pv_bytes_add(out, text + plain, start - plain);
-                compose_segment(&made, text + start, at - start, out);
+                put_segment(&made, text + start, at - start, out);
                 plain = at;
             }
             start = at;
@@ -217,7 +229,48 @@ void pv_unicode_nfc(const char *text, size_t length, pv_bytes *out)
         at += bytes;
     }
     pv_bytes_add(out, text + plain, (open ? start : length) - plain);
-    if (open) compose_segment(&made, text + start, length - start, out);
+    if (open) put_segment(&made, text + start, length - start, out);
     pv_free(out->allocator, made.points);
     pv_free(out->allocator, made.spare);
+}
+
+void pv_unicode_lower(const char *text, size_t length, pv_bytes *out)
+{
+    size_t plain = 0;
+    for (size_t at = 0; at < length;) {
+        uint32_t code_point, lower;
+        char character[4];
+        size_t bytes = pv_utf8_step(text + at, &code_point);
+        if (code_point < 0x80)
+            lower = code_point >= 'A' && code_point <= 'Z' ? code_point | 0x20 : code_point;
+        else
+            lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
+        if (lower != code_point) {
+            pv_bytes_add(out, text + plain, at - plain);
+            pv_bytes_add(out, character, pv_utf8_encode(lower, character));
+            if (code_point == 0x130) pv_bytes_add(out, "\xcc\x87", 2); /* the one letter that becomes two characters */
+            plain = at + bytes;
+        }
+        at += bytes;
+    }
+    pv_bytes_add(out, text + plain, length - plain);
+}
+
+bool pv_unicode_nonspacing(uint32_t code_point)
+{
+    return code_point >= 0x300 && utf8proc_category((utf8proc_int32_t)code_point) == UTF8PROC_CATEGORY_MN;
+}
+
+bool pv_unicode_punctuation(uint32_t code_point)
+{
+    if (code_point < 0x80) return pv_ascii_class[code_point] & PV_SIGN;
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
+    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+bool pv_unicode_other(uint32_t code_point)
+{
+    if (code_point == '\t' || code_point == '\n' || code_point == '\r') return false;
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
+    return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
 }

@@ -66,9 +66,18 @@ static inline size_t pv_utf8_back(const char *text, size_t at)
 /* How many of the first bytes are valid UTF-8. */
 size_t pv_utf8_valid(const char *text, size_t length);
 
-/* Appends text[0..length), valid UTF-8, in normalization form C. Check out->failed. */
-void pv_unicode_nfc(const char *text, size_t length, pv_bytes *out);
-/* True if the text is certain to be in form C already; false says nothing. */
-bool pv_unicode_is_nfc(const char *text, size_t length);
+typedef enum pv_form_name { PV_NFC, PV_NFD, PV_NFKC, PV_NFKD } pv_form_name;
+/* Appends text[0..length), valid UTF-8, in a normalization form. Check out->failed. */
+void pv_unicode_normalize(pv_form_name form, const char *text, size_t length, pv_bytes *out);
+/* True if the text is certain to be in that form already; false says nothing. */
+bool pv_unicode_is_normal(pv_form_name form, const char *text, size_t length);
+/* Appends the text in lower case, character by character: no context decides. */
+void pv_unicode_lower(const char *text, size_t length, pv_bytes *out);
+/* Mn. */
+bool pv_unicode_nonspacing(uint32_t code_point);
+/* P, and in ASCII S too. */
+bool pv_unicode_punctuation(uint32_t code_point);
+/* Cc, Cf, Co; tab and newlines are spaces instead. */
+bool pv_unicode_other(uint32_t code_point);
 
 #endif

@@ -214,7 +214,7 @@ static void words_met_again_are_encoded_alike(void **state)
     while (m.merges < 40) add_merge(&m, (tk_random(&seed) >> 20) % m.tokens, (tk_random(&seed) >> 20) % m.tokens);
     finish(&m);
     pv_bpe_scratch_init(&scratch, &m.bpe, 4096); /* a small cache: words push one another out */
-    assert_true(scratch.cache_count > 0);
+    assert_true(scratch.cache.count > 0);
     for (int i = 0; i < 20000; i++) {
         char word[30];
         size_t symbols[30], length = 1 + (tk_random(&seed) >> 20) % (i % 2 ? 4 : 29);

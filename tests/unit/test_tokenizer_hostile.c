@@ -31,10 +31,7 @@ typedef struct variant {
     const char *message;
 } variant;
 
-#define TOKENS                                                                                                                 \
-    {                                                                                                                          \
-        "a", "b", "ab", "<s>", "</s>"                                                                                          \
-    }
+#define TOKENS {"a", "b", "ab", "<s>", "</s>"}
 
 static void write_value(pv_model_writer *writer, const char *key, const variant *v)
 {
@@ -109,8 +106,8 @@ static void ggufs_with_a_wrong_key_are_refused(void **state)
     (void)state;
     static const variant variants[] = {
         {"tokenizer.ggml.model", ABSENT, {0}, 0, {0}, PV_NOT_FOUND, "no tokenizer"},
-        {"tokenizer.ggml.model", STRING, {"llama"}, 0, {0}, PV_UNSUPPORTED, "'llama'"},
-        {"tokenizer.ggml.model", STRING, {"bert"}, 0, {0}, PV_UNSUPPORTED, "'bert'"},
+        {"tokenizer.ggml.model", STRING, {"rwkv"}, 0, {0}, PV_UNSUPPORTED, "'rwkv'"},
+        {"tokenizer.ggml.model", STRING, {"plamo2"}, 0, {0}, PV_UNSUPPORTED, "'plamo2'"},
         {"tokenizer.ggml.model", NUMBER, {0}, 0, {7}, PV_BAD_FILE, "tokenizer.ggml.model"},
         {"tokenizer.ggml.pre", ABSENT, {0}, 0, {0}, PV_UNSUPPORTED, "tokenizer.ggml.pre is missing"},
         {"tokenizer.ggml.pre", STRING, {"default"}, 0, {0}, PV_UNSUPPORTED, "'default'"},
@@ -210,6 +207,8 @@ static void ggufs_with_less_are_good(void **state)
 #define WITH_PRE(pre) "{\"pre_tokenizer\":" pre ",\"model\":" MODEL "}"
 #define WITH_SPLIT(split) WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[" split "," BYTE_LEVEL "]}")
 #define VOCAB "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}"
+#define PLAIN(model) "{\"model\":{" model "}}"
+#define DECODED(decoders) "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" decoders "]},\"model\":" MODEL "}"
 #define ADDED(token) WITH("\"added_tokens\":[" token "]")
 
 static void jsons_that_are_wrong_are_refused(void **state)
@@ -223,26 +222,58 @@ static void jsons_that_are_wrong_are_refused(void **state)
         {"", PV_BAD_FILE, "tokenizer.json"},
         {"[]", PV_BAD_FILE, "tokenizer.json"},
         {"{}", PV_BAD_FILE, "no model"},
-        {"{\"model\":" MODEL "}", PV_UNSUPPORTED, "no ByteLevel"},
         {"{\"model\":null}", PV_BAD_FILE, "object"},
         {WITH("\"model\":" MODEL), PV_BAD_FILE, "twice"},
         {WITH("\"normalizer\":null") " x", PV_BAD_FILE, "tokenizer.json"},
-        {WITH("\"normalizer\":{\"type\":\"Lowercase\"}"), PV_UNSUPPORTED, "normalizer 'Lowercase'"},
-        {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Prepend\"}]}"),
-         PV_UNSUPPORTED, "normalizer 'Prepend'"},
+        {WITH("\"normalizer\":{\"type\":\"ByteLevel\"}"), PV_UNSUPPORTED, "normalizer 'ByteLevel'"},
+        {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Other\"}]}"),
+         PV_UNSUPPORTED, "normalizer 'Other'"},
+        {WITH("\"normalizer\":{\"type\":\"Replace\",\"content\":\"x\"}"), PV_BAD_FILE, "no pattern"},
+        {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}"), PV_UNSUPPORTED,
+         "an empty string"},
+        {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"content\":\"x\"}"), PV_UNSUPPORTED,
+         "&&"},
+        {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":7}"), PV_BAD_FILE, "content"},
+        {WITH("\"normalizer\":{\"type\":\"BertNormalizer\",\"strip_accents\":7}"), PV_BAD_FILE, "strip_accents"},
+        {WITH("\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":7}"), PV_BAD_FILE, "lowercase"},
+        {WITH("\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"?\"}"), PV_BAD_FILE, "no base64"},
+        {WITH("\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA=\"}"), PV_BAD_FILE, "has 2 bytes"},
+        {WITH("\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAAAA==\"}"), PV_BAD_FILE, "has 0 bytes"},
+        {WITH("\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////wAA\"}"), PV_BAD_FILE,
+         "has 4294967295 bytes, but 2 follow"},
+        {WITH("\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"BAAAAAAAAAD/\"}"), PV_BAD_FILE,
+         "no UTF-8 at byte 0"},
         {WITH("\"normalizer\":{}"), PV_BAD_FILE, "with a type"},
         {WITH("\"normalizer\":7"), PV_BAD_FILE, "normalizer"},
         {WITH("\"normalizer\":{\"type\":7}"), PV_BAD_FILE, "type"},
         {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":7}"), PV_BAD_FILE, "normalizers"},
-        {WITH("\"decoder\":{\"type\":\"Metaspace\"}"), PV_UNSUPPORTED, "decoder 'Metaspace'"},
+        {WITH("\"decoder\":{\"type\":\"Metaspace\"}"), PV_UNSUPPORTED, "the pre-tokenizer is ByteLevel, but not the decoder"},
+        {"{\"decoder\":" BYTE_LEVEL ",\"model\":" MODEL "}", PV_UNSUPPORTED,
+         "the decoder is ByteLevel, but not the pre-tokenizer"},
+        {WITH("\"decoder\":{\"type\":\"CTC\"}"), PV_UNSUPPORTED, "decoder 'CTC'"},
+        {DECODED("{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}"), PV_UNSUPPORTED, "ByteFallback behind Fuse"},
+        {DECODED("{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}"), PV_UNSUPPORTED, "Strip of that kind"},
+        {DECODED("{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}"), PV_UNSUPPORTED,
+         "Strip of that kind"},
+        {DECODED("{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}"), PV_UNSUPPORTED,
+         "Strip of that kind"},
+        {DECODED("{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":\"1\"}"), PV_BAD_FILE, "number"},
+        {DECODED("{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"bb\"}"), PV_UNSUPPORTED,
+         "Replace of that kind"},
+        {DECODED("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}"), PV_UNSUPPORTED,
+         "Replace of that kind"},
+        {DECODED("{\"type\":\"WordPiece\",\"prefix\":\"seventeen bytes!!\",\"cleanup\":true}"), PV_UNSUPPORTED, "short prefix"},
         {WITH("\"post_processor\":{\"type\":\"Other\"}"), PV_UNSUPPORTED, "post-processor 'Other'"},
         {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]}"),
          PV_BAD_FILE, "'<s>' first, which is no token"},
         {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":7}"), PV_BAD_FILE, "single"},
         {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[7]}"), PV_BAD_FILE, "single"},
-        {WITH_PRE("null"), PV_UNSUPPORTED, "no ByteLevel"},
-        {WITH_PRE("{\"type\":\"Metaspace\"}"), PV_UNSUPPORTED, "pre-tokenizer 'Metaspace'"},
-        {WITH_PRE("{\"type\":\"Whitespace\"}"), PV_UNSUPPORTED, "pre-tokenizer 'Whitespace'"},
+        {WITH_PRE("{\"type\":\"UnicodeScripts\"}"), PV_UNSUPPORTED, "pre-tokenizer 'UnicodeScripts'"},
+        {WITH_PRE("{\"type\":\"FixedLength\"}"), PV_UNSUPPORTED, "pre-tokenizer 'FixedLength'"},
+        {WITH_PRE("{\"type\":\"Metaspace\",\"replacement\":\"ab\"}"), PV_BAD_FILE, "must be one character"},
+        {WITH_PRE("{\"type\":\"Metaspace\",\"prepend_scheme\":\"often\"}"), PV_UNSUPPORTED, "'often'"},
+        {WITH_PRE("{\"type\":\"Punctuation\",\"behavior\":\"Sideways\"}"), PV_UNSUPPORTED, "'Sideways'"},
+        {WITH_PRE("{\"type\":\"CharDelimiterSplit\"}"), PV_UNSUPPORTED, "empty string"},
         {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ",{\"type\":\"Digits\"}]}"), PV_UNSUPPORTED,
          "behind ByteLevel"},
         {WITH_SPLIT("{\"type\":\"Split\",\"behavior\":\"Isolated\",\"invert\":false}"), PV_BAD_FILE, "no pattern"},
@@ -255,8 +286,28 @@ static void jsons_that_are_wrong_are_refused(void **state)
         {WITH_SPLIT("{\"type\":\"Split\",\"pattern\":{\"String\":\"\"},\"behavior\":\"Isolated\"}"), PV_UNSUPPORTED,
          "empty string"},
         {WITH_SPLIT("{\"type\":\"Digits\",\"individual_digits\":7}"), PV_BAD_FILE, "individual_digits"},
-        {WITH_MODEL("\"type\":\"Unigram\",\"vocab\":[]"), PV_UNSUPPORTED, "'Unigram'"},
-        {WITH_MODEL("\"type\":\"WordPiece\",\"vocab\":{}"), PV_UNSUPPORTED, "'WordPiece'"},
+        {WITH_MODEL("\"type\":\"WordLevel\",\"vocab\":{}"), PV_UNSUPPORTED, "'WordLevel'"},
+        {WITH_MODEL("\"type\":\"Unigram\",\"vocab\":[]"), PV_UNSUPPORTED, "Unigram model behind ByteLevel"},
+        {WITH_MODEL("\"type\":\"WordPiece\",\"vocab\":{}"), PV_UNSUPPORTED, "WordPiece model behind ByteLevel"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[]"), PV_BAD_FILE, "no tokens"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":{\"a\":0}"), PV_BAD_FILE, "must be an array"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[[\"a\",-1.5],7]"), PV_BAD_FILE, "must be a pair"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[[\"a\"]]"), PV_BAD_FILE, "number"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[[7,-1.5]]"), PV_BAD_FILE, "string"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[[\"a\",-1.5,0]]"), PV_BAD_FILE, "]"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[[\"a\",-1e300]]"), PV_BAD_FILE, "score of token 0"},
+        {PLAIN("\"type\":\"Unigram\",\"vocab\":[[\"a\",0],[\"a\",0]]"), PV_BAD_FILE, "same spelling"},
+        {PLAIN("\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",0]]"), PV_BAD_FILE, "unk_id"},
+        {PLAIN("\"type\":\"Unigram\",\"unk_id\":-1,\"vocab\":[[\"a\",0]]"), PV_BAD_FILE, "negative"},
+        {PLAIN("\"type\":\"Unigram\",\"unk_id\":9223372036854775807,\"vocab\":[[\"a\",0]]"), PV_BAD_FILE, "unk_id"},
+        {PLAIN("\"type\":\"WordPiece\",\"vocab\":[[\"a\",0]]"), PV_BAD_FILE, "must be an object"},
+        {PLAIN("\"type\":\"WordPiece\",\"vocab\":{\"a\":0}"), PV_BAD_FILE, "unk_token is no token"},
+        {PLAIN("\"type\":\"WordPiece\",\"unk_token\":7,\"vocab\":{\"a\":0}"), PV_BAD_FILE, "unk_token must be"},
+        {PLAIN("\"type\":\"WordPiece\",\"unk_token\":\"a\",\"continuing_subword_prefix\":\"seventeen "
+               "bytes!!\",\"vocab\":{\"a\":0}"),
+         PV_BAD_FILE, "too long"},
+        {PLAIN("\"type\":\"WordPiece\",\"max_input_chars_per_word\":-1,\"vocab\":{\"a\":0}"), PV_BAD_FILE, "negative"},
+        {WITH_MODEL("\"type\":\"BPE\",\"vocab\":[[\"a\",0]],\"merges\":[]"), PV_BAD_FILE, "must be an object"},
         {WITH_MODEL(VOCAB), PV_UNSUPPORTED, "no type"},
         {WITH_MODEL("\"type\":\"BPE\",\"merges\":[]"), PV_BAD_FILE, "no vocab"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB), PV_BAD_FILE, "no merges"},
@@ -278,7 +329,8 @@ static void jsons_that_are_wrong_are_refused(void **state)
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[[\"a\",\"x\"]]"), PV_BAD_FILE, "\"x\" is no token"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[\"a b\",[\"a\",\"b\"]]"), PV_BAD_FILE, "merge 1 repeats merge 0"},
         {WITH_MODEL("\"type\":\"BPE\",\"merges\":[[\"a\",\"x\"]]," VOCAB), PV_BAD_FILE, "\"x\" is no token"},
-        {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"byte_fallback\":true"), PV_UNSUPPORTED, "byte_fallback"},
+        {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"byte_fallback\":true"), PV_UNSUPPORTED,
+         "byte_fallback behind ByteLevel"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"dropout\":0.1"), PV_UNSUPPORTED, "dropout"},
         {WITH_MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[],\"end_of_word_suffix\":\"</w>\""), PV_UNSUPPORTED,
          "end_of_word_suffix"},
@@ -438,8 +490,10 @@ static pv_status load_and_encode(const pv_allocator *allocator, const char *path
 static void memory_runs_out_anywhere(void **state)
 {
     (void)state;
-    static const char *const paths[] = {TK_FIXTURES "odd", TK_FIXTURES "deepseek3", TK_FIXTURES "llama3",
-                                        TK_FIXTURES "smollm.gguf"};
+    static const char *const paths[] = {TK_FIXTURES "odd",         TK_FIXTURES "deepseek3", TK_FIXTURES "llama3",
+                                        TK_FIXTURES "smollm.gguf", TK_FIXTURES "phi3",      TK_FIXTURES "t5",
+                                        TK_FIXTURES "xlmr",        TK_FIXTURES "bert",      TK_FIXTURES "llama2.gguf",
+                                        TK_FIXTURES "t5.gguf",     TK_FIXTURES "bert.gguf"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         rt_memory memory;
         uint64_t wanted = 0, found = 0, failures = 0;

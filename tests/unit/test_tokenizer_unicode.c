@@ -123,24 +123,35 @@ static void valid_bytes_are_counted(void **state)
         assert_int_equal(pv_utf8_valid(cases[i].text, cases[i].length), cases[i].valid);
 }
 
-static void assert_normal(const char *text, size_t length)
+static void assert_form(pv_form_name form, const char *text, size_t length)
 {
+    static const int options[] = {
+        [PV_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
+        [PV_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+        [PV_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
+        [PV_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
+    };
     pv_allocator allocator = pv_allocator_default();
     utf8proc_uint8_t *wanted = NULL;
     utf8proc_ssize_t count =
-        utf8proc_map((const uint8_t *)text, (utf8proc_ssize_t)length, &wanted, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        utf8proc_map((const uint8_t *)text, (utf8proc_ssize_t)length, &wanted, (utf8proc_option_t)options[form]);
     pv_bytes out;
     pv_bytes_init(&out, &allocator);
-    pv_unicode_nfc(text, length, &out);
+    pv_unicode_normalize(form, text, length, &out);
     assert_false(out.failed);
     assert_int_equal(out.length, count);
     assert_memory_equal(out.data, wanted, (size_t)count);
-    if (pv_unicode_is_nfc(text, length)) {
+    if (pv_unicode_is_normal(form, text, length)) {
         assert_int_equal(length, count);
         assert_memory_equal(text, wanted, length);
     }
     pv_bytes_free(&out);
     free(wanted);
+}
+
+static void assert_normal(const char *text, size_t length)
+{
+    for (pv_form_name form = PV_NFC; form <= PV_NFKD; form++) assert_form(form, text, length);
 }
 
 /* Alone, behind a letter and before a mark: what stands unchanged in the short cut must do so in truth. */
@@ -159,13 +170,44 @@ static void every_character_is_normalized(void **state)
     }
 }
 
+static void lower(uint32_t code_point, char *out)
+{
+    char text[4];
+    pv_allocator allocator = pv_allocator_default();
+    pv_bytes made;
+    pv_bytes_init(&made, &allocator);
+    pv_unicode_lower(text, pv_utf8_encode(code_point, text), &made);
+    strcpy(out, made.data);
+    pv_bytes_free(&made);
+}
+
+static void characters_have_lower_case(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t code_point;
+        const char *lower;
+    } cases[] = {{'a', "a"},           {'Z', "z"},
+                 {'[', "["},           {0xc4, "\xc3\xa4"},
+                 {0x130, "i\xcc\x87"}, {0x3a3, "\xcf\x83"},
+                 {0x3c2, "\xcf\x82"},  {0x1e9e, "\xc3\x9f"},
+                 {0x410, "\xd0\xb0"},  {0x4e2d, "\xe4\xb8\xad"},
+                 {0x1c4, "\xc7\x86"},  {0x2160, "\xe2\x85\xb0"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char found[16];
+        lower(cases[i].code_point, found);
+        assert_string_equal(found, cases[i].lower);
+    }
+}
+
 static void mixtures_are_normalized(void **state)
 {
     (void)state;
-    static const uint32_t alphabet[] = {
-        'a',    'e',    'o',     ' ',     0xe9,    0x1e63,  0x300,  0x301,  0x307,  0x316, 0x323, 0x345, 0x5b0, 0x5b1, 0x3b1,
-        0x1f00, 0x304b, 0x3099,  0x4e2d,  0x1100,  0x1161,  0x11a8, 0xac00, 0xac01, 0x958, 0x9c7, 0x9be, 0xb47, 0xb3e, 0x212b,
-        0xfb01, 0xf900, 0x1d15e, 0x1d165, 0x1d16d, 0x1f600, 0x0d46, 0x0d3e, 0x0d4a, 0x410, 0x438, 0x306, 0x30ab};
+    static const uint32_t alphabet[] = {'a',     'e',     'o',    ' ',    0xe9,   0x1e63, 0x300,  0x301,   0x307,
+                                        0x316,   0x323,   0x345,  0x5b0,  0x5b1,  0x3b1,  0x1f00, 0x304b,  0x3099,
+                                        0x4e2d,  0x1100,  0x1161, 0x11a8, 0xac00, 0xac01, 0x958,  0x9c7,   0x9be,
+                                        0xb47,   0xb3e,   0x212b, 0xfb01, 0xfdfa, 0x2460, 0xf900, 0x1d15e, 0x1d165,
+                                        0x1d16d, 0x1f600, 0x0d46, 0x0d3e, 0x0d4a, 0x410,  0x438,  0x306,   0x30ab};
     uint64_t seed = 5;
     for (int i = 0; i < 40000; i++) {
         char text[4 * 30];
@@ -189,7 +231,7 @@ static void a_long_run_of_marks(void **state)
     pv_bytes_init(&out, &allocator);
     pv_bytes_add(&text, "xa", 2);
     for (int i = 0; i < PAIRS; i++) pv_bytes_add(&text, "\xcc\x81\xcc\x96", 4); /* U+0301 of class 230, U+0316 of 220 */
-    pv_unicode_nfc(text.data, text.length, &out);
+    pv_unicode_normalize(PV_NFC, text.data, text.length, &out);
     assert_int_equal(out.length, 1 + 2 + 2 * PAIRS + 2 * (PAIRS - 1));
     assert_memory_equal(out.data, "x\xc3\xa1\xcc\x96", 5);
     for (size_t i = 0; i < PAIRS; i++) assert_memory_equal(out.data + 3 + 2 * i, "\xcc\x96", 2);
@@ -209,7 +251,7 @@ static void normalizing_without_memory(void **state)
         pv_bytes out;
         rt_memory_init(&memory, fail_at);
         pv_bytes_init(&out, &memory.allocator);
-        pv_unicode_nfc(text, sizeof text, &out);
+        pv_unicode_normalize(PV_NFC, text, sizeof text, &out);
         bool failed = out.failed;
         pv_bytes_free(&out);
         assert_int_equal(memory.live, 0);
@@ -228,6 +270,7 @@ int main(void)
         cmocka_unit_test(word_characters),
         cmocka_unit_test(valid_bytes_are_counted),
         cmocka_unit_test(every_character_is_normalized),
+        cmocka_unit_test(characters_have_lower_case),
         cmocka_unit_test(mixtures_are_normalized),
         cmocka_unit_test(a_long_run_of_marks),
         cmocka_unit_test(normalizing_without_memory),
