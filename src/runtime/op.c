@@ -110,7 +110,7 @@ static double tensor_cells(const pv_tensor *tensor, uint32_t rows)
 /* Keys and values of one token. */
 static double token_bytes(const pv_kv_view *view)
 {
-    return 2.0 * view->kv_heads * view->head_dim * sizeof(uint16_t);
+    return (double)pv_kv_page_bytes(view->type, view->kv_heads, view->head_dim) / PV_PAGE_TOKENS;
 }
 
 /* Tables and the token log are touched in a few cells only: 4 bytes for each row. */

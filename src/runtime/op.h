@@ -14,6 +14,7 @@
 #define PV_RUNTIME_OP_H
 
 #include "backend/kernel_args.h"
+#include "runtime/kv.h"
 #include "runtime/tensor.h"
 
 #define PV_OP_LIST(X)                                                                                               \
@@ -27,12 +28,13 @@ typedef enum pv_op_kind {
     PV_OP_COUNT
 } pv_op_kind;
 
-/* One layer's part of a cache group. Storage of a layer: [page][K, V][kv_head][PV_PAGE_TOKENS][head_dim], f16. */
+/* One layer's part of a cache group. Storage of a layer: [page][K, V][kv_head][PV_PAGE_TOKENS][head_dim] elements (runtime/kv.h). */
 typedef struct pv_kv_view {
-    pv_tensor pages; /* 1 row: all bytes of the layer (row_bytes); page p begins p × page_bytes later; layout: that of elements */
+    pv_tensor pages; /* 1 row: all bytes of the layer (row_bytes); page p begins p × page_bytes later; layout: F16 whatever the type */
     pv_tensor table; /* block table, int32 [slots][context / PV_PAGE_TOKENS]; rows = slots, cols = blocks */
     uint32_t kv_heads, head_dim;
     uint64_t page_bytes;
+    pv_kv_type type; /* of elements */
 } pv_kv_view;
 
 /* Applies the block's patches to the block tables and the token log, then writes every literal token (row token ≥ 0) to
@@ -116,7 +118,7 @@ typedef struct pv_op_rope {
     pv_kv_view store;
 } pv_op_rope;
 
-/* Writes k and v of each row, as f16, to its position's place in the cache: page table[slot][position / 32], token position % 32. */
+/* Writes k and v of each row, as the cache's type has them, to its position's place in the cache: page table[slot][position / 32], token position % 32. */
 typedef struct pv_op_kv_store {
     pv_tensor k, v;
     pv_kv_view store;

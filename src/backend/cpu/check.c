@@ -70,6 +70,8 @@ static const char *check_linear(const pv_op *op)
 static const char *check_cache(const pv_kv_view *cache)
 {
     if (cache->pages.layout != PV_LAYOUT_F16) return "the cache is not f16";
+    if (cache->type > PV_KV_4BIT) return "the cache is of a type that is not known";
+    if (cache->type == PV_KV_4BIT && cache->head_dim % 2 != 0) return "a head of 4-bit cells is not even";
     return cache->kv_heads > 0 && cache->head_dim > 0 ? NULL : "the cache has no heads";
 }
 

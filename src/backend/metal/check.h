@@ -14,6 +14,8 @@ static inline bool pv_metal_canonical(const pv_tensor *tensor)
 /* Elements from row to row of an f32 tensor. */
 static inline uint32_t pv_metal_stride(const pv_tensor *tensor) { return (uint32_t)(tensor->row_bytes / sizeof(float)); }
 
-const char *pv_metal_check_cache(const pv_kv_view *cache); /* record_rope.c */
+/* record_rope.c */
+const char *pv_metal_check_cache(const pv_kv_view *cache);
+struct pv_args_cache pv_metal_cache_args(const pv_kv_view *cache);
 
 #endif

@@ -145,6 +145,9 @@ static pv_status fail_program(const pv_metal_device *device, pv_id nserror, cons
 /* Matrix kernels and row look-up are made for a weight layout. */
 static bool uses_layouts(const char *name) { return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0; }
 
+/* Attention and the store of cells with scales are made for a type of the KV cache. */
+static bool uses_cache(const char *name) { return strncmp(name, "attention", 9) == 0 || strcmp(name, "kv_store") == 0; }
+
 static void add_part(pv_bytes *text, const char *name)
 {
     const char *part = text_of(name);
@@ -163,6 +166,7 @@ static pv_status compile_library(pv_metal_device *device, pv_metal_library *libr
     add_part(&text, "args");
     add_part(&text, "common");
     if (uses_layouts(library->source->name)) add_part(&text, "layouts");
+    if (uses_cache(library->source->name)) add_part(&text, "cache");
     if (strncmp(library->source->name, "linear", 6) == 0) add_part(&text, "linear_parts");
     if (strcmp(library->source->name, "linear") == 0) add_part(&text, "units");
     add_part(&text, library->source->name);

@@ -38,26 +38,28 @@ static const char *tile_function(const pv_metal_device *device, const pv_op_atte
     static const struct {
         uint32_t head_dim;
         const char *function;
-    } kernels[] = {{64, "attention_tile64"}, {80, "attention_tile80"}, {96, "attention_tile96"}, {128, "attention_tile128"}, {256, "attention_tile256"}};
+        const char *scaled; /* for a cache of 8 or 4 bits */
+    } kernels[] = {
+        {64, "attention_tile64", "attention_tile64_scaled"},    {80, "attention_tile80", "attention_tile80_scaled"},
+        {96, "attention_tile96", "attention_tile96_scaled"},    {128, "attention_tile128", "attention_tile128_scaled"},
+        {256, "attention_tile256", NULL},
+    };
     if (device->plain || !device->traits.simdgroup_matrix || attention->q.rows <= FEW_ROWS) return NULL;
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
-        if (kernels[i].head_dim == attention->cache.head_dim) return kernels[i].function;
+        if (kernels[i].head_dim != attention->cache.head_dim) continue;
+        return attention->cache.type == PV_KV_F16 ? kernels[i].function : kernels[i].scaled;
     }
     return NULL;
 }
 
 static pv_args_attention args_of(const pv_metal_recorder *recorder, const pv_op_attention *attention)
 {
-    const pv_kv_view *cache = &attention->cache;
     return (pv_args_attention){
         .step = recorder->layout,
+        .cache = pv_metal_cache_args(&attention->cache),
         .heads = attention->heads,
-        .kv_heads = cache->kv_heads,
-        .head_dim = cache->head_dim,
         .q_stride = pv_metal_stride(&attention->q),
         .out_stride = pv_metal_stride(&attention->out),
-        .table_cols = cache->table.cols,
-        .page_halves = (uint32_t)(cache->page_bytes / 2),
         .scale = attention->scale,
         .window = attention->window,
         .soft_cap = attention->soft_cap,
@@ -69,7 +71,7 @@ static void record_tiles(pv_metal_recorder *recorder, const pv_op_attention *att
 {
     const pv_args_attention args = args_of(recorder, attention);
     const pv_metal_kernel kernel = {
-        .source = "attention_tiles", .function = function, .constants = {attention->soft_cap > 0}, .constant_count = 1};
+        .source = "attention_tiles", .function = function, .constants = {attention->cache.type, attention->soft_cap > 0}, .constant_count = 2};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &attention->q);
     pv_metal_bind(record, &attention->cache.pages);
@@ -91,7 +93,7 @@ static void record_merge(pv_metal_recorder *recorder, const pv_op_attention *att
     pv_metal_bind(record, &attention->out);
     record->threads[0] = 32;
     record->threads[1] = 4;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->head_dim + 31) / 32};
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->cache.head_dim + 31) / 32};
     record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->heads + 3) / 4};
     record->grid[2] = (pv_metal_axis){.count = args->decode_only ? PV_METAL_DECODE_ROWS : PV_METAL_ROWS};
 }
@@ -106,13 +108,16 @@ static void record_split(pv_metal_recorder *recorder, const pv_op_attention *att
     pv_args_attention args = args_of(recorder, attention);
     args.decode_only = tiles != NULL;
     args.spans = splits_for(attention, rows, recorder->plan->limits.context);
-    const uint32_t shared_by = args.heads / args.kv_heads, queries = shared_by > 4 ? 8 : 4, chunks = (shared_by + queries - 1) / queries;
-    const uint32_t dims = (args.head_dim + 31) / 32, direct = args.spans == 1;
+    const uint32_t kv_heads = args.cache.kv_heads, head_dim = args.cache.head_dim;
+    const uint32_t shared_by = args.heads / kv_heads, queries = shared_by > 4 ? 8 : 4, chunks = (shared_by + queries - 1) / queries;
+    uint32_t dims = (head_dim + 31) / 32;
+    if (attention->cache.type == PV_KV_4BIT) dims += dims % 2; /* a lane has both elements of a byte */
+    const uint32_t direct = args.spans == 1;
     const pv_metal_kernel kernel = {.source = "attention",
                                     .function = functions[queries == 8][dims <= 4 ? dims - 1 : 4],
-                                    .constants = {attention->soft_cap > 0, direct},
-                                    .constant_count = 2};
-    const uint64_t bytes = direct ? 0 : (uint64_t)rows * args.heads * args.spans * (args.head_dim + 2) * sizeof(float);
+                                    .constants = {attention->cache.type, attention->soft_cap > 0, direct},
+                                    .constant_count = 3};
+    const uint64_t bytes = direct ? 0 : (uint64_t)rows * args.heads * args.spans * (head_dim + 2) * sizeof(float);
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &attention->q);
     pv_metal_bind(record, &attention->cache.pages);
@@ -126,7 +131,7 @@ static void record_split(pv_metal_recorder *recorder, const pv_op_attention *att
     pv_metal_bind(record, &attention->out);
     record->threads[0] = PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.spans};
-    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.kv_heads * chunks};
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = kv_heads * chunks};
     record->grid[2] = (pv_metal_axis){.count = args.decode_only ? PV_METAL_DECODE_ROWS : PV_METAL_ROWS};
     if (tiles != NULL) record_tiles(recorder, attention, tiles);
     if (direct) return;

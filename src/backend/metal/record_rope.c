@@ -6,7 +6,22 @@
 const char *pv_metal_check_cache(const pv_kv_view *cache)
 {
     if (cache->pages.layout != PV_LAYOUT_F16) return "the cache is not f16";
+    if (cache->type > PV_KV_4BIT) return "the cache is of a type that is not known";
+    if (cache->type == PV_KV_4BIT && cache->head_dim % 2 != 0) return "a head of 4-bit cells is not even";
     return cache->kv_heads > 0 && cache->head_dim > 0 ? NULL : "the cache has no heads";
+}
+
+struct pv_args_cache pv_metal_cache_args(const pv_kv_view *cache)
+{
+    return (pv_args_cache){
+        .kv_heads = cache->kv_heads,
+        .head_dim = cache->head_dim,
+        .table_cols = cache->table.cols,
+        .page_bytes = (uint32_t)cache->page_bytes,
+        .row_bytes = pv_kv_row_bytes(cache->type, cache->head_dim),
+        .scales_at = (uint32_t)pv_kv_scales_at(cache->type, cache->kv_heads, cache->head_dim),
+        .groups = pv_kv_groups(cache->type, cache->head_dim),
+    };
 }
 
 /* ---- rope_angles ---- */
@@ -37,7 +52,7 @@ void pv_metal_record_rope_angles(pv_metal_recorder *recorder, const pv_op *op)
 static void record_turns(pv_metal_recorder *recorder, pv_args_rope args, pv_rope_pairing pairing, const pv_tensor *q, const pv_tensor *k,
                          const pv_tensor *angles, const pv_tensor *v, const pv_kv_view *store)
 {
-    const bool stores = pv_tensor_present(&store->pages);
+    const bool stores = pv_tensor_present(&store->pages) && store->type == PV_KV_F16;
     args.step = recorder->layout;
     args.k_stride = pv_metal_stride(k);
     if (stores) {
@@ -61,6 +76,22 @@ static void record_turns(pv_metal_recorder *recorder, pv_args_rope args, pv_rope
     record->grid[2] = (pv_metal_axis){.count = PV_METAL_ROWS};
 }
 
+/* Cells with scales: a head must be known whole before one of them is written. */
+static void record_store(pv_metal_recorder *recorder, const pv_tensor *k, const pv_tensor *v, const pv_kv_view *store)
+{
+    const pv_args_kv_store args = {
+        .step = recorder->layout, .cache = pv_metal_cache_args(store), .k_stride = pv_metal_stride(k), .v_stride = pv_metal_stride(v)};
+    const pv_metal_kernel kernel = {.source = "kv_store", .function = "kv_store_cells", .constants = {store->type}, .constant_count = 1};
+    pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
+    pv_metal_bind(record, k);
+    pv_metal_bind(record, v);
+    pv_metal_bind(record, &store->pages);
+    pv_metal_bind(record, &store->table);
+    record->threads[0] = PV_METAL_SIMD;
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = 2 * store->kv_heads};
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ROWS};
+}
+
 const char *pv_metal_check_rope(const pv_metal_device *device, const pv_op *op)
 {
     const pv_op_rope *rope = &op->rope;
@@ -82,6 +113,9 @@ void pv_metal_record_rope(pv_metal_recorder *recorder, const pv_op *op)
         .angles_stride = pv_metal_stride(&rope->angles),
     };
     record_turns(recorder, args, rope->pairing, &rope->q, &rope->k, &rope->angles, &rope->v, &rope->store);
+    if (!pv_tensor_present(&rope->store.pages) || rope->store.type == PV_KV_F16) return;
+    pv_metal_then(recorder);
+    record_store(recorder, &rope->k, &rope->v, &rope->store);
 }
 
 const char *pv_metal_check_kv_store(const pv_metal_device *device, const pv_op *op)
@@ -98,6 +132,10 @@ const char *pv_metal_check_kv_store(const pv_metal_device *device, const pv_op *
 void pv_metal_record_kv_store(pv_metal_recorder *recorder, const pv_op *op)
 {
     const pv_op_kv_store *store = &op->kv_store;
+    if (store->store.type != PV_KV_F16) {
+        record_store(recorder, &store->k, &store->v, &store->store);
+        return;
+    }
     const pv_args_rope args = {.kv_heads = store->store.kv_heads, .head_dim = store->store.head_dim};
     record_turns(recorder, args, PV_ROPE_HALVES, NULL, &store->k, NULL, &store->v, &store->store);
 }

@@ -5,6 +5,7 @@
  * arithmetic is the same whichever task it is in. Heads are padded with zeros to whole vectors. */
 #include "functions.h"
 #include "kernel.h"
+#include "kv_cells.h"
 
 #define PV_SPAN_PAGES (PV_SPLIT_TOKENS / PV_PAGE_TOKENS)
 #define PV_SPLIT_TASKS 4 /* with fewer tasks a worker than this, decode rows are split by span */
@@ -41,7 +42,7 @@ static pv_sums take_sums(uint8_t **at, size_t queries, uint32_t padded)
 }
 
 /* Converts `count` rows of head_dim halves, padding each with zeros. */
-static void widen(const uint16_t *from, uint32_t head_dim, uint32_t count, float *to)
+static void widen_halves(const uint16_t *from, uint32_t head_dim, uint32_t count, float *to)
 {
     const uint32_t whole = head_dim / PV_LANES * PV_LANES, padded = padded_dim(head_dim);
     for (uint32_t j = 0; j < count; j++, from += head_dim, to += padded) {
@@ -51,6 +52,27 @@ static void widen(const uint16_t *from, uint32_t head_dim, uint32_t count, float
             memcpy(rest, from + whole, (head_dim - whole) * sizeof *from);
             vf_store(to + whole, vf_from_f16(rest));
         }
+    }
+}
+
+/* The first `count` tokens of one head's keys or values in a page; `cell` is the first one's number among the page's. */
+static void widen(const pv_kv_view *cache, const uint8_t *page, size_t cell, uint32_t count, float *to)
+{
+    const uint32_t head_dim = cache->head_dim, padded = padded_dim(head_dim), groups = pv_kv_groups(cache->type, head_dim);
+    const uint32_t row_bytes = pv_kv_row_bytes(cache->type, head_dim);
+    const uint8_t *from = page + cell * row_bytes;
+    if (cache->type == PV_KV_F16) {
+        widen_halves((const uint16_t *)from, head_dim, count, to);
+        return;
+    }
+    const uint16_t *scales = (const uint16_t *)(page + pv_kv_scales_at(cache->type, cache->kv_heads, head_dim)) + cell * groups;
+    for (uint32_t j = 0; j < count; j++, from += row_bytes, scales += groups, to += padded) {
+        if (cache->type == PV_KV_8BIT) {
+            pv_kv_load_8bit(from, scales, head_dim, to);
+        } else {
+            pv_kv_load_4bit(from, scales, head_dim, to);
+        }
+        for (uint32_t i = head_dim; i < padded; i++) to[i] = 0;
     }
 }
 
@@ -160,7 +182,6 @@ static void attend_span(const pv_attend *attend, uint32_t first_row, uint32_t ro
     const pv_kv_view *cache = &attend->op->cache;
     const pv_step_row *row = attend->context->step.rows + first_row;
     const int32_t *table = (const int32_t *)pv_tensor_host(&cache->table) + (size_t)row->slot * cache->table.cols;
-    const size_t head_elements = (size_t)PV_PAGE_TOKENS * cache->head_dim;
     memset(attend->span.o, 0, (size_t)rows * attend->group * attend->padded * sizeof(float));
     for (uint32_t i = 0; i < rows * attend->group; i++) attend->span.m[i] = -INFINITY, attend->span.l[i] = 0;
     const uint32_t first_page = (uint32_t)first_key(attend->op, row[0].position) / PV_PAGE_TOKENS; /* later rows see no earlier key */
@@ -169,9 +190,9 @@ static void attend_span(const pv_attend *attend, uint32_t first_row, uint32_t ro
         const int32_t start = (int32_t)(p * PV_PAGE_TOKENS), left = row[rows - 1].position + 1 - start;
         if (left <= 0) break;
         const uint32_t most = left < PV_PAGE_TOKENS ? (uint32_t)left : PV_PAGE_TOKENS;
-        const uint16_t *keys = (const uint16_t *)((const uint8_t *)pv_tensor_host(&cache->pages) + (uint64_t)table[p] * cache->page_bytes);
-        widen(keys + kv_head * head_elements, cache->head_dim, most, attend->keys);
-        widen(keys + (cache->kv_heads + kv_head) * head_elements, cache->head_dim, most, attend->values);
+        const uint8_t *page = (const uint8_t *)pv_tensor_host(&cache->pages) + (uint64_t)table[p] * cache->page_bytes;
+        widen(cache, page, (size_t)kv_head * PV_PAGE_TOKENS, most, attend->keys);
+        widen(cache, page, (size_t)(cache->kv_heads + kv_head) * PV_PAGE_TOKENS, most, attend->values);
         for (uint32_t r = 0; r < rows; r++) {
             const pv_seen seen = visible(attend->op, row[r].position, start);
             for (uint32_t g = 0; seen.end > 0 && g < attend->group; g++) meet_page(attend, r * attend->group + g, seen);

@@ -3,6 +3,7 @@
 #include "backend/cpu/pack.h"
 #include "functions.h"
 #include "kernel.h"
+#include "kv_cells.h"
 
 static uint32_t lanes_left(uint32_t cols, uint32_t at) { return cols - at < PV_LANES ? cols - at : PV_LANES; }
 
@@ -163,16 +164,30 @@ static void store_halves(uint16_t *to, const float *from, uint32_t count)
     }
 }
 
+/* Writes one head of a token; `cell` is its number among the page's. */
+static void store_head(const pv_kv_view *store, uint8_t *page, size_t cell, const float *x)
+{
+    const uint32_t head_dim = store->head_dim;
+    uint8_t *to = page + cell * pv_kv_row_bytes(store->type, head_dim);
+    uint16_t *scales = (uint16_t *)(page + pv_kv_scales_at(store->type, store->kv_heads, head_dim)) + cell * pv_kv_groups(store->type, head_dim);
+    if (store->type == PV_KV_8BIT) {
+        pv_kv_store_8bit(x, head_dim, to, scales);
+    } else if (store->type == PV_KV_4BIT) {
+        pv_kv_store_4bit(x, head_dim, to, scales);
+    } else {
+        store_halves((uint16_t *)to, x, head_dim);
+    }
+}
+
 /* Writes one row's k and v into its place in the cache. */
 static void store_row(const pv_kv_view *store, const pv_step_row *row, const float *k, const float *v)
 {
-    const int32_t page = cells(&store->table, row->slot)[row->position / PV_PAGE_TOKENS];
-    uint16_t *keys = (uint16_t *)((uint8_t *)pv_tensor_host(&store->pages) + (uint64_t)page * store->page_bytes);
-    uint16_t *values = keys + (size_t)store->kv_heads * PV_PAGE_TOKENS * store->head_dim;
+    const int32_t number = cells(&store->table, row->slot)[row->position / PV_PAGE_TOKENS];
+    uint8_t *page = (uint8_t *)pv_tensor_host(&store->pages) + (uint64_t)number * store->page_bytes;
     for (uint32_t h = 0; h < store->kv_heads; h++) {
-        const size_t at = ((size_t)h * PV_PAGE_TOKENS + (uint32_t)row->position % PV_PAGE_TOKENS) * store->head_dim;
-        store_halves(keys + at, k + (size_t)h * store->head_dim, store->head_dim);
-        store_halves(values + at, v + (size_t)h * store->head_dim, store->head_dim);
+        const size_t cell = (size_t)h * PV_PAGE_TOKENS + (uint32_t)row->position % PV_PAGE_TOKENS;
+        store_head(store, page, cell, k + (size_t)h * store->head_dim);
+        store_head(store, page, cell + (size_t)store->kv_heads * PV_PAGE_TOKENS, v + (size_t)h * store->head_dim);
     }
 }
 

@@ -61,11 +61,27 @@ typedef struct pv_args_linear {
     float epsilon;
 } pv_args_linear;
 
+/* Where the cells of a cache are: runtime/kv.h. */
+typedef struct pv_args_cache {
+    uint32_t kv_heads, head_dim;
+    uint32_t table_cols;
+    uint32_t page_bytes;
+    uint32_t row_bytes;           /* of a head of a token */
+    uint32_t scales_at;           /* bytes into a page */
+    uint32_t groups;              /* scales of a head of a token */
+} pv_args_cache;
+
+typedef struct pv_args_kv_store {
+    pv_step_layout step;
+    pv_args_cache cache;
+    uint32_t k_stride, v_stride;
+} pv_args_kv_store;
+
 typedef struct pv_args_attention {
     pv_step_layout step;
-    uint32_t heads, kv_heads, head_dim;
+    pv_args_cache cache;
+    uint32_t heads;
     uint32_t q_stride, out_stride;
-    uint32_t table_cols, page_halves;
     uint32_t spans;               /* of partial sums that there is room for, for each row and head */
     float scale;
     uint32_t window;              /* 0: all keys */

@@ -3,8 +3,10 @@
 // scratch; attention_merge adds them in order. How spans are dealt out follows from the row's position alone, so a row's result does not
 // depend on its neighbours. With args.spans 1 there is nothing to merge and the sums go straight to out.
 
-constant uint with_cap [[function_constant(0)]];
-constant uint direct [[function_constant(1)]]; // args.spans is 1
+constant uint with_cap [[function_constant(1)]];
+constant uint direct [[function_constant(2)]]; // args.spans is 1
+
+#define MOST_GROUPS 8 // of a head
 
 // The keys that a row sees, and how its simdgroups share them.
 struct key_range {
@@ -26,7 +28,7 @@ static inline key_range keys_of(constant pv_args_attention &args, pv_step_row ro
 // Partial sums of (row, head, split): head_dim values of o, then m and l.
 static inline ulong partial_place(constant pv_args_attention &args, uint row, uint head, uint split)
 {
-    return ((ulong(row) * args.heads + head) * args.spans + split) * (args.head_dim + 2);
+    return ((ulong(row) * args.heads + head) * args.spans + split) * (args.cache.head_dim + 2);
 }
 
 // e^(sink - m) of a head, or nothing: what its sink adds to l.
@@ -35,23 +37,34 @@ static inline float sink_share(constant pv_args_attention &args, device const fl
     return args.has_sinks != 0 ? precise::exp(sinks[head] - m) : 0.0f;
 }
 
+// Which element of a head the i-th of a lane is; of 4-bit cells a lane takes whole bytes.
+static inline uint element_of(uint i, uint lane)
+{
+    return kv_type == KV_4BIT ? i / 2 * 64 + 2 * lane + i % 2 : i * PV_METAL_SIMD + lane;
+}
+
 // One lane's scores of its key with each query.
 template <uint QUERIES>
-static inline void score_key(constant pv_args_attention &args, device const half *key, device const float *q, uint queries,
+static inline void score_key(constant pv_args_attention &args, kv_cells keys, uint token, device const float *q, uint queries,
                              thread float (&scores)[QUERIES])
 {
-    const uint fours = args.head_dim % 4 == 0 ? args.head_dim / 4 : 0; // keys of odd heads are not aligned
+    const uint head_dim = args.cache.head_dim, fours = head_dim % 4 == 0 ? head_dim / 4 : 0; // keys of odd heads are not aligned
+    device const uchar *key = keys.rows + token * args.cache.row_bytes;
+    float scale = kv_type == KV_8BIT ? float(keys.scales[token]) : 1.0f;
     for (uint d = 0; d < fours; d++) {
-        const float4 k = float4(((device const half4 *)key)[d]);
+        if (kv_type == KV_4BIT && d % (KV_GROUP / 4) == 0) {
+            scale = float(keys.scales[token * args.cache.groups + d / (KV_GROUP / 4)]);
+        }
+        const float4 k = load_four(key, d) * scale;
         for (uint h = 0; h < queries; h++) {
-            const float4 with = float4(((device const packed_float4 *)(q + h * args.head_dim))[d]);
+            const float4 with = float4(((device const packed_float4 *)(q + h * head_dim))[d]);
             scores[h] = fma(with.x, k.x, fma(with.y, k.y, fma(with.z, k.z, fma(with.w, k.w, scores[h]))));
         }
     }
-    for (uint d = 4 * fours; d < args.head_dim; d++) {
-        const float k = float(key[d]);
+    for (uint d = 4 * fours; d < head_dim; d++) {
+        const float k = load_one(key, d) * (kv_type == KV_4BIT ? float(keys.scales[token * args.cache.groups + d / KV_GROUP]) : scale);
         for (uint h = 0; h < queries; h++) {
-            scores[h] = fma(q[h * args.head_dim + d], k, scores[h]);
+            scores[h] = fma(q[h * head_dim + d], k, scores[h]);
         }
     }
     for (uint h = 0; h < queries; h++) {
@@ -62,19 +75,42 @@ static inline void score_key(constant pv_args_attention &args, device const half
     }
 }
 
+// A lane's elements of a token's values.
+template <uint DIMS>
+static inline void load_values(constant pv_args_attention &args, kv_cells values, uint token, uint lane,
+                               threadgroup const float (&scales)[MOST_GROUPS][PV_PAGE_TOKENS], thread float (&out)[DIMS])
+{
+    device const uchar *row = values.rows + token * args.cache.row_bytes;
+    uint byte = 0;
+    for (uint i = 0; i < DIMS; i++) {
+        const uint d = element_of(i, lane);
+        if (d >= args.cache.head_dim) {
+            out[i] = 0.0f;
+        } else if (kv_type == KV_4BIT) {
+            byte = i % 2 == 0 ? uint(row[d / 2]) : byte >> 4;
+            out[i] = (float(byte & 15) - 8.0f) * scales[d / KV_GROUP][token];
+        } else {
+            out[i] = kv_type == KV_8BIT ? load_one(row, d) * scales[0][token] : load_one(row, d);
+        }
+    }
+}
+
 // Meets keys [skip, count) of one page: lanes are its tokens for the scores, then elements of the head for the values.
 template <uint DIMS, uint QUERIES>
-static inline void meet_page(constant pv_args_attention &args, device const half *keys, device const half *values, device const float *q,
-                             uint queries, uint skip, uint count, uint lane, threadgroup float (&weights)[QUERIES][PV_PAGE_TOKENS],
-                             thread float (&o)[QUERIES][DIMS], thread float (&m)[QUERIES], thread float (&l)[QUERIES])
+static inline void meet_page(constant pv_args_attention &args, kv_cells keys, kv_cells values, device const float *q, uint queries,
+                             uint skip, uint count, uint lane, threadgroup float (&weights)[QUERIES][PV_PAGE_TOKENS],
+                             threadgroup float (&scales)[MOST_GROUPS][PV_PAGE_TOKENS], thread float (&o)[QUERIES][DIMS],
+                             thread float (&m)[QUERIES], thread float (&l)[QUERIES])
 {
-    const uint head_dim = args.head_dim;
     const bool seen = lane >= skip && lane < count;
     float scores[QUERIES] = {};
     if (seen) { // what lies beyond is never read
-        score_key<QUERIES>(args, keys + lane * head_dim, q, queries, scores);
+        score_key<QUERIES>(args, keys, lane, q, queries, scores);
     }
     simdgroup_barrier(mem_flags::mem_threadgroup); // the weights of the page before have been read
+    for (uint g = 0; g < args.cache.groups && seen && kv_type != KV_F16; g++) {
+        scales[g][lane] = float(values.scales[lane * args.cache.groups + g]);
+    }
     for (uint h = 0; h < queries; h++) {
         const float score = seen ? scores[h] : -INFINITY;
         const float largest = max(m[h], simd_max(score));
@@ -90,11 +126,11 @@ static inline void meet_page(constant pv_args_attention &args, device const half
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
     for (uint j = skip; j < count; j++) {
-        for (uint i = 0; i < DIMS; i++) {
-            const uint d = lane + i * PV_METAL_SIMD;
-            const float value = d < head_dim ? float(values[j * head_dim + d]) : 0.0f;
-            for (uint h = 0; h < queries; h++) {
-                o[h][i] = fma(weights[h][j], value, o[h][i]);
+        float value[DIMS];
+        load_values<DIMS>(args, values, j, lane, scales, value);
+        for (uint h = 0; h < queries; h++) {
+            for (uint i = 0; i < DIMS; i++) {
+                o[h][i] = fma(weights[h][j], value[i], o[h][i]);
             }
         }
     }
@@ -103,10 +139,12 @@ static inline void meet_page(constant pv_args_attention &args, device const half
 // A simdgroup: one row, one split, up to QUERIES heads of one kv head, for which keys and values are read once.
 template <uint DIMS, uint QUERIES>
 static inline void attention_split(device const uchar *step, constant pv_args_attention &args, device const float *q,
-                                   device const half *pages, device const int *table, device float *partials, device const float *sinks,
-                                   device float *out, uint3 group, uint lane, threadgroup float (&weights)[QUERIES][PV_PAGE_TOKENS])
+                                   device const uchar *pages, device const int *table, device float *partials,
+                                   device const float *sinks, device float *out, uint3 group, uint lane,
+                                   threadgroup float (&weights)[QUERIES][PV_PAGE_TOKENS],
+                                   threadgroup float (&scales)[MOST_GROUPS][PV_PAGE_TOKENS])
 {
-    const uint shared_by = args.heads / args.kv_heads, chunks = (shared_by + QUERIES - 1) / QUERIES;
+    const uint shared_by = args.heads / args.cache.kv_heads, chunks = (shared_by + QUERIES - 1) / QUERIES;
     const uint split = group.x, kv_head = group.y / chunks, chunk = group.y % chunks, row_index = group.z;
     if (row_index >= (args.decode_only != 0 ? step_counts(step)->decode_rows : step_counts(step)->rows)) {
         return;
@@ -119,33 +157,32 @@ static inline void attention_split(device const uchar *step, constant pv_args_at
         return;
     }
     const uint first_head = kv_head * shared_by + chunk * QUERIES, queries = min(uint(QUERIES), shared_by - chunk * QUERIES);
-    const uint head_elements = PV_PAGE_TOKENS * args.head_dim;
     float o[QUERIES][DIMS] = {}, m[QUERIES], l[QUERIES] = {};
     for (uint h = 0; h < QUERIES; h++) {
         m[h] = -INFINITY;
     }
-    device const float *queries_at = q + ulong(row_index) * args.q_stride + first_head * args.head_dim;
+    device const float *queries_at = q + ulong(row_index) * args.q_stride + first_head * args.cache.head_dim;
     for (uint start = begin / PV_PAGE_TOKENS * PV_PAGE_TOKENS; start < end; start += PV_PAGE_TOKENS) {
-        const int page = table[uint(row.slot) * args.table_cols + start / PV_PAGE_TOKENS];
-        device const half *key_page = pages + ulong(page) * args.page_halves + kv_head * head_elements;
-        device const half *value_page = key_page + args.kv_heads * head_elements;
-        meet_page<DIMS, QUERIES>(args, key_page, value_page, queries_at, queries, begin > start ? begin - start : 0,
-                                 min(uint(PV_PAGE_TOKENS), end - start), lane, weights, o, m, l);
+        const int page = table[uint(row.slot) * args.cache.table_cols + start / PV_PAGE_TOKENS];
+        const kv_cells keys = find_cells(args.cache, pages, page, kv_head);
+        const kv_cells values = find_cells(args.cache, pages, page, args.cache.kv_heads + kv_head);
+        meet_page<DIMS, QUERIES>(args, keys, values, queries_at, queries, begin > start ? begin - start : 0,
+                                 min(uint(PV_PAGE_TOKENS), end - start), lane, weights, scales, o, m, l);
     }
     for (uint h = 0; h < queries; h++) {
         const uint head = first_head + h;
         const float factor = direct != 0 ? 1.0f / (l[h] + sink_share(args, sinks, head, m[h])) : 1.0f;
-        device float *to = direct != 0 ? out + ulong(row_index) * args.out_stride + head * args.head_dim
+        device float *to = direct != 0 ? out + ulong(row_index) * args.out_stride + head * args.cache.head_dim
                                        : partials + partial_place(args, row_index, head, split);
         for (uint i = 0; i < DIMS; i++) {
-            const uint d = lane + i * PV_METAL_SIMD;
-            if (d < args.head_dim) {
+            const uint d = element_of(i, lane);
+            if (d < args.cache.head_dim) {
                 to[d] = o[h][i] * factor;
             }
         }
         if (direct == 0 && lane == 0) {
-            to[args.head_dim] = m[h];
-            to[args.head_dim + 1] = l[h];
+            to[args.cache.head_dim] = m[h];
+            to[args.cache.head_dim + 1] = l[h];
         }
     }
 }
@@ -153,12 +190,13 @@ static inline void attention_split(device const uchar *step, constant pv_args_at
 #define ATTENTION_SPLIT(dims, queries)                                                                                               \
     kernel void attention_split##dims##_##queries(                                                                                   \
         device const uchar *step [[buffer(0)]], constant pv_args_attention &args [[buffer(1)]], device const float *q [[buffer(2)]], \
-        device const half *pages [[buffer(3)]], device const int *table [[buffer(4)]], device float *partials [[buffer(5)]],         \
+        device const uchar *pages [[buffer(3)]], device const int *table [[buffer(4)]], device float *partials [[buffer(5)]],        \
         device const float *sinks [[buffer(6)]], device float *out [[buffer(7)]], uint3 group [[threadgroup_position_in_grid]],      \
         uint lane [[thread_index_in_simdgroup]])                                                                                     \
     {                                                                                                                                \
         threadgroup float weights[queries][PV_PAGE_TOKENS];                                                                          \
-        attention_split<dims, queries>(step, args, q, pages, table, partials, sinks, out, group, lane, weights);                     \
+        threadgroup float scales[MOST_GROUPS][PV_PAGE_TOKENS]; /* of the values of 8- and 4-bit cells */                             \
+        attention_split<dims, queries>(step, args, q, pages, table, partials, sinks, out, group, lane, weights, scales);             \
     }
 
 // Elements of a head for each lane, for heads of up to 32, 64, 96, 128 and 256; heads of a kv head that a simdgroup takes at a time.
@@ -180,7 +218,7 @@ kernel void attention_merge(device const uchar *step [[buffer(0)]], constant pv_
 {
     const uint d = at.x, head = at.y, row_index = at.z;
     const uint rows = args.decode_only != 0 ? step_counts(step)->decode_rows : step_counts(step)->rows;
-    if (row_index >= rows || head >= args.heads || d >= args.head_dim) {
+    if (row_index >= rows || head >= args.heads || d >= args.cache.head_dim) {
         return;
     }
     const key_range range = keys_of(args, step_array<pv_step_row>(step, args.step.rows)[row_index]);
@@ -188,11 +226,11 @@ kernel void attention_merge(device const uchar *step [[buffer(0)]], constant pv_
     float o = 0.0f, m = -INFINITY, l = 0.0f;
     for (uint split = 0; split < splits; split++) {
         device const float *part = partials + partial_place(args, row_index, head, split);
-        const float part_m = part[args.head_dim], largest = max(m, part_m);
+        const float part_m = part[args.cache.head_dim], largest = max(m, part_m);
         const float ours = m == -INFINITY ? 0.0f : precise::exp(m - largest), theirs = precise::exp(part_m - largest);
         o = o * ours + part[d] * theirs;
-        l = l * ours + part[args.head_dim + 1] * theirs;
+        l = l * ours + part[args.cache.head_dim + 1] * theirs;
         m = largest;
     }
-    out[ulong(row_index) * args.out_stride + head * args.head_dim + d] = o / (l + sink_share(args, sinks, head, m));
+    out[ulong(row_index) * args.out_stride + head * args.cache.head_dim + d] = o / (l + sink_share(args, sinks, head, m));
 }

@@ -6,12 +6,12 @@
 // Matrices are handled by their elements: a lane has two neighbours of one row, as lane_row and lane_column say. This is how every Apple
 // GPU so far lays them out; the conformance suite would fail on one that does not.
 
-constant uint with_cap [[function_constant(0)]];
+constant uint with_cap [[function_constant(1)]];
 
 #define SIMDGROUPS 4
 #define MATRIX 8 // rows and columns
 #define KEY_MATRICES (PV_PAGE_TOKENS / MATRIX)
-#define PAGE_PADDING 8 // halves behind each token's, so that lanes of a matrix's column fall into different banks
+#define PAGE_PADDING 8 // cells behind each token's, so that lanes of a matrix's column fall into different banks
 
 static inline uint lane_row(uint lane)
 {
@@ -77,18 +77,34 @@ static inline int first_key(constant pv_args_attention &args, int position)
     return args.window > 0 && uint(position) >= args.window ? position + 1 - int(args.window) : 0;
 }
 
+// f16 cells stay f16 in threadgroup memory, others become f32, which holds any of them.
+static inline void put_four(threadgroup half *to, float4 cells)
+{
+    *(threadgroup half4 *)to = half4(cells);
+}
+static inline void put_four(threadgroup float *to, float4 cells)
+{
+    *(threadgroup float4 *)to = cells;
+}
+
 // All threads bring a page's keys or values; tokens from `count` on become zeros. `odd` tells of values that are not finite, which a product
 // would spread to rows that do not see them; whoever calls has set it to 0.
-template <uint HEAD>
-static inline void load_page(device const half *from, uint count, uint thread_index, threadgroup half *page, threadgroup atomic_uint &odd)
+template <uint HEAD, typename CELL>
+static inline void load_page(constant pv_args_attention &args, kv_cells from, uint count, uint thread_index, threadgroup CELL *page,
+                             threadgroup atomic_uint &odd)
 {
     const uint fours = HEAD / 4;
     bool finite = true;
     for (uint i = thread_index; i < PV_PAGE_TOKENS * fours; i += SIMDGROUPS * PV_METAL_SIMD) {
-        const uint token = i / fours, at = i % fours * 4;
-        const half4 cells = token < count ? *(device const half4 *)(from + token * HEAD + at) : half4(0);
-        threadgroup half *to = page + token * (HEAD + PAGE_PADDING) + at;
-        *(threadgroup half4 *)to = cells;
+        const uint token = i / fours, four = i % fours;
+        float4 cells = float4(0.0f);
+        if (token < count) {
+            cells = load_four(from.rows + token * args.cache.row_bytes, four);
+            if (kv_type != KV_F16) {
+                cells *= float(from.scales[token * args.cache.groups + (kv_type == KV_4BIT ? four / (KV_GROUP / 4) : 0)]);
+            }
+        }
+        put_four(page + token * (HEAD + PAGE_PADDING) + 4 * four, cells);
         finite = finite && all(isfinite(cells));
     }
     if (!finite) {
@@ -97,14 +113,14 @@ static inline void load_page(device const half *from, uint count, uint thread_in
 }
 
 // weights = e^(scores - m) of a page's keys, and what that does to m, l and o.
-template <uint HEAD>
-static inline void weigh_page(constant pv_args_attention &args, threadgroup const half *page, int start, uint lane, thread tile_rows<HEAD> &t)
+template <uint HEAD, typename CELL>
+static inline void weigh_page(constant pv_args_attention &args, threadgroup const CELL *page, int start, uint lane, thread tile_rows<HEAD> &t)
 {
     const uint row = lane_row(lane), column = lane_column(lane);
     float largest = -INFINITY;
     for (uint j = 0; j < KEY_MATRICES; j++) {
         simdgroup_float8x8 scores = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-        threadgroup const half *keys = page + (MATRIX * j + column) * (HEAD + PAGE_PADDING) + row;
+        threadgroup const CELL *keys = page + (MATRIX * j + column) * (HEAD + PAGE_PADDING) + row;
         for (uint i = 0; i < HEAD / MATRIX; i++) {
             simdgroup_float8x8 k; // the keys transposed: a column is a token
             k.thread_elements()[0] = float(keys[MATRIX * i]);
@@ -143,15 +159,15 @@ static inline void weigh_page(constant pv_args_attention &args, threadgroup cons
 }
 
 // Values that are not finite, row by row: only those that see them.
-template <uint HEAD>
-static inline void add_odd_values(threadgroup const half *page, int start, uint lane, thread tile_rows<HEAD> &t)
+template <uint HEAD, typename CELL>
+static inline void add_odd_values(threadgroup const CELL *page, int start, uint lane, thread tile_rows<HEAD> &t)
 {
     const uint row = lane_row(lane), column = lane_column(lane);
     for (uint j = 0; j < KEY_MATRICES; j++) {
         for (uint c = 0; c < MATRIX; c++) {
             const int key = start + int(MATRIX * j + c);
             const float weight = simd_shuffle(t.weights[j].thread_elements()[c & 1], ushort(lane_of(row, c)));
-            threadgroup const half *values = page + (MATRIX * j + c) * (HEAD + PAGE_PADDING) + column;
+            threadgroup const CELL *values = page + (MATRIX * j + c) * (HEAD + PAGE_PADDING) + column;
             for (uint i = 0; i < HEAD / MATRIX && key >= t.first && key <= t.last; i++) {
                 for (uint e = 0; e < 2; e++) {
                     const float value = float(values[MATRIX * i + e]);
@@ -163,13 +179,13 @@ static inline void add_odd_values(threadgroup const half *page, int start, uint 
 }
 
 // o += weights × values
-template <uint HEAD>
-static inline void add_values(threadgroup const half *page, bool odd, uint lane, thread tile_rows<HEAD> &t)
+template <uint HEAD, typename CELL>
+static inline void add_values(threadgroup const CELL *page, bool odd, uint lane, thread tile_rows<HEAD> &t)
 {
     const uint row = lane_row(lane), column = lane_column(lane);
     for (uint i = 0; i < HEAD / MATRIX; i++) {
         for (uint j = 0; j < KEY_MATRICES; j++) {
-            threadgroup const half *values = page + (MATRIX * j + row) * (HEAD + PAGE_PADDING) + MATRIX * i + column;
+            threadgroup const CELL *values = page + (MATRIX * j + row) * (HEAD + PAGE_PADDING) + MATRIX * i + column;
             simdgroup_float8x8 v;
             for (uint e = 0; e < 2; e++) {
                 const float value = float(values[e]);
@@ -180,12 +196,12 @@ static inline void add_values(threadgroup const half *page, bool odd, uint lane,
     }
 }
 
-template <uint HEAD>
-static inline void attend_tile(device const uchar *step, constant pv_args_attention &args, device const float *q, device const half *pages,
+template <uint HEAD, typename CELL>
+static inline void attend_tile(device const uchar *step, constant pv_args_attention &args, device const float *q, device const uchar *pages,
                                device const int *table, device const float *sinks, device float *out, uint2 group, uint thread_index,
-                               uint simdgroup, uint lane, threadgroup half *page, threadgroup atomic_uint &odd)
+                               uint simdgroup, uint lane, threadgroup CELL *page, threadgroup atomic_uint &odd)
 {
-    const uint head = group.x, kv_head = head / (args.heads / args.kv_heads);
+    const uint head = group.x, kv_head = head / (args.heads / args.cache.kv_heads);
     const tile_place tile = find_tile(step, args, group.y);
     if (tile.leaves) {
         return;
@@ -207,29 +223,28 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
     }
     const int last = tile.position + tile.rows - 1;
     for (int start = first_key(args, tile.position) / PV_PAGE_TOKENS * PV_PAGE_TOKENS; start <= last; start += PV_PAGE_TOKENS) {
-        const int number = table[tile.slot * args.table_cols + uint(start) / PV_PAGE_TOKENS];
+        const int number = table[tile.slot * args.cache.table_cols + uint(start) / PV_PAGE_TOKENS];
         const uint count = uint(min(int(PV_PAGE_TOKENS), last + 1 - start));
-        device const half *keys = pages + ulong(number) * args.page_halves + kv_head * PV_PAGE_TOKENS * HEAD;
         // rows of this simdgroup see some of the page
         const bool busy = first_own < tile.rows && start <= tile.position + first_own + MATRIX - 1 &&
                           start + PV_PAGE_TOKENS > first_key(args, tile.position + first_own);
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        load_page<HEAD>(keys, count, thread_index, page, odd);
+        load_page<HEAD, CELL>(args, find_cells(args.cache, pages, number, kv_head), count, thread_index, page, odd);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (busy) {
-            weigh_page<HEAD>(args, page, start, lane, t);
+            weigh_page<HEAD, CELL>(args, page, start, lane, t);
         }
         if (thread_index == 0) { // keys that are not finite reach no row but by their own scores
             atomic_store_explicit(&odd, 0u, memory_order_relaxed);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        load_page<HEAD>(keys + args.kv_heads * PV_PAGE_TOKENS * HEAD, count, thread_index, page, odd);
+        load_page<HEAD, CELL>(args, find_cells(args.cache, pages, number, args.cache.kv_heads + kv_head), count, thread_index, page, odd);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (busy) {
             const bool is_odd = atomic_load_explicit(&odd, memory_order_relaxed) != 0;
-            add_values<HEAD>(page, is_odd, lane, t);
+            add_values<HEAD, CELL>(page, is_odd, lane, t);
             if (is_odd) {
-                add_odd_values<HEAD>(page, start, lane, t);
+                add_odd_values<HEAD, CELL>(page, start, lane, t);
             }
         }
     }
@@ -246,21 +261,26 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
     }
 }
 
-#define ATTENTION_TILE(head)                                                                                                          \
-    kernel void attention_tile##head(                                                                                                 \
+#define ATTENTION_TILE(name, head, cell)                                                                                              \
+    kernel void attention_tile##name(                                                                                                 \
         device const uchar *step [[buffer(0)]], constant pv_args_attention &args [[buffer(1)]], device const float *q [[buffer(2)]],  \
-        device const half *pages [[buffer(3)]], device const int *table [[buffer(4)]], device const float *sinks [[buffer(5)]],       \
+        device const uchar *pages [[buffer(3)]], device const int *table [[buffer(4)]], device const float *sinks [[buffer(5)]],      \
         device float *out [[buffer(6)]], uint2 group [[threadgroup_position_in_grid]],                                                \
         uint thread_index [[thread_index_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],                         \
         uint lane [[thread_index_in_simdgroup]])                                                                                      \
     {                                                                                                                                 \
-        threadgroup half page[PV_PAGE_TOKENS * (head + PAGE_PADDING)];                                                                \
+        threadgroup cell page[PV_PAGE_TOKENS * (head + PAGE_PADDING)];                                                                \
         threadgroup atomic_uint odd;                                                                                                  \
-        attend_tile<head>(step, args, q, pages, table, sinks, out, group, thread_index, simdgroup, lane, page, odd);                  \
+        attend_tile<head, cell>(step, args, q, pages, table, sinks, out, group, thread_index, simdgroup, lane, page, odd);            \
     }
 
-ATTENTION_TILE(64)
-ATTENTION_TILE(80)
-ATTENTION_TILE(96)
-ATTENTION_TILE(128)
-ATTENTION_TILE(256)
+ATTENTION_TILE(64, 64, half)
+ATTENTION_TILE(80, 80, half)
+ATTENTION_TILE(96, 96, half)
+ATTENTION_TILE(128, 128, half)
+ATTENTION_TILE(256, 256, half)
+// For cells with scales; of 256 elements a page would not fit into threadgroup memory.
+ATTENTION_TILE(64_scaled, 64, float)
+ATTENTION_TILE(80_scaled, 80, float)
+ATTENTION_TILE(96_scaled, 96, float)
+ATTENTION_TILE(128_scaled, 128, float)

@@ -1,0 +1,41 @@
+/* What the cache holds of a key or a value: f16, or whole numbers times a scale.
+ *
+ * Scales are f16 and stand behind the elements of their page: [K, V][kv_head][PV_PAGE_TOKENS][groups]. With s the scale of its group an
+ * element is s × q:
+ *   8 bits: one group a head, q from -127 to 127, s = largest |x| / 127
+ *   4 bits: groups of 32 elements (the last one may be shorter), q from -8 to 7, kept as q + 8, element 2i in the low half of byte i;
+ *           s = -x / 8 of the x that is largest in magnitude (of two equal ones the positive), so that it is met exactly
+ * q is x / s rounded to nearest even, by the scale as f16 has it. A scale of 0 has all q = 0; one that is not finite marks a group that held
+ * something that is not: it gives NaN. */
+#ifndef PV_RUNTIME_KV_H
+#define PV_RUNTIME_KV_H
+
+#include <stdint.h>
+
+#include "backend/kernel_args.h"
+
+typedef enum pv_kv_type { PV_KV_F16, PV_KV_8BIT, PV_KV_4BIT } pv_kv_type;
+
+#define PV_KV_GROUP 32 /* elements of a group of 4-bit cells */
+
+/* Scales of a head of a token. */
+static inline uint32_t pv_kv_groups(pv_kv_type type, uint32_t head_dim)
+{
+    return type == PV_KV_F16 ? 0 : type == PV_KV_8BIT ? 1 : (head_dim + PV_KV_GROUP - 1) / PV_KV_GROUP;
+}
+/* Bytes of a head of a token, without scales. head_dim is even. */
+static inline uint32_t pv_kv_row_bytes(pv_kv_type type, uint32_t head_dim)
+{
+    return type == PV_KV_F16 ? 2 * head_dim : type == PV_KV_8BIT ? head_dim : head_dim / 2;
+}
+/* Where a page's scales begin. */
+static inline uint64_t pv_kv_scales_at(pv_kv_type type, uint32_t kv_heads, uint32_t head_dim)
+{
+    return 2ull * kv_heads * PV_PAGE_TOKENS * pv_kv_row_bytes(type, head_dim);
+}
+static inline uint64_t pv_kv_page_bytes(pv_kv_type type, uint32_t kv_heads, uint32_t head_dim)
+{
+    return pv_kv_scales_at(type, kv_heads, head_dim) + 2ull * kv_heads * PV_PAGE_TOKENS * pv_kv_groups(type, head_dim) * sizeof(uint16_t);
+}
+
+#endif
