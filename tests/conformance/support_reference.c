@@ -496,15 +496,14 @@ static const double *half_values(void)
 
 /* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8
  * u, the sums over keys theirs, and rescaling spans a few more. A cap's slope is at most 1, its own evaluation has 12 u. */
-void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
-                   double scale, double soft_cap, double sink, ref_value *out)
+void ref_attention_of(const float *q, const double *keys, const double *values, uint32_t count, uint32_t head_dim, double scale,
+                      double soft_cap, double sink, ref_value *out)
 {
-    const double *half = half_values();
     double *score = malloc(count * sizeof *score), largest = sink, worst = 0, sum = 0;
     for (uint32_t j = 0; j < count; j++) {
         double dot = 0, magnitude = 0;
         for (uint32_t i = 0; i < head_dim; i++) {
-            double product = q[i] * half[keys[(size_t)j * head_dim + i]];
+            double product = q[i] * keys[(size_t)j * head_dim + i];
             dot += product;
             magnitude += fabs(product);
         }
@@ -518,11 +517,22 @@ void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values,
     for (uint32_t i = 0; i < head_dim; i++) {
         double mixed = 0, magnitude = 0;
         for (uint32_t j = 0; j < count; j++) {
-            double part = score[j] / sum * half[values[(size_t)j * head_dim + i]];
+            double part = score[j] / sum * values[(size_t)j * head_dim + i];
             mixed += part;
             magnitude += fabs(part);
         }
         out[i] = (ref_value){mixed, (2 * worst + (2 * REF_LAMBDA * sqrt(count) + 16) * REF_U) * magnitude};
     }
     free(score);
+}
+
+void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
+                   double scale, double soft_cap, double sink, ref_value *out)
+{
+    const double *half = half_values();
+    const size_t cells = (size_t)count * head_dim;
+    double *wide = malloc(2 * cells * sizeof *wide);
+    for (size_t i = 0; i < cells; i++) wide[i] = half[keys[i]], wide[cells + i] = half[values[i]];
+    ref_attention_of(q, wide, wide + cells, count, head_dim, scale, soft_cap, sink, out);
+    free(wide);
 }

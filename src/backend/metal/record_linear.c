@@ -28,7 +28,8 @@ const char *pv_metal_check_linear(const pv_metal_device *device, const pv_op *op
     const bool glu = linear->glu != PV_ACTIVATION_NONE;
     (void)device;
     if (linear->part_count < 1 || linear->part_count > 3) return "not one to three parts";
-    if (glu && (linear->part_count != 2 || linear->glu != PV_ACTIVATION_SILU)) return "a glu needs two parts and silu";
+    if (glu && linear->part_count != 2) return "a glu needs two parts";
+    if (linear->glu > PV_ACTIVATION_GELU) return "the activation is not known";
     if (pv_tensor_present(&linear->residual) && linear->part_count > 1 && !glu) return "a residual with several parts";
     if (!pv_metal_f32(&linear->x) || !pv_metal_absent_or_f32(&linear->norm) || !pv_metal_absent_or_f32(&linear->residual)) return "an activation is not f32";
     for (uint32_t p = 0; p < linear->part_count; p++) {
@@ -90,7 +91,7 @@ static void record_parts(pv_metal_recorder *recorder, const pv_op_linear *linear
     const pv_metal_kernel kernel = {
         .source = shape.source,
         .function = shape.function,
-        .constants = {parts[0]->weight.layout, pv_tensor_present(&linear->norm), glu},
+        .constants = {parts[0]->weight.layout, pv_tensor_present(&linear->norm), linear->glu},
         .constant_count = 3,
     };
     uint32_t groups = 0;

@@ -102,7 +102,7 @@ static inline void linear_rows(device const uchar *step, constant pv_args_linear
             continue;
         }
         for (uint c = 0; c < columns && first + c < args.rows[place.part]; c++) {
-            float result = with_glu != 0 ? silu(value[2 * c]) * value[2 * c + 1] : value[c];
+            float result = with_glu != 0 ? activate(with_glu, value[2 * c]) * value[2 * c + 1] : value[c];
             if (args.has_residual != 0) {
                 result += residual[ulong(first_row + r) * args.residual_stride + first + c];
             }

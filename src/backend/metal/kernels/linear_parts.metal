@@ -2,7 +2,7 @@
 // layouts.metal.
 
 constant uint with_norm [[function_constant(1)]];
-constant uint with_glu [[function_constant(2)]];
+constant uint with_glu [[function_constant(2)]]; // pv_activation of the gate; 0: no glu
 
 #define SIMDGROUPS 4 // of a threadgroup
 

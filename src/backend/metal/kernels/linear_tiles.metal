@@ -132,7 +132,7 @@ kernel void linear_tiles(device const uchar *step [[buffer(0)]], constant pv_arg
             if ((args.has_bias >> 1 & 1) != 0) {
                 up += biases[1][column];
             }
-            result = silu(result) * up;
+            result = activate(with_glu, result) * up;
         }
         if (args.has_residual != 0) {
             result += residual[ulong(row) * args.residual_stride + column];
