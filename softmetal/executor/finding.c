@@ -285,6 +285,10 @@ static bool say_signal(text *t, sm_worker *worker, sm_finding *f)
         say(t, "it came to a place that the compiler holds for unreachable");
         return false;
     }
+    if (crash->signal == SIGABRT) {
+        say(t, "it called abort");
+        return false;
+    }
     f->buffer = guarded_buffer(worker->job, crash->address);
     const sm_slot *slot = sm_threadgroup_slot(worker, crash->address);
     if (f->buffer >= 0) {

@@ -108,7 +108,7 @@ static pid_t spawn(const char *tool, char **arguments, FILE **output)
 /* The shim's headers, and what msl writes around a text, are not what a report is about. */
 static bool is_text(const char *file, size_t length)
 {
-    static const char *const others[] = {".h", ".hpp", ".inc", ".cc", ".cpp", ".cxx"};
+    static const char *const others[] = {".h", ".hpp", ".inc", ".cc", ".cpp", ".cxx", "softmetal-entry"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         const size_t end = strlen(others[i]);
         if (length >= end && memcmp(file + length - end, others[i], end) == 0) return false;

@@ -44,7 +44,8 @@ bool sm_thread_start(pthread_t *thread, void *(*function)(void *), void *context
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigdelset(&all, SIGSEGV), sigdelset(&all, SIGBUS), sigdelset(&all, SIGFPE), sigdelset(&all, SIGILL), sigdelset(&all, SIGTRAP);
+    sigdelset(&all, SIGSEGV), sigdelset(&all, SIGBUS), sigdelset(&all, SIGFPE), sigdelset(&all, SIGILL), sigdelset(&all, SIGTRAP),
+        sigdelset(&all, SIGABRT);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const bool started = pthread_create(thread, NULL, function, context) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -11,7 +11,7 @@
 #include "executor/trap.h"
 
 static const int signals[] = {
-    SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+    SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT,
 #if defined(__aarch64__)
     SIGTRAP, /* what compilers make of unreachable code */
 #endif
@@ -117,7 +117,8 @@ static void handle(int number, siginfo_t *info, void *raw)
         return;
     }
     if (number == SIGSEGV && info->si_code == SEGV_ACCERR && sm_memory_touched(address)) return;
-    if (info->si_code <= 0 || worker == NULL || !atomic_load_explicit(&worker->running, memory_order_relaxed)) {
+    const bool aborts = number == SIGABRT && info->si_code == SI_TKILL; /* a signal that is sent, but by the kernel itself */
+    if ((info->si_code <= 0 && !aborts) || worker == NULL || !atomic_load_explicit(&worker->running, memory_order_relaxed)) {
         pass_on(number, info, raw);
         return;
     }

@@ -255,6 +255,14 @@ static bool number(sm_lexer *lexer, size_t start, uint32_t line, size_t column)
     return add_token(lexer, SM_NUMBER, start, line, column);
 }
 
+/* <: :> <% %> for brackets; <:: is a < before a global name. */
+static bool digraph(const sm_lexer *lexer)
+{
+    char c = peek(lexer, 0), next = peek(lexer, 1), third = peek(lexer, 2), fourth = peek(lexer, 3);
+    if ((c == '<' && next == '%') || (c == '%' && next == '>')) return true;
+    return (c == ':' && next == '>') || (c == '<' && next == ':' && (third != ':' || fourth == ':' || fourth == '>'));
+}
+
 static bool token(sm_lexer *lexer)
 {
     size_t start = lexer->at, column = start - lexer->line_start + 1;
@@ -274,6 +282,7 @@ static bool token(sm_lexer *lexer)
     if (c == '"' || c == '\'') return quoted(lexer, start, line, column);
     if (c == '#' && lexer->mode == SM_LEX_PREPROCESSED) return fail(lexer, "stray '#' in the program", line, column);
     if (!isprint((unsigned char)c)) return fail(lexer, "a character that MSL has no use for", line, column);
+    if (digraph(lexer)) return fail(lexer, "digraphs are not simulated: write the bracket itself", line, column);
     lexer->at += punctuator_length(lexer);
     return add_token(lexer, SM_PUNCTUATOR, start, line, column);
 }

@@ -73,6 +73,8 @@ static const sm_mistake ours[] = {
     {"#define T threadgroup float\n" K "{\n    T t = 3;\n}\n",
      "4:9: error: threadgroup variable 't' must not have an initialiser\n"},
     {K "{\n    x[i] = 'a;\n}\n", "3:12: error: missing terminating \"'\" character\n"},
+    {K "{\n    threadgroup float t<:4:>;\n}\n", "3:24: error: digraphs are not simulated: write the bracket itself\n"},
+    {K "<% x[i] = 1; }\n", "2:1: error: digraphs are not simulated: write the bracket itself\n"},
     {K "{\n    x[i] = 1; # 3\n}\n", "3:15: error: stray '#' in the program\n"},
 };
 
