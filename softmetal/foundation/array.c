@@ -78,8 +78,17 @@ static id init_objects(id self, SEL _cmd, const id *objects, NSUInteger count)
     return NULL;
 }
 
+/* Another NSArray, or nil: what else is given is reported, and taken as nil. */
+static id argument(SEL _cmd, id other)
+{
+    if (!other || sm_is_kind(other, &sm_array_class)) return other;
+    sm_reportf(SOFTMETAL_VALIDATION, "[NSArray %s]: the argument is %s, and must be an NSArray", sel_getName(_cmd), object_getClassName(other));
+    return NULL;
+}
+
 static id init_array(id self, SEL _cmd, id other)
 {
+    other = argument(_cmd, other);
     return other ? init_objects(self, _cmd, as_array(other)->items, as_array(other)->count) : self;
 }
 
@@ -103,6 +112,7 @@ static id with_object(id self, SEL _cmd, id object)
 
 static id with_array(id self, SEL _cmd, id other)
 {
+    other = argument(_cmd, other);
     return other ? with_objects(self, _cmd, as_array(other)->items, as_array(other)->count) : with_objects(self, _cmd, NULL, 0);
 }
 

@@ -152,7 +152,8 @@ id sm_archive_create(sm_device *device, id given, id *error)
     sm_archive *archive = of(sm_base_new(&sm_archive_class, device));
     if (!archive) return NULL;
     pthread_mutex_init(&archive->mutex, NULL);
-    const char *path = descriptor->url ? sm_url_path(descriptor->url) : NULL;
+    id url = sm_expect_kind(descriptor->url, &sm_url_class, method);
+    const char *path = url ? sm_url_path(url) : NULL;
     if (!descriptor->url || (path && load(archive, path, error))) return (id)archive;
     if (!path) fail(error, SM_ARCHIVE_INVALID_FILE, "the URL is no path of a file", "archive");
     sm_release((id)archive);

@@ -46,6 +46,7 @@ const char *sm_label_of(id object, const char *otherwise)
 
 id sm_text_copy(id string)
 {
+    string = sm_expect_kind(string, &sm_string_class, "setting a text");
     return string ? sm_string_create(sm_string_utf8(string)) : NULL;
 }
 
@@ -70,7 +71,12 @@ void sm_store_text(id *place, id string)
 
 id sm_expect_kind(id object, Class class, const char *where)
 {
-    if (!object || sm_is_kind(object, class)) return object;
+    if (!object) return NULL;
+    if (object->magic == SM_ENDED) {
+        sm_reportf(SOFTMETAL_USE_AFTER_END, "[%s]: a %s that has ended was passed", where, object->isa->name);
+        return NULL;
+    }
+    if (sm_is_kind(object, class)) return object;
     sm_misuse(where, "a %s was passed where a %s belongs", object->isa ? object->isa->name : "thing that is no object",
               class->name);
     return NULL;

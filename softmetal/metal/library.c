@@ -5,6 +5,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define SM_CONSTANTS "MTLLibrary newFunctionWithName:constantValues:error:"
+
 static sm_library *of(id self)
 {
     return (sm_library *)self;
@@ -28,11 +30,13 @@ static const char *macro_text(id value)
 static sm_macros read_macros(id dictionary)
 {
     sm_macros macros = {0};
+    dictionary = sm_expect_kind(dictionary, &sm_dictionary_class, "MTLCompileOptions preprocessorMacros");
     size_t count = dictionary ? sm_dictionary_count(dictionary) : 0;
-    macros.list = count ? sm_allocate((count) * sizeof *macros.list) : NULL;
+    macros.list = count ? sm_allocate(count * sizeof *macros.list) : NULL;
     for (size_t i = 0; macros.list && i < count; i++) {
         id key, value;
         sm_dictionary_at(dictionary, i, &key, &value);
+        if (!sm_expect_kind(key, &sm_string_class, "MTLCompileOptions preprocessorMacros")) continue;
         macros.list[macros.count++] = (sm_macro){sm_string_utf8(key), macro_text(value)};
     }
     return macros;
@@ -151,11 +155,10 @@ static id function_named(id self, SEL cmd, id name)
 static id function_with_values(id self, SEL cmd, id name, id values, id *error)
 {
     (void)cmd;
-    const char *method = "MTLLibrary newFunctionWithName:constantValues:error:";
     if (error) *error = NULL;
-    values = sm_expect_kind(values, &sm_constant_values_class, method);
+    values = sm_expect_kind(values, &sm_constant_values_class, SM_CONSTANTS);
     if (!values) {
-        sm_misuse(method, "the constant values are nil");
+        sm_misuse(SM_CONSTANTS, "the constant values are nil");
         return refuse(error, SM_LIBRARY_INTERNAL, "The constant values are nil");
     }
     return sm_function_create(of(self), name, values, NULL, 0, error);
@@ -209,7 +212,7 @@ static void start(id self, id name, id values, id descriptor, const void *handle
     *job = (sm_function_job){{run_job},
                              of(sm_retain(self)),
                              sm_retain(name),
-                             sm_constant_values_copy(values),
+                             sm_constant_values_copy(sm_expect_kind(values, &sm_constant_values_class, SM_CONSTANTS)),
                              sm_retain(descriptor),
                              sm_block_copy(handler)};
     sm_job_start(&job->job);

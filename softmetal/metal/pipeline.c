@@ -43,6 +43,7 @@ static bool refuse_number(const sm_device *device, id *error, const char *what, 
 
 static bool in_archives(id archives, const uint64_t key[2])
 {
+    archives = sm_expect_kind(archives, &sm_array_class, "MTLComputePipelineDescriptor binaryArchives");
     for (size_t i = 0; archives && i < sm_array_count(archives); i++) {
         if (sm_archive_has(sm_array_at(archives, i), key)) return true;
     }

@@ -1,4 +1,5 @@
 /* The list of classes, and what a host may ask of them. */
+#include "executor/executor.h"
 #include "objc/memory.h"
 #include "objc/runtime.h"
 
@@ -143,7 +144,8 @@ void sm_each_method(void (*visit)(Class class, Method method, void *context), vo
 
 IMP sm_implementation(id object, const char *selector)
 {
-    Method method = object ? sm_find_method(object->isa, selector) : NULL;
+    bool alive = object && (object->magic == SM_ALIVE || sm_is_block(object));
+    Method method = alive ? sm_find_method(object->isa, selector) : NULL;
     return method ? method->imp : NULL;
 }
 
@@ -279,12 +281,15 @@ static bool protocol_is_known(const char *name)
     return strcmp(name, "NSObject") == 0;
 }
 
+static sm_class protocol_class = {.name = "Protocol", .size = sizeof(struct sm_protocol)};
+SM_REGISTER_AT_LOAD(protocol_class)
+
 static Protocol create_protocol(const char *name)
 {
     Protocol protocol = sm_allocate(sizeof *protocol + strlen(name) + 1);
     if (!protocol) return NULL;
     strcpy((char *)(protocol + 1), name);
-    protocol->object.isa = &sm_object_class;
+    protocol->object.isa = &protocol_class;
     protocol->object.references = SM_IMMORTAL;
     protocol->object.magic = SM_ALIVE;
     protocol->name = (const char *)(protocol + 1);
@@ -312,5 +317,9 @@ const char *protocol_getName(Protocol protocol)
 BOOL class_conformsToProtocol(Class class, Protocol protocol)
 {
     if (!class || !protocol) return 0;
+    if (!sm_is_kind((id)protocol, &protocol_class)) {
+        sm_reportf(SOFTMETAL_VALIDATION, "[%s conformsToProtocol:]: what was passed is no protocol", class->name);
+        return 0;
+    }
     return strcmp(protocol->name, "NSObject") == 0 || sm_conforms(class, protocol->name);
 }

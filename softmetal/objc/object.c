@@ -223,7 +223,7 @@ BOOL objc_opt_respondsToSelector(id object, SEL selector)
 
 bool sm_is_kind(id object, Class class)
 {
-    Class kind = object ? object->isa : NULL;
+    Class kind = object && object->magic != SM_ENDED ? object->isa : NULL;
     while (kind && kind != class) kind = kind->super;
     return kind && class;
 }
