@@ -47,7 +47,7 @@ have()
     command -v "$1" >/dev/null
 }
 
-# build FOLDER CMAKE_ARGUMENTS...: configures and builds; a failure counts as one and shows its end.
+# build FOLDER CMAKE_ARGUMENTS...: configures and builds $source (or this folder); a failure counts as one and shows its end.
 build()
 {
     local folder=$1 log=$1/build.log
@@ -55,7 +55,7 @@ build()
     mkdir -p "$folder"
     local generator=()
     [ -f "$folder/CMakeCache.txt" ] || { have ninja && generator=(-G Ninja); }
-    if ! cmake -S . -B "$folder" "${generator[@]}" "$@" >"$log" 2>&1 || ! cmake --build "$folder" -j "$jobs" >>"$log" 2>&1; then
+    if ! cmake -S "${source:-.}" -B "$folder" "${generator[@]}" "$@" >"$log" 2>&1 || ! cmake --build "$folder" -j "$jobs" >>"$log" 2>&1; then
         grep -nE 'error|undefined|FAILED|Error' "$log" | head -30
         tail -n 15 "$log"
         fail "the build in $folder (whole log: $log)"
@@ -198,6 +198,11 @@ suite_sanitize()
             -DPENSIEVE_TEST_TIMEOUT=1800 && run build-asan -L '^(unit|conformance|golden|fault|fuzz)$'
     else
         skip "ASan and UBSan: the compiler lacks them"
+    fi
+    if works g++ -xc -fsanitize=address,undefined; then
+        note "  softmetal under ASan and UBSan"
+        source=softmetal build build-softmetal-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSOFTMETAL_SANITIZE=address,undefined &&
+            run build-softmetal-asan -L '^metal$'
     fi
     if works cc -fsanitize=thread; then
         note "  TSan"
