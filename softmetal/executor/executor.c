@@ -13,6 +13,8 @@
 #include "executor/trap.h"
 
 #define WORTH_WAKING_NS 20000 /* a dispatch that is expected to take less is not shared */
+#define SM_MOST_GROUPS_LOG 32
+#define SM_MOST_GROUPS ((uint64_t)1 << SM_MOST_GROUPS_LOG) /* of a dispatch: their serials stay apart (checker/shadow.h) */
 #define CONSTANT_ROOM (16u << 10) /* bytes of one setBytes that are given a guard page */
 
 static uint32_t processors(void)
@@ -114,6 +116,13 @@ static bool within_limits(const sm_executor *executor, const sm_dispatch *dispat
     if (threads == 0 || threads > limit || too_wide) {
         sm_reportf(SOFTMETAL_VALIDATION, "%s: threadgroups of %u x %u x %u threads; from 1 to %u are possible", name, dispatch->group[0],
                    dispatch->group[1], dispatch->group[2], limit);
+        return false;
+    }
+    uint64_t groups = 1;
+    for (int i = 0; i < 3 && groups <= SM_MOST_GROUPS; i++) groups *= ((uint64_t)dispatch->grid[i] + dispatch->group[i] - 1) / dispatch->group[i];
+    if (groups > SM_MOST_GROUPS) {
+        sm_reportf(SOFTMETAL_VALIDATION, "%s: a grid of %u x %u x %u threads is more than 2^%d threadgroups", name,
+                   dispatch->grid[0], dispatch->grid[1], dispatch->grid[2], SM_MOST_GROUPS_LOG);
         return false;
     }
     if (bytes > executor->world.threadgroup_memory) {

@@ -40,6 +40,8 @@ typedef struct sm_memory {
 
 /* False if the system has none left. */
 bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned);
+/* The CPU and the device see memory of their own, both zeroed. */
+bool sm_memory_create_apart(sm_memory *memory, uint64_t bytes);
 /* Wraps memory of the host's (newBufferWithBytesNoCopy); no guard page, never closed. */
 void sm_memory_import(sm_memory *memory, void *host, uint64_t bytes);
 void sm_memory_destroy(sm_memory *memory);

@@ -61,21 +61,28 @@ static bool map_twice(sm_memory *memory)
     return mapped;
 }
 
-bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
+/* Private to the device: the CPU has no view to close. */
+static bool map_private(sm_memory *memory) { return map_device(memory, -1); }
+
+static bool map_apart(sm_memory *memory)
 {
-    *memory = (sm_memory){.bytes = bytes, .poisoned = poisoned};
+    const size_t near = round_up(NEAR, page_size());
+    if (!map_device(memory, -1)) return false;
+    if (map_view(&memory->views[1], memory->mapped, -1, near, near)) return true;
+    unmap_view(&memory->views[0]);
+    return false;
+}
+
+static bool create(sm_memory *memory, uint64_t bytes, bool (*map)(sm_memory *memory))
+{
+    *memory = (sm_memory){.bytes = bytes};
     if (bytes > (uint64_t)1 << 46) return false;
     const size_t room = round_up(bytes, ALIGNMENT);
     memory->mapped = round_up(room > 0 ? room : 1, page_size());
-    if (poisoned) { /* private to the device: the CPU has no view to close */
-        if (!map_device(memory, -1)) return false;
-    } else if (!map_twice(memory)) {
-        return false;
-    }
+    if (!map(memory)) return false;
     const size_t offset = memory->mapped - room;
     memory->device = memory->views[0].pages + offset;
-    memory->cpu = poisoned ? memory->device : memory->views[1].pages + offset;
-    if (poisoned) memset(memory->device, 0xFF, bytes);
+    memory->cpu = memory->views[1].pages != NULL ? memory->views[1].pages + offset : memory->device;
     pthread_mutex_lock(&lock);
     memory->next = memories;
     if (memories != NULL) memories->previous = memory;
@@ -83,6 +90,16 @@ bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
     pthread_mutex_unlock(&lock);
     return true;
 }
+
+bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
+{
+    if (!create(memory, bytes, poisoned ? map_private : map_twice)) return false;
+    memory->poisoned = poisoned;
+    if (poisoned) memset(memory->device, 0xFF, bytes);
+    return true;
+}
+
+bool sm_memory_create_apart(sm_memory *memory, uint64_t bytes) { return create(memory, bytes, map_apart); }
 
 void sm_memory_import(sm_memory *memory, void *host, uint64_t bytes)
 {

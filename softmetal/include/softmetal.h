@@ -37,7 +37,7 @@ typedef struct softmetal_world {
     bool discrete;                      /* hasUnifiedMemory is false */
     uint64_t working_set;               /* recommendedMaxWorkingSetSize, bytes; default 8 GiB */
     uint64_t max_buffer;                /* maxBufferLength, bytes; default 4 GiB */
-    uint32_t max_threads;               /* maxTotalThreadsPerThreadgroup of every pipeline; default 1024 */
+    uint32_t max_threads;               /* maxTotalThreadsPerThreadgroup of every pipeline; default and most: 1024 */
     uint32_t threadgroup_memory;        /* maxThreadgroupMemoryLength, bytes; default 32768 */
 
     softmetal_build build;
@@ -48,7 +48,8 @@ typedef struct softmetal_world {
     bool shuffle;                       /* lanes, simdgroups, threadgroups and unordered dispatches run in random order */
     uint64_t seed;                      /* of jitter and shuffle */
     uint32_t workers;                   /* OS threads; default: the processors of this process */
-    uint32_t kernel_time_limit_ms;      /* a threadgroup that runs longer ends its command buffer; default 60000; UINT32_MAX: none */
+    uint32_t kernel_time_limit_ms;      /* a threadgroup that runs longer ends its command buffer, as does a wait for an event while
+                                           nothing else runs; default 60000; UINT32_MAX: none */
     uint32_t completion_delay_us;       /* between the end of a command buffer's work and its completion */
 } softmetal_world;
 

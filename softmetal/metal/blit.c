@@ -101,8 +101,8 @@ static void synchronize(id self, SEL cmd, id given)
         sm_encoder_refuse(encoder, SM_COMMAND_INVALID_RESOURCE, method,
                           "buffer '%s' is not managed; only managed ones have two copies",
                           sm_label_of(given, "without a label"));
-    else if (sm_command_retain(encoder->buffer, given))
-        sm_command_use(encoder->buffer, buffer->storage);
+    else if (buffer->length > 0)
+        add(encoder, SM_SYNCHRONIZE, buffer, 0, buffer->length);
 }
 
 static void resolve(id self, SEL cmd, id given, sm_range range, id destination, NSUInteger offset)

@@ -55,6 +55,7 @@ id sm_buffer_create(sm_device *device, uint64_t length, NSUInteger options, cons
     if (!storage) return NULL;
     if (bytes) {
         memcpy(storage->memory.device, bytes, length);
+        if (storage->apart) memcpy(storage->memory.cpu, bytes, length);
         sm_memory_written(&storage->memory, 0, length);
     }
     id buffer = sm_buffer_wrap(device, storage, 0, length, options);
@@ -198,7 +199,9 @@ static void did_modify(id self, SEL cmd, sm_range range)
                   sm_label_of(self, "without a label"));
         return;
     }
-    sm_memory_written(&buffer->storage->memory, buffer->offset + range.location, range.length);
+    const sm_storage *storage = buffer->storage;
+    uint64_t offset = buffer->offset + range.location;
+    if (storage->apart) memcpy(storage->memory.device + offset, storage->memory.cpu + offset, range.length);
 }
 
 static void add_marker(id self, SEL cmd, id marker, sm_range range)

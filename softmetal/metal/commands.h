@@ -11,6 +11,7 @@ typedef enum sm_command_kind {
     SM_BARRIER,  /* sm_barrier_command */
     SM_COPY,     /* sm_copy_command */
     SM_FILL,
+    SM_SYNCHRONIZE, /* sm_copy_command: from `to`'s device memory to the CPU's, where they are apart */
     SM_SAMPLE,  /* sm_sample_command */
     SM_RESOLVE, /* sm_copy_command: of samples into a buffer */
     SM_UPDATE_FENCE,

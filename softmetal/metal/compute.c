@@ -202,6 +202,16 @@ static bool threadgroup_fits(sm_encoder *encoder, sm_size group, const char *met
             (ull)group.width, (ull)group.height, (ull)group.depth, (ull)limit);
         return false;
     }
+    const sm_size *required = &pipeline->required;
+    if (required->width != 0 &&
+        (group.width != required->width || group.height != required->height || group.depth != required->depth)) {
+        sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
+                          "a threadgroup of %llu x %llu x %llu threads is not the pipeline's requiredThreadsPerThreadgroup, "
+                          "%llu x %llu x %llu",
+                          (ull)group.width, (ull)group.height, (ull)group.depth, (ull)required->width, (ull)required->height,
+                          (ull)required->depth);
+        return false;
+    }
     if (pipeline->whole_simdgroups && group.width * group.height * group.depth % SM_LANES != 0) {
         sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
                           "a threadgroup of %llu threads is no multiple of %d, which the pipeline promised "

@@ -21,6 +21,12 @@ uint64_t sm_nanoseconds(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+struct timespec sm_time_in(uint32_t milliseconds)
+{
+    uint64_t when = sm_nanoseconds() + milliseconds * UINT64_C(1000000);
+    return (struct timespec){(time_t)(when / 1000000000u), (long)(when % 1000000000u)};
+}
+
 /* ---- The set and its counter: one of each, for ever */
 
 typedef struct sm_counter_set {

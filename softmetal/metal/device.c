@@ -23,6 +23,7 @@ static void destroy_world(softmetal_world *world)
     free((char *)world->device_name);
 }
 
+/* One that there was no memory for is to be released again, without the lock. */
 static sm_device *create(void)
 {
     sm_device *device = (sm_device *)sm_new(&sm_device_class);
@@ -31,9 +32,12 @@ static sm_device *create(void)
     device->number = ++made;
     pthread_mutex_init(&device->executing, NULL);
     device->executor = sm_executor_create(&device->world);
-    if (device->executor && device->world.device_name) return device;
-    sm_release((id)device);
-    return NULL;
+    return device;
+}
+
+static bool is_whole(const sm_device *device)
+{
+    return device && device->executor && device->world.device_name;
 }
 
 static void dealloc(id self)
@@ -60,10 +64,15 @@ static id default_device(void)
     if (sm_fault(SOFTMETAL_FAULT_DEVICE, NULL)) return NULL;
     pthread_mutex_lock(&lock);
     bool there = newest && !sm_device_is_removed(newest) && retain_living(newest);
-    if (!there) newest = create();
-    id device = (id)newest;
+    sm_device *device = there ? newest : create();
+    newest = is_whole(device) ? device : NULL;
     pthread_mutex_unlock(&lock);
-    return device;
+    if (!device || is_whole(device)) return (id)device;
+    sm_reportf(SOFTMETAL_VALIDATION,
+               "no device: there is no memory for %u workers (0: one for each processor) with %u bytes of threadgroup memory each",
+               device->world.workers, device->world.threadgroup_memory);
+    sm_release((id)device);
+    return NULL;
 }
 
 void sm_forget_default_device(void)

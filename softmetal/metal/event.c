@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SM_MILLISECONDS 1000
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
@@ -161,13 +159,40 @@ void sm_event_signal(sm_event *event, uint64_t value)
     pthread_mutex_unlock(&lock);
 }
 
-bool sm_event_wait(sm_device *device, sm_event *event, uint64_t value)
+static int working; /* command buffers that execute, and do not wait for an event */
+
+void sm_events_working(int change)
 {
     pthread_mutex_lock(&lock);
-    while (event->value < value && !sm_device_is_removed(device)) pthread_cond_wait(&changed, &lock);
-    bool reached = event->value >= value;
+    working += change;
+    if (working == 0) pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
-    return reached;
+}
+
+/* The time counts while no command buffer does anything: then the CPU alone could signal. */
+sm_waited sm_event_wait(sm_device *device, sm_event *event, uint64_t value)
+{
+    uint32_t limit = device->world.kernel_time_limit_ms;
+    bool in_time = true;
+    pthread_mutex_lock(&lock);
+    if (--working == 0) pthread_cond_broadcast(&changed);
+    struct timespec when = sm_time_in(limit);
+    while (event->value < value && !sm_device_is_removed(device) && in_time) {
+        if (working > 0 || limit == UINT32_MAX) {
+            pthread_cond_wait(&changed, &lock);
+            when = sm_time_in(limit);
+        } else {
+            in_time = pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &when) != ETIMEDOUT;
+        }
+    }
+    working++;
+    sm_waited waited = event->value >= value ? SM_WAITED : in_time ? SM_WAIT_REMOVED : SM_WAIT_TOO_LONG;
+    uint64_t last = event->value;
+    pthread_mutex_unlock(&lock);
+    if (waited == SM_WAIT_TOO_LONG)
+        sm_misuse("MTLCommandBuffer encodeWaitForEvent:value:", "event '%s' stayed at %llu for %u ms, and %llu is waited for",
+                  sm_label_of((id)event, "without a label"), (unsigned long long)last, limit, (unsigned long long)value);
+    return waited;
 }
 
 void sm_events_wake(void)
@@ -198,12 +223,7 @@ static void set_signaled(id self, SEL cmd, uint64_t value)
 static BOOL wait_until(id self, SEL cmd, uint64_t value, uint64_t milliseconds)
 {
     (void)cmd;
-    struct timespec when;
-    clock_gettime(CLOCK_MONOTONIC, &when);
-    if (milliseconds > UINT32_MAX) milliseconds = UINT32_MAX;
-    when.tv_sec += (time_t)(milliseconds / SM_MILLISECONDS);
-    when.tv_nsec += (long)(milliseconds % SM_MILLISECONDS) * 1000000;
-    if (when.tv_nsec >= 1000000000) when.tv_sec++, when.tv_nsec -= 1000000000;
+    struct timespec when = sm_time_in(milliseconds > UINT32_MAX ? UINT32_MAX : (uint32_t)milliseconds);
     pthread_mutex_lock(&lock);
     int result = 0;
     while (of(self)->value < value && result != ETIMEDOUT)

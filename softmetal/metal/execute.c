@@ -167,6 +167,13 @@ static bool copy(sm_execution *run, const sm_command *command)
     return true;
 }
 
+static void synchronize(const sm_copy_command *command)
+{
+    const sm_storage *storage = command->to;
+    if (!storage->apart) return;
+    memcpy(storage->memory.cpu + command->to_offset, storage->memory.device + command->to_offset, command->bytes);
+}
+
 /* ---- Encoders */
 
 static void take_samples(const sm_execution *run, bool start)
@@ -200,6 +207,17 @@ static void sample(const sm_command *command)
     is->buffer->samples[is->index] = sm_nanoseconds();
 }
 
+static bool wait(sm_execution *run, const sm_event_command *command)
+{
+    switch (sm_event_wait(run->device, command->event, command->value)) {
+    case SM_WAITED: break;
+    case SM_WAIT_REMOVED: return fail_with(run, UINT32_MAX, SM_COMMAND_DEVICE_REMOVED);
+    case SM_WAIT_TOO_LONG: return fail_with(run, UINT32_MAX, SM_COMMAND_TIMEOUT);
+    }
+    order(run);
+    return true;
+}
+
 static bool step(sm_execution *run, sm_command **at)
 {
     sm_command *command = *at;
@@ -212,6 +230,7 @@ static bool step(sm_execution *run, sm_command **at)
     case SM_COPY:
     case SM_FILL:
     case SM_RESOLVE: return copy(run, command);
+    case SM_SYNCHRONIZE: synchronize((const sm_copy_command *)command); return true;
     case SM_UPDATE_FENCE:
     case SM_WAIT_FENCE: order(run); return true;
     case SM_SAMPLE: sample(command); return true;
@@ -219,11 +238,7 @@ static bool step(sm_execution *run, sm_command **at)
         order(run);
         sm_event_signal(((sm_event_command *)command)->event, ((sm_event_command *)command)->value);
         return true;
-    case SM_WAIT:
-        if (!sm_event_wait(run->device, ((sm_event_command *)command)->event, ((sm_event_command *)command)->value))
-            return fail_with(run, UINT32_MAX, SM_COMMAND_DEVICE_REMOVED);
-        order(run);
-        return true;
+    case SM_WAIT: return wait(run, (const sm_event_command *)command);
     case SM_REFUSED: return refused(run, command);
     }
     return true;
@@ -248,7 +263,11 @@ static bool meet_fate(sm_execution *run)
     case SM_WORKS: break;
     case SM_FAILS: return false;
     case SM_FAILS_HALFWAY: run->dispatches_left = buffer->dispatches / 2; break;
-    case SM_HANGS: sm_hang(); return false;
+    case SM_HANGS:
+        sm_events_working(-1);
+        sm_hang();
+        sm_events_working(1);
+        return false;
     case SM_REMOVES: sm_device_remove(run->device); return false;
     }
     if (sm_device_is_removed(run->device)) return fail_with(run, UINT32_MAX, SM_COMMAND_DEVICE_REMOVED);
@@ -272,11 +291,13 @@ bool sm_execute(sm_command_buffer *buffer)
     sm_device *device = buffer->base.device;
     sm_execution run = {
         .buffer = buffer, .device = device, .dispatches_left = UINT64_MAX, .random = device->world.seed + buffer->dispatches};
+    sm_events_working(1);
     bool worked = meet_fate(&run);
     for (sm_command *at = buffer->first; worked && at;) worked = step(&run, &at);
     if (worked && buffer->fate == SM_FAILS_HALFWAY) worked = false;
     if (worked && !sm_command_check_owners(buffer)) worked = fail_with(&run, UINT32_MAX, SM_COMMAND_INVALID_RESOURCE);
     order(&run);
+    sm_events_working(-1);
     tell_encoders(buffer, worked);
     return worked;
 }

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
-#define SM_SETTLE_SECONDS 5
+#define SM_SETTLE_MS 5000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -31,9 +31,7 @@ void sm_settle(void)
 /* A handler that has told the host that all is done may not have returned yet. What it waits for is not known: not for ever. */
 void sm_wait_settled(void)
 {
-    struct timespec when;
-    clock_gettime(CLOCK_MONOTONIC, &when);
-    when.tv_sec += SM_SETTLE_SECONDS;
+    struct timespec when = sm_time_in(SM_SETTLE_MS);
     pthread_mutex_lock(&lock);
     int result = 0;
     while (unsettled > own && result != ETIMEDOUT) result = pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &when);

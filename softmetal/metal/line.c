@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SM_STUCK_SECONDS 2
+#define SM_STUCK_MS 2000
 
 struct sm_line {
     atomic_int references;
@@ -18,23 +18,17 @@ struct sm_line {
     uint64_t limit, outstanding,
         waiting_for_commit; /* buffers that exist and have not completed; those of them not committed */
     uint64_t progress;      /* commits and completions so far */
-    bool started, ended;
+    bool started, ended, busy;
     pthread_t thread;
 };
 
 static _Thread_local sm_line *own; /* the line that this thread executes */
 
-static struct timespec in_seconds(time_t seconds)
+/* False if nothing changed within this time. */
+static bool wait_for_change(sm_line *line, uint32_t milliseconds)
 {
-    struct timespec when;
-    clock_gettime(CLOCK_MONOTONIC, &when);
-    when.tv_sec += seconds;
-    return when;
-}
-
-static bool wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *when)
-{
-    return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, when) != ETIMEDOUT;
+    struct timespec when = sm_time_in(milliseconds);
+    return pthread_cond_clockwait(&line->changed, &line->mutex, CLOCK_MONOTONIC, &when) != ETIMEDOUT;
 }
 
 /* ---- Life */
@@ -177,10 +171,12 @@ static void process(sm_line *line, sm_command_buffer *buffer)
 
 static sm_command_buffer *next(sm_line *line)
 {
+    line->busy = false;
     while (!(line->first && line->first->committed)) {
         if (line->ended) return NULL;
         pthread_cond_wait(&line->changed, &line->mutex);
     }
+    line->busy = true;
     sm_command_buffer *buffer = line->first;
     line->first = buffer->next;
     if (!line->first) line->end = &line->first;
@@ -214,8 +210,7 @@ void sm_line_enter(sm_line *line)
     pthread_mutex_lock(&line->mutex);
     while (line->outstanding >= line->limit) {
         uint64_t progress = line->progress;
-        struct timespec when = in_seconds(SM_STUCK_SECONDS);
-        if (wait_until(&line->changed, &line->mutex, &when) || !is_stuck(line, progress)) continue;
+        if (wait_for_change(line, SM_STUCK_MS) || !is_stuck(line, progress)) continue;
         sm_misuse("MTLCommandQueue commandBuffer",
                   "the queue has its %llu uncompleted command buffers, and none of them is committed: this "
                   "would wait for ever",
@@ -277,6 +272,7 @@ static void process_here(sm_line *line)
     for (;;) {
         pthread_mutex_lock(&line->mutex);
         sm_command_buffer *buffer = line->first && line->first->committed ? next(line) : NULL;
+        line->busy = buffer != NULL;
         pthread_mutex_unlock(&line->mutex);
         if (!buffer) break;
         process(line, buffer);
@@ -323,6 +319,12 @@ void sm_line_commit(sm_command_buffer *buffer)
     if (!started) process_here(line);
 }
 
+/* The line does nothing until the first in it is committed. */
+static bool waits_for_commit(const sm_line *line)
+{
+    return !line->busy && line->first && !line->first->committed;
+}
+
 void sm_line_wait(sm_command_buffer *buffer, bool completed)
 {
     sm_line *line = buffer->line;
@@ -338,8 +340,14 @@ void sm_line_wait(sm_command_buffer *buffer, bool completed)
                       sm_label_of((id)buffer, "without a label"));
         return;
     }
+    uint32_t limit = buffer->base.device->world.kernel_time_limit_ms;
     sm_completion *completion = buffer->completion;
     pthread_mutex_lock(&line->mutex);
-    while (!(completed ? completion->done : completion->scheduled)) pthread_cond_wait(&line->changed, &line->mutex);
+    while (!(completed ? completion->done : completion->scheduled)) {
+        if (wait_for_change(line, limit) || limit == UINT32_MAX || !waits_for_commit(line)) continue;
+        sm_misuse(method, "command buffer '%s' stands behind '%s', which was enqueued and not committed within %u ms",
+                  sm_label_of((id)buffer, "without a label"), sm_label_of((id)line->first, "without a label"), limit);
+        break;
+    }
     pthread_mutex_unlock(&line->mutex);
 }

@@ -191,6 +191,7 @@ typedef struct sm_storage {
     void *host;             /* newBufferWithBytesNoCopy's */
     struct sm_text *labels; /* memory.label points to the first; older ones may still be read by a dispatch */
     bool closes;            /* to the CPU, while in flight */
+    bool apart;             /* the CPU has a copy of its own: managed, of a discrete device */
     bool shared;            /* by the buffers of a placement heap */
 } sm_storage;
 
@@ -328,9 +329,12 @@ typedef struct sm_event {
 
 id sm_event_create(sm_device *device, bool shared);
 void sm_event_signal(sm_event *event, uint64_t value);
-/* Waits on the GPU's side; false if the device was removed meanwhile. */
-bool sm_event_wait(sm_device *device, sm_event *event, uint64_t value);
+typedef enum sm_waited { SM_WAITED, SM_WAIT_REMOVED, SM_WAIT_TOO_LONG } sm_waited;
+
+/* Waits on the GPU's side, as long as the device is there and the world's time limit allows. */
+sm_waited sm_event_wait(sm_device *device, sm_event *event, uint64_t value);
 void sm_events_wake(void);
+void sm_events_working(int change); /* a command buffer begins (1), or ends (-1), to do something */
 
 /* ---- Counter samples ------------------------------------------------------------------------------------------------ */
 
@@ -345,6 +349,7 @@ typedef struct sm_sample_buffer {
 id sm_counter_sets(void); /* a new NSArray */
 id sm_sample_buffer_create(sm_device *device, id descriptor, id *error);
 uint64_t sm_nanoseconds(void);
+struct timespec sm_time_in(uint32_t milliseconds); /* of the monotonic clock */
 
 /* What a pass descriptor asks for at an encoder's start and end. */
 typedef struct sm_pass_sample {

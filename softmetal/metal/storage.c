@@ -41,12 +41,15 @@ sm_storage *sm_storage_create(sm_device *device, uint64_t bytes, NSUInteger mode
 {
     sm_storage *storage = create(device);
     if (!storage) return NULL;
-    if (!sm_memory_create(&storage->memory, bytes, mode == SM_STORAGE_PRIVATE)) {
+    storage->apart = mode == SM_STORAGE_MANAGED && device->world.discrete;
+    bool made = storage->apart ? sm_memory_create_apart(&storage->memory, bytes)
+                               : sm_memory_create(&storage->memory, bytes, mode == SM_STORAGE_PRIVATE);
+    if (!made) {
         sm_release((id)device);
         free(storage);
         return NULL;
     }
-    storage->closes = mode != SM_STORAGE_PRIVATE && !device->world.keep_open;
+    storage->closes = mode != SM_STORAGE_PRIVATE && !storage->apart && !device->world.keep_open;
     return count(storage);
 }
 

@@ -14,6 +14,7 @@
 
 #define SM_NAME_PREFIX "softmetal"
 #define SM_NAME_DEFAULT "softmetal (software, not a GPU)"
+#define SM_MOST_THREADS 1024 /* of a threadgroup, on any Apple GPU */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static softmetal_world initial, current;
@@ -139,8 +140,10 @@ softmetal_world sm_world_now(void)
     SM_DEFAULT(macos_major, 15);
     SM_DEFAULT(working_set, UINT64_C(8) << 30);
     SM_DEFAULT(max_buffer, UINT64_C(4) << 30);
-    SM_DEFAULT(max_threads, 1024);
+    SM_DEFAULT(max_threads, SM_MOST_THREADS);
     SM_DEFAULT(threadgroup_memory, 32768);
+    SM_DEFAULT(kernel_time_limit_ms, 60000);
+    if (world.max_threads > SM_MOST_THREADS) world.max_threads = SM_MOST_THREADS;
     return world;
 }
 

@@ -74,6 +74,48 @@ static void on_gone(block *self, void *pointer, NSUInteger length)
     *(NSUInteger *)self->context += pointer ? length : 0;
 }
 
+static id synchronized(fixture *f, id memory)
+{
+    id buffer = get(f->queue, "commandBuffer"), blit = get(buffer, "blitCommandEncoder");
+    set_object(blit, "synchronizeResource:", memory);
+    end(blit);
+    finish(buffer);
+    return buffer;
+}
+
+/* Of a discrete device the CPU has a copy of its own of managed memory, and what is not told is not seen. */
+static void managed_memory(void **state)
+{
+    (void)state;
+    softmetal_world world = {.discrete = true};
+    fixture f = open_fixture(&world);
+    const uint32_t words[] = {1, 2, 3, 4};
+    id managed = SEND(id, (const void *, NSUInteger, NSUInteger), f.device, "newBufferWithBytes:length:options:", words, sizeof words, MANAGED),
+       shared = new_buffer(f.device, sizeof words, SHARED);
+    uint32_t *cpu = contents(managed), *seen = contents(shared);
+    assert_memory_equal(cpu, words, sizeof words);
+    cpu[0] = 10, cpu[1] = 20;
+    SEND(void, (NSRange), managed, "didModifyRange:", ((NSRange){4, 4}));
+    id buffer = get(f.queue, "commandBuffer"), blit = get(buffer, "blitCommandEncoder");
+    SEND(void, (id, NSUInteger, id, NSUInteger, NSUInteger), blit, "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", managed, 0,
+         shared, 0, sizeof words);
+    end(blit);
+    finish(buffer);
+    assert_int_equal(seen[0], 1);
+    assert_int_equal(seen[1], 20);
+    fill_with(&f, managed, 8, 77, 2);
+    assert_int_equal(cpu[2], 3);
+    synchronized(&f, managed);
+    assert_int_equal(cpu[0], 1); /* the device's, which it was not told of */
+    assert_int_equal(cpu[1], 20);
+    assert_int_equal(cpu[2], 77);
+    assert_int_equal(cpu[3], 77);
+    assert_no_reports();
+    release(managed);
+    release(shared);
+    close_fixture(&f);
+}
+
 static void host_memory_is_used_and_given_back(void **state)
 {
     (void)state;
@@ -579,6 +621,7 @@ int main(void)
     open_library();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(properties),
+        cmocka_unit_test(managed_memory),
         cmocka_unit_test(host_memory_is_used_and_given_back),
         cmocka_unit_test(copies),
         cmocka_unit_test(indirect_dispatch),

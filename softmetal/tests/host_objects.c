@@ -98,6 +98,25 @@ static void other_worlds(void **state)
     assert_no_reports();
 }
 
+/* More threads than any GPU has are as many as it has; what cannot be is no device, and told. */
+static void impossible_worlds(void **state)
+{
+    (void)state;
+    host.reset();
+    void *pool = host.push_pool();
+    softmetal_world many = {.max_threads = 5000};
+    id device = device_of(&many);
+    assert_int_equal(SEND_STRUCT(MTLSize, (), device, "maxThreadsPerThreadgroup").width, 1024);
+    release(device);
+    assert_no_reports();
+    softmetal_world large = {.workers = 5000, .threadgroup_memory = UINT32_MAX};
+    host.set_world(&large);
+    assert_null(host.create_device());
+    assert_reported(SOFTMETAL_VALIDATION, "no device: there is no memory for 5000 workers");
+    host.pop_pool(pool);
+    assert_int_equal(host.check_leaks(), 0);
+}
+
 /* What the family lacks does not compile; small limits bind pipelines. */
 static void worlds_limit_kernels(void **state)
 {
@@ -705,6 +724,7 @@ int main(int count, char **arguments)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(default_world),
         cmocka_unit_test(other_worlds),
+        cmocka_unit_test(impossible_worlds),
         cmocka_unit_test(worlds_limit_kernels),
         cmocka_unit_test(libraries),
         cmocka_unit_test(compile_options),

@@ -302,6 +302,54 @@ static void listeners(void **state)
     close_fixture(&f);
 }
 
+/* What can never come is not waited for for ever. */
+static void an_event_that_nobody_signals(void **state)
+{
+    (void)state;
+    softmetal_world world = {.kernel_time_limit_ms = 100};
+    fixture f = open_fixture(&world);
+    id event = get(f.device, "newEvent"), log = new_buffer(f.device, LOG_BYTES, SHARED);
+    label(event, "never");
+    id first = get(f.queue, "commandBuffer"), second = get(f.queue, "commandBuffer");
+    note_in(&f, first, log, 1);
+    SEND(void, (id, uint64_t), first, "encodeSignalEvent:value:", event, 2);
+    SEND(void, (id, uint64_t), first, "encodeWaitForEvent:value:", event, 3);
+    note_in(&f, first, log, 99);
+    note_in(&f, second, log, 2);
+    call(first, "commit");
+    finish(second);
+    assert_int_equal(number(first, "status"), STATUS_ERROR);
+    assert_int_equal(error_code(get(first, "error")), 2);
+    assert_int_equal(number(second, "status"), STATUS_COMPLETED);
+    assert_in_order(log, 2);
+    assert_reported(SOFTMETAL_VALIDATION, "event 'never' stayed at 2 for 100 ms, and 3 is waited for");
+    release(event);
+    release(log);
+    close_fixture(&f);
+}
+
+static void a_buffer_in_front_that_is_not_committed(void **state)
+{
+    (void)state;
+    softmetal_world world = {.kernel_time_limit_ms = 100};
+    fixture f = open_fixture(&world);
+    id log = new_buffer(f.device, LOG_BYTES, SHARED), first = get(f.queue, "commandBuffer"), second = get(f.queue, "commandBuffer");
+    label(first, "in front");
+    note_in(&f, first, log, 1);
+    note_in(&f, second, log, 2);
+    call(first, "enqueue");
+    call(second, "enqueue");
+    finish(second);
+    assert_int_equal(number(second, "status"), 2);
+    assert_reported(SOFTMETAL_VALIDATION, "stands behind 'in front', which was enqueued and not committed within 100 ms");
+    call(first, "commit");
+    call(second, "waitUntilCompleted");
+    assert_int_equal(number(second, "status"), STATUS_COMPLETED);
+    assert_in_order(log, 2);
+    release(log);
+    close_fixture(&f);
+}
+
 static void fences(void **state)
 {
     (void)state;
@@ -607,6 +655,8 @@ int main(void)
         cmocka_unit_test(events_between_queues),
         cmocka_unit_test(shared_events_and_the_cpu),
         cmocka_unit_test(listeners),
+        cmocka_unit_test(an_event_that_nobody_signals),
+        cmocka_unit_test(a_buffer_in_front_that_is_not_committed),
         cmocka_unit_test(fences),
         cmocka_unit_test(what_orders_dispatches),
         cmocka_unit_test(missing_barriers_are_named),

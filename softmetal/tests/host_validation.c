@@ -37,6 +37,27 @@ static void go(scene *s, NSUInteger threads)
 
 /* ---- Arguments */
 
+static void required_threads(scene *s, bool wrong)
+{
+    id descriptor = new_of("MTLComputePipelineDescriptor"), function = new_function(s->f->library, "fill"), error = NULL;
+    set_object(descriptor, "setComputeFunction:", function);
+    SEND(void, (MTLSize), descriptor, "setRequiredThreadsPerThreadgroup:", ((MTLSize){16, 2, 1}));
+    id pipeline = SEND(id, (id, NSUInteger, id *, id *), s->f->device, "newComputePipelineStateWithDescriptor:options:reflection:error:",
+                       descriptor, 0, NULL, &error);
+    bind_fill(s);
+    set_pipeline(s->encoder, pipeline);
+    dispatch_threads(s->encoder, size1(32), wrong ? size1(32) : (MTLSize){16, 2, 1});
+    release(pipeline);
+    release(function);
+    release(descriptor);
+}
+
+static void too_many_groups(scene *s, bool wrong)
+{
+    bind_fill(s);
+    dispatch_groups(s->encoder, wrong ? (MTLSize){UINT32_MAX, UINT32_MAX, UINT32_MAX} : size1(4), size1(1));
+}
+
 static void missing_buffer(scene *s, bool wrong)
 {
     set_pipeline(s->encoder, kernel(s->f, FILL));
@@ -637,6 +658,8 @@ static const rule rules[] = {
     {"an event inside of an encoder", event_inside_encoder, "encodeSignalEvent:value:]", "is still open", false},
     {"a debug group is left open", debug_groups, "1 debug groups that were not popped", NULL, true},
     {"a debug group is popped that is not there", debug_group_popped, "has no debug group", NULL, true},
+    {"a threadgroup is not the required one", required_threads, "requiredThreadsPerThreadgroup, 16 x 2 x 1", NULL, false},
+    {"a grid without an end", too_many_groups, "is more than 2^32 threadgroups", NULL, false},
     {"an unknown dispatch type", dispatch_type, "dispatch type 2 is neither serial (0) nor concurrent (1)", NULL, true},
     {"a fence is nil", nil_fence, "the fence is nil", NULL, false},
     {"a barrier on nil", barrier_on_nil, "memoryBarrierWithResources:count:]: resource 0 is nil", NULL, false},
