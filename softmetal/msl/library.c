@@ -140,6 +140,7 @@ sm_msl_library *sm_msl_library_create(const char *text, const sm_msl_options *op
     *errors = NULL;
     sm_msl_library *library = sm_allocate(sizeof *library);
     if (!library) return NULL;
+    if (strncmp(text, "\xEF\xBB\xBF", 3) == 0) text += 3; /* a byte order mark */
     library->text = sm_arena_copy(&library->arena, text, strlen(text));
     bool ok = copy_options(library, options);
     if (!ok) *errors = plain_error(library, NULL);

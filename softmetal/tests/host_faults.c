@@ -414,6 +414,73 @@ static void encoders_are_told(void **state)
     close_fixture(&f);
 }
 
+/* ---- Every kind, at each of its events, for one of them, two, and all that follow */
+
+static void commit_and_wait(id buffer)
+{
+    call(buffer, "commit");
+    while (buffer && number(buffer, "status") < STATUS_COMPLETED) {
+        host.release_hangs();
+        usleep(100);
+    }
+    call(buffer, "waitUntilCompleted");
+}
+
+/* A host that looks at no result: messages to nil do nothing. Four events of each kind. */
+static void careless_host(void)
+{
+    static const uint32_t value = 5;
+    id devices[4], queues[4], buffers[4], libraries[4], functions[4], pipelines[4], archives[4], error = NULL;
+    id descriptor = new_of("MTLBinaryArchiveDescriptor");
+    void *pool = host.push_pool();
+    for (int i = 0; i < 4; i++) devices[i] = host.create_device();
+    id device = devices[3] ? devices[3] : devices[0];
+    for (int i = 0; i < 4; i++) {
+        queues[i] = get(device, "newCommandQueue");
+        buffers[i] = new_buffer(device, 256, i & 1 ? PRIVATE : SHARED);
+        libraries[i] = new_library(device, fixture_source, &error);
+        functions[i] = new_function(libraries[i], "fill");
+        pipelines[i] = new_pipeline(device, functions[i] ? functions[i] : functions[0], &error);
+        archives[i] = SEND(id, (id, id *), device, "newBinaryArchiveWithDescriptor:error:", descriptor, &error);
+    }
+    for (int i = 0; i < 4; i++) {
+        id buffer = get(queues[i], "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
+        set_pipeline(encoder, pipelines[i]);
+        set_buffer(encoder, buffers[i], 0, 0);
+        set_bytes(encoder, &value, sizeof value, 1);
+        dispatch_threads(encoder, size1(64), size1(64));
+        end(encoder);
+        commit_and_wait(buffer);
+    }
+    host.pop_pool(pool);
+    for (int i = 0; i < 4; i++) {
+        id made[] = {archives[i], pipelines[i], functions[i], libraries[i], buffers[i], queues[i], devices[i]};
+        for (size_t k = 0; k < sizeof made / sizeof *made; k++) release(made[k]);
+    }
+    release(descriptor);
+}
+
+static void every_fault(void **state)
+{
+    (void)state;
+    static const uint64_t counts[] = {1, 2, UINT64_MAX};
+    for (int kind = 0; kind < SOFTMETAL_FAULT_KINDS; kind++) {
+        for (uint64_t nth = 1; nth <= 5; nth++) {
+            for (int c = 0; c < 3; c++) {
+                host.set_world(NULL);
+                host.reset();
+                arm((softmetal_fault_kind)kind, nth, counts[c]);
+                careless_host();
+                uint64_t left = nth <= 4 ? 5 - nth : 0, wanted = counts[c] < left ? counts[c] : left;
+                if (host.faults_fired() != wanted) print_message("# kind %d, from the %d. on, %d\n", kind, (int)nth, c);
+                assert_int_equal(host.faults_fired(), wanted);
+                if (host.check_leaks()) print_reports();
+                assert_int_equal(host.check_leaks(), 0);
+            }
+        }
+    }
+}
+
 /* ---- The environment: this program again, as another process */
 
 static int run_again(const char *what, const char *world, const char *faults)
@@ -496,6 +563,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(a_crash_is_an_error),
         cmocka_unit_test(more_than_the_working_set),
         cmocka_unit_test(encoders_are_told),
+        cmocka_unit_test(every_fault),
         cmocka_unit_test(environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -164,6 +164,32 @@ static void test_whole_way(void **state)
     }
 }
 
+/* What editors and macros make of a text: it means the same. */
+static void test_disguises(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "\xEF\xBB\xBF#include <metal_stdlib>\nkernel void k(device int *x [[buffer(0)]]) { x[0] = 7; }\n",
+        "#include <metal_stdlib>\r\nkernel void k(device int *x [[buffer(0)]]) { // one\r\n x[0] = 7;\r\n}\r\n",
+        "ker\\\nnel void k(device int *x [[buf\\\nfer(0)]]) { thread\\\ngroup int a[1]; a[0] = 7; x[0] = a[0]; }\n",
+        "#define G threadgroup\n#define K(n) kernel void n\n#define TWO(n, ...) G int n[__VA_ARGS__], n##n[__VA_ARGS__]\n"
+        "K(k)(device int *x [[buffer(0)]]) { TWO(a, 1); a[0] = 3; aa[0] = 4; x[0] = a[0] + aa[0]; }\n",
+        "constant char s[] = R\"x(threadgroup int a; } /* // )x\"; kernel void k(device int *x [[buffer(0)]]) { x[0] = s[0] - 109; }\n",
+        "kernel void k(device int *x [[buffer(0)]]) { int gr\xC3\xB6\xC3\x9F\x65 = 7; x[0] = gr\xC3\xB6\xC3\x9F\x65; }\n",
+        "kernel void k(device int *x [[buffer(0)]]) { threadgroup int a[2]; { threadgroup int a[2]; a[1] = 5; x[0] = a[1]; }\n"
+        "    auto f = [&](int v) { threadgroup int b[1]; b[0] = v; return b[0]; }; a[1] = f(2); x[0] += a[1]; }\n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        sm_msl_library *library = test_library(texts[i], NULL);
+        sm_built built = test_build(library, "k", NULL, 0);
+        int32_t out[1] = {0};
+        void *buffers[SM_BUFFERS] = {out};
+        test_run(&built, &(sm_lane){.buffers = buffers});
+        assert_int_equal(out[0], 7);
+        sm_msl_library_destroy(library);
+    }
+}
+
 /* A line of a megabyte, valid; and its mistake at the end. */
 static void test_long_line(void **state)
 {
@@ -293,7 +319,7 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_repetition), cmocka_unit_test(test_depth),
-                                       cmocka_unit_test(test_unfinished), cmocka_unit_test(test_whole_way),
+                                       cmocka_unit_test(test_unfinished), cmocka_unit_test(test_disguises), cmocka_unit_test(test_whole_way),
                                        cmocka_unit_test(test_long_line),  cmocka_unit_test(test_mutations)};
     return cmocka_run_group_tests_name("msl hostile", tests, NULL, NULL);
 }
