@@ -4,7 +4,8 @@
 # core is unit, conformance, golden, e2e and fault. clang builds everything with clang and runs unit and conformance. fuzz re-runs
 # the corpus and lets every libFuzzer target search for FUZZ_SECONDS (20). sanitize runs the suites under ASan and UBSan, the
 # threaded ones under TSan. metal builds the software Metal device and runs its own tests and the Metal backend on it. cross builds
-# for 64-bit Arm and runs its kernels under qemu. JOBS: processes at once.
+# for 64-bit Arm and runs its kernels under qemu, and builds the library and the command for macOS on Apple Silicon. JOBS: processes at
+# once.
 #
 # Build folders build, build-asan ... stay and are reused. Exit: 0 all passed, 1 something failed, 2 an unknown suite.
 set -u
@@ -213,7 +214,7 @@ suite_sanitize()
     fi
 }
 
-suite_cross()
+cross_linux()
 {
     have aarch64-linux-gnu-gcc || { skip "no aarch64-linux-gnu-gcc (scripts/install-deps cross)"; return; }
     have qemu-aarch64-static || have qemu-aarch64 || { skip "no qemu-aarch64-static (scripts/install-deps cross)"; return; }
@@ -230,6 +231,42 @@ suite_cross()
     QEMU_CPU=max run build-arm64 -R '^conformance\.|^unit\.test_(cpu|layout|seeded)'
     note "  qemu -cpu cortex-a72"
     QEMU_CPU=cortex-a72 run build-arm64 -R '^conformance\.test_(linear|rows)|^unit\.test_cpu_(device|rows|team)'
+}
+
+# Counts the TAP lines of a script.
+script()
+{
+    local log=$1 line
+    shift
+    "$@" >"$log" 2>&1
+    while IFS= read -r line; do
+        case $line in
+        "not ok "*) fail "${line#not ok }" ;;
+        "ok "*"# SKIP"*) skip "${line#ok }" ;;
+        "ok "*) passed=$((passed + 1)) ;;
+        "#"*) note "    $line" ;;
+        esac
+    done <"$log"
+    grep -q '^1\.\.[1-9]' "$log" || { tail -n 15 "$log"; fail "$2 did not come to its end (whole log: $log)"; }
+}
+
+cross_macos()
+{
+    scripts/cross-macos where >/dev/null || { skip "macOS: nothing to link against (scripts/install-deps macos)"; return; }
+    mkdir -p build-macos
+    scripts/cross-macos build build-macos >build-macos/build.log 2>&1 || {
+        grep -nE 'error|undefined|FAILED|cross-macos' build-macos/build.log | head -30
+        fail "the build in build-macos (whole log: build-macos/build.log)"
+        return
+    }
+    note "  macOS on arm64"
+    script build-macos/tests-cross.log bash tests/package/macos.sh build-macos include/pensieve.h
+}
+
+suite_cross()
+{
+    cross_linux
+    cross_macos
 }
 
 suite_metal()

@@ -1,0 +1,21 @@
+# Cross-builds for macOS on Apple Silicon with clang and lld, against the folder that scripts/cross-macos makes: the C library's
+# headers and stubs, and the libraries that Pensieve needs. Nothing of it can be run here.
+set(CMAKE_SYSTEM_NAME Darwin)
+set(CMAKE_SYSTEM_PROCESSOR arm64)
+if(NOT DEFINED ENV{PENSIEVE_MACOS_SDK})
+    message(FATAL_ERROR "PENSIEVE_MACOS_SDK is not set; scripts/cross-macos sets it, makes what it names and configures with this file")
+endif()
+set(CMAKE_OSX_SYSROOT $ENV{PENSIEVE_MACOS_SDK})
+set(CMAKE_OSX_ARCHITECTURES arm64)
+set(CMAKE_OSX_DEPLOYMENT_TARGET 13.0)
+set(llvm /usr/lib/llvm-19/bin)
+set(CMAKE_C_COMPILER ${llvm}/clang)
+set(CMAKE_C_COMPILER_TARGET arm64-apple-macos13.0)
+set(CMAKE_AR ${llvm}/llvm-ar CACHE FILEPATH "")
+set(CMAKE_RANLIB ${llvm}/llvm-ranlib CACHE FILEPATH "")
+set(CMAKE_INSTALL_NAME_TOOL ${llvm}/llvm-install-name-tool CACHE FILEPATH "")
+set(linker -fuse-ld=lld) # which looks beside clang for it
+set(CMAKE_EXE_LINKER_FLAGS_INIT ${linker})
+set(CMAKE_SHARED_LINKER_FLAGS_INIT ${linker})
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(ENV{PKG_CONFIG_LIBDIR} ${CMAKE_OSX_SYSROOT}/usr/local/lib/pkgconfig)
