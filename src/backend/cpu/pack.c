@@ -62,22 +62,22 @@ static void restore_five(pv_layout layout, const uint8_t *from, uint8_t *to)
 
 /* bfloats go in pairs: an odd last column is padded with a zero. */
 static const pv_packing packings[PV_LAYOUT_COUNT] = {
-    [PV_LAYOUT_F32] = {1, 4, {{0, 4, 4}}},
-    [PV_LAYOUT_F16] = {1, 2, {{0, 2, 2}}},
-    [PV_LAYOUT_BF16] = {2, 4, {{0, 4, 4}}},
-    [PV_LAYOUT_Q4_0] = {32, 18, {{2, 16, 4}, {0, 2, 2}}},
-    [PV_LAYOUT_Q4_1] = {32, 20, {{4, 16, 4}, {0, 2, 2}, {2, 2, 2}}},
-    [PV_LAYOUT_Q8_0] = {32, 34, {{2, 32, 4}, {0, 2, 2}}},
-    [PV_LAYOUT_Q4_K] = {256, 144, {{16, 128, 4}, {4, 12, 4}, {0, 2, 2}, {2, 2, 2}}},
-    [PV_LAYOUT_Q6_K] = {256, 210, {{0, 128, 4}, {128, 64, 4}, {192, 16, 4}, {208, 2, 2}}},
+    [PV_LAYOUT_F32] = {1, 4, {{0, 4, 4}}, NULL, NULL},
+    [PV_LAYOUT_F16] = {1, 2, {{0, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_BF16] = {2, 4, {{0, 4, 4}}, NULL, NULL},
+    [PV_LAYOUT_Q4_0] = {32, 18, {{2, 16, 4}, {0, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_Q4_1] = {32, 20, {{4, 16, 4}, {0, 2, 2}, {2, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_Q8_0] = {32, 34, {{2, 32, 4}, {0, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_Q4_K] = {256, 144, {{16, 128, 4}, {4, 12, 4}, {0, 2, 2}, {2, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_Q6_K] = {256, 210, {{0, 128, 4}, {128, 64, 4}, {192, 16, 4}, {208, 2, 2}}, NULL, NULL},
     [PV_LAYOUT_Q5_0] = {32, 22, {{6, 16, 4}, {2, 4, 4}, {0, 2, 2}}, arrange_five, restore_five},
     [PV_LAYOUT_Q5_1] = {32, 24, {{8, 16, 4}, {4, 4, 4}, {0, 2, 2}, {2, 2, 2}}, arrange_five, restore_five},
-    [PV_LAYOUT_Q2_K] = {256, 84, {{16, 64, 4}, {0, 16, 4}, {80, 2, 2}, {82, 2, 2}}},
-    [PV_LAYOUT_Q3_K] = {256, 110, {{32, 64, 4}, {0, 32, 4}, {96, 12, 4}, {108, 2, 2}}},
-    [PV_LAYOUT_Q5_K] = {256, 176, {{48, 128, 4}, {16, 32, 4}, {4, 12, 4}, {0, 2, 2}, {2, 2, 2}}},
-    [PV_LAYOUT_IQ4_NL] = {32, 18, {{2, 16, 4}, {0, 2, 2}}},
-    [PV_LAYOUT_IQ4_XS] = {256, 136, {{8, 128, 4}, {4, 4, 4}, {0, 2, 2}, {2, 2, 2}}},
-    [PV_LAYOUT_MXFP4] = {32, 17, {{1, 16, 4}, {0, 1, 1}}},
+    [PV_LAYOUT_Q2_K] = {256, 84, {{16, 64, 4}, {0, 16, 4}, {80, 2, 2}, {82, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_Q3_K] = {256, 110, {{32, 64, 4}, {0, 32, 4}, {96, 12, 4}, {108, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_Q5_K] = {256, 176, {{48, 128, 4}, {16, 32, 4}, {4, 12, 4}, {0, 2, 2}, {2, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_IQ4_NL] = {32, 18, {{2, 16, 4}, {0, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_IQ4_XS] = {256, 136, {{8, 128, 4}, {4, 4, 4}, {0, 2, 2}, {2, 2, 2}}, NULL, NULL},
+    [PV_LAYOUT_MXFP4] = {32, 17, {{1, 16, 4}, {0, 1, 1}}, NULL, NULL},
 };
 
 static size_t blocks_of(const pv_packing *packing, uint32_t cols) { return pv_div_up(cols, packing->block); }
