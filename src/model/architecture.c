@@ -7,11 +7,14 @@
 
 /* A part of a tensor has the name and the whole of what it is a part of. */
 #define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first)                                                         \
-    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first}
+    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, false}
 #define LAYER(member, gguf, huggingface, optional, rows, cols, uses) \
     LAYER_PART(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO)
 #define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses) \
-    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO}
+    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, false}
+#define EXPERT(member, gguf, huggingface, optional, rows, cols, uses)                                                                                  \
+    {"blk.%u." gguf, "model.layers.%u." huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, \
+     PV_SIZE_ZERO, PV_SIZE_ZERO, true}
 #define TABLE(name) static const pv_role_table name = {name##_roles, sizeof name##_roles / sizeof name##_roles[0]}
 
 /* ---- The Llama family's names, which most later families took over ---- */
@@ -124,6 +127,24 @@ static const pv_role gpt2_roles[] = {
 };
 TABLE(gpt2);
 
+/* ---- Experts ---- */
+
+static const pv_role mixtral_roles[] = {
+    LAYER(router, "ffn_gate_inp.weight", "block_sparse_moe.gate.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
+    EXPERT(expert_gate, "ffn_gate_exps.weight", "block_sparse_moe.experts.%u.w1.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    EXPERT(expert_up, "ffn_up_exps.weight", "block_sparse_moe.experts.%u.w3.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    EXPERT(expert_down, "ffn_down_exps.weight", "block_sparse_moe.experts.%u.w2.weight", false, WIDTH, EXPERT_FEED_FORWARD, PV_USE_MATRIX),
+};
+TABLE(mixtral);
+
+static const pv_role mlp_experts_roles[] = {
+    LAYER(router, "ffn_gate_inp.weight", "mlp.gate.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
+    EXPERT(expert_gate, "ffn_gate_exps.weight", "mlp.experts.%u.gate_proj.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    EXPERT(expert_up, "ffn_up_exps.weight", "mlp.experts.%u.up_proj.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    EXPERT(expert_down, "ffn_down_exps.weight", "mlp.experts.%u.down_proj.weight", false, WIDTH, EXPERT_FEED_FORWARD, PV_USE_MATRIX),
+};
+TABLE(mlp_experts);
+
 /* ---- The architectures ---- */
 
 #define LLAMA_TABLES &ends, &pre_norm, &attention, &feed_forward
@@ -145,17 +166,22 @@ static const pv_architecture architectures[] = {
     {"stablelm", "StableLmForCausalLM", {LLAMA_TABLES, &norm_bias}, PV_ROPE_HALVES, .norm = PV_NORM_LAYER, .activation = PV_ACTIVATION_SILU},
     {"gpt2", "GPT2LMHeadModel", {&gpt2}, PV_ROPE_HALVES, .norm = PV_NORM_LAYER, .activation = PV_ACTIVATION_GELU, .transposed = true,
      .feed_forward_widths = 4, .no_rope_every = 1, .prefix = "transformer."},
+    {"llama", "MixtralForCausalLM", {&ends, &pre_norm, &attention, &mixtral}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU, .experts = true,
+     .experts_normalize = true},
+    {"qwen3moe", "Qwen3MoeForCausalLM", {&ends, &pre_norm, &attention, &mlp_experts, &head_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU,
+     .experts = true, .experts_normalize = true},
 };
 
 #define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
 
-void pv_role_name(const char *pattern, uint32_t layer, char out[128])
+void pv_role_name(const char *pattern, uint32_t layer, uint32_t expert, char out[128])
 {
-    const char *mark = strstr(pattern, "%u");
-    if (mark == NULL)
-        snprintf(out, 128, "%s", pattern);
-    else
-        snprintf(out, 128, "%.*s%u%s", (int)(mark - pattern), pattern, layer, mark + 2);
+    const uint32_t numbers[2] = {layer, expert};
+    size_t length = 0;
+    const char *mark;
+    for (size_t i = 0; i < 2 && (mark = strstr(pattern, "%u")) != NULL; i++, pattern = mark + 2)
+        length += (size_t)snprintf(out + length, 128 - length, "%.*s%u", (int)(mark - pattern), pattern, numbers[i]);
+    snprintf(out + length, 128 - length, "%s", pattern);
 }
 
 const pv_role *pv_architecture_role(const pv_architecture *architecture, size_t i)
@@ -167,10 +193,10 @@ const pv_role *pv_architecture_role(const pv_architecture *architecture, size_t 
     return NULL;
 }
 
-const pv_architecture *pv_architecture_find(const char *gguf_name, const char *class_name)
+const pv_architecture *pv_architecture_find(const char *gguf_name, bool experts, const char *class_name)
 {
     for (size_t i = 0; i < ARCHITECTURES; i++) {
-        if (gguf_name != NULL && strcmp(architectures[i].name, gguf_name) == 0) return &architectures[i];
+        if (gguf_name != NULL && strcmp(architectures[i].name, gguf_name) == 0 && architectures[i].experts == experts) return &architectures[i];
         if (class_name != NULL && strcmp(architectures[i].class_name, class_name) == 0) return &architectures[i];
     }
     return NULL;
@@ -178,7 +204,7 @@ const pv_architecture *pv_architecture_find(const char *gguf_name, const char *c
 
 const char *pv_architecture_names(void)
 {
-    return "llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2";
+    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2";
 }
 
 uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
@@ -195,6 +221,9 @@ uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
     case PV_SIZE_QKV: return heads + 2 * kv_heads;
     case PV_SIZE_FEED_FORWARD: return d->feed_forward;
     case PV_SIZE_GATE_UP: return 2 * d->feed_forward;
+    case PV_SIZE_EXPERTS: return d->experts;
+    case PV_SIZE_EXPERT_FEED_FORWARD: return d->expert_feed_forward;
+    case PV_SIZE_ATTENTION_HEADS: return d->heads;
     case PV_SIZE_VOCABULARY: return d->vocabulary;
     case PV_SIZE_CONTEXT: return d->trained_context;
     }

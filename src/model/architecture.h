@@ -8,6 +8,8 @@
 typedef struct pv_layer_weights {
     pv_tensor attention_norm, q, k, v, q_norm, k_norm, attention_out, attention_post_norm;
     pv_tensor feed_forward_norm, gate, up, down, feed_forward_post_norm;
+    pv_tensor router, router_bias, expert_gate, expert_up, expert_down;
+    pv_tensor expert_gate_bias, expert_up_bias, expert_down_bias, sinks;
     pv_tensor attention_norm_bias, feed_forward_norm_bias;
     pv_tensor q_bias, k_bias, v_bias, attention_out_bias, gate_bias, up_bias, down_bias;
 } pv_layer_weights;
@@ -30,6 +32,9 @@ typedef enum pv_size {
     PV_SIZE_QKV,       /* HEADS + 2 KV_HEADS */
     PV_SIZE_FEED_FORWARD,
     PV_SIZE_GATE_UP,   /* 2 FEED_FORWARD */
+    PV_SIZE_EXPERTS,
+    PV_SIZE_EXPERT_FEED_FORWARD,
+    PV_SIZE_ATTENTION_HEADS, /* how many there are */
     PV_SIZE_VOCABULARY,
     PV_SIZE_CONTEXT,   /* of the training */
 } pv_size;
@@ -37,12 +42,13 @@ typedef enum pv_size {
 uint32_t pv_decoder_size(const pv_decoder *decoder, pv_size size);
 
 typedef struct pv_role {
-    const char *gguf, *huggingface; /* names; "%u" is the layer's number */
+    const char *gguf, *huggingface; /* names; "%u" is the layer's number, a second one the expert's */
     bool per_layer, optional;
     size_t member;                  /* offset in pv_layer_weights or pv_weights */
     pv_size rows, cols;
     unsigned uses;                  /* pv_weight_use */
     pv_size whole, first;           /* a part of a fused tensor: rows (columns of a vector) that this one has, and where the part begins */
+    bool experts;                   /* every expert has one; they stand one behind the other, in files as one tensor or as many */
 } pv_role;
 
 /* Roles that several architectures share. */
@@ -69,15 +75,17 @@ typedef struct pv_architecture {
     double window_theta;          /* of layers with a window, where the file has none; 0: as all others */
     uint32_t scale_by_width_at;   /* GGUF files leave the query's scale out; with so many layers it follows from width / heads */
     const char *prefix;           /* of Hugging Face names, which some files leave out */
+    bool experts;                 /* it is the architecture of this name with experts */
+    bool experts_normalize;       /* where the file does not say */
 } pv_architecture;
 
-/* A role's name with the layer's number in its place. */
-void pv_role_name(const char *pattern, uint32_t layer, char out[128]);
+/* A role's name with the numbers of layer and expert in their places. */
+void pv_role_name(const char *pattern, uint32_t layer, uint32_t expert, char out[128]);
 /* Number i of the architecture's roles; NULL beyond the last. */
 const pv_role *pv_architecture_role(const pv_architecture *architecture, size_t i);
 
-/* NULL if it is not known. */
-const pv_architecture *pv_architecture_find(const char *gguf_name, const char *class_name);
+/* NULL if it is not known. experts: in GGUF some names stand for models with experts and without. */
+const pv_architecture *pv_architecture_find(const char *gguf_name, bool experts, const char *class_name);
 /* "llama (LlamaForCausalLM), …" */
 const char *pv_architecture_names(void);
 

@@ -18,9 +18,13 @@ static pv_status find_gguf_architecture(pv_config *c, pv_decoder *decoder, char 
     if (status != PV_OK) return status;
     if (!found) return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "general.architecture is missing");
     snprintf(name, 64, "%.*s", (int)(length < 63 ? length : 63), text);
-    decoder->architecture = pv_architecture_find(name, NULL);
     c->prefix = name;
-    return PV_OK;
+    double experts = 0;
+    status = pv_config_number(c, "expert_count", "", &experts, &found, error);
+    decoder->architecture = pv_architecture_find(name, found && experts > 0, NULL);
+    if (decoder->architecture == NULL && found && experts > 0 && pv_architecture_find(name, false, NULL) != NULL)
+        return pv_fail(error, PV_UNSUPPORTED, "the model has %g experts, which are not supported in the architecture '%s'", experts, name);
+    return status;
 }
 
 static pv_status find_huggingface_architecture(pv_config *c, const pv_allocator *allocator, pv_decoder *decoder, char name[64], pv_error *error)
@@ -36,7 +40,7 @@ static pv_status find_huggingface_architecture(pv_config *c, const pv_allocator 
     if (status != PV_OK) return status;
     const char *class_name = pv_flat_string(&c->flat, "architectures.0");
     snprintf(name, 64, "%s", class_name != NULL ? class_name : "(none)");
-    decoder->architecture = pv_architecture_find(NULL, name);
+    decoder->architecture = pv_architecture_find(NULL, false, name);
     return PV_OK;
 }
 
@@ -94,10 +98,21 @@ static pv_status refuse_number(const pv_config *c, const char *gguf, const char 
     return pv_fail(error, PV_UNSUPPORTED, "the model has %s (%g), which are not supported", what, value);
 }
 
+/* Layers without experts among those that have them. */
+static pv_status refuse_mixed(const pv_config *c, pv_error *error)
+{
+    double every = 1;
+    bool found;
+    pv_status status = pv_config_number(c, "", "decoder_sparse_step", &every, &found, error);
+    if (status == PV_OK && (every != 1 || pv_flat_find(&c->flat, "mlp_only_layers.0") != NULL))
+        status = pv_fail(error, PV_UNSUPPORTED, "config.json: only some layers have experts, which is not supported");
+    return status;
+}
+
 static pv_status refuse_unknown(const pv_config *c, pv_error *error)
 {
-    pv_status status = refuse_number(c, "expert_count", "num_local_experts", "experts", error);
-    if (status == PV_OK) status = refuse_number(c, "attention.clamp_kqv", "clip_qkv", "clipped queries, keys and values", error);
+    pv_status status = refuse_number(c, "attention.clamp_kqv", "clip_qkv", "clipped queries, keys and values", error);
+    if (status == PV_OK) status = refuse_number(c, "expert_shared_count", "n_shared_experts|shared_expert_intermediate_size", "shared experts", error);
     if (status != PV_OK) return status;
     bool parallel = false, found = false;
     char key[96];
@@ -111,6 +126,23 @@ static pv_status refuse_unknown(const pv_config *c, pv_error *error)
     if (pv_flat_find(&c->flat, "quantization.bits") != NULL)
         return pv_fail(error, PV_UNSUPPORTED, "config.json: MLX quantization is not supported");
     return PV_OK;
+}
+
+/* ---- Experts ---- */
+
+static pv_status read_experts(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    if (!d->architecture->experts) return refuse_number(c, "expert_count", "num_local_experts|num_experts", "experts", error);
+    pv_status status = pv_config_count(c, "expert_count", "num_local_experts|num_experts", 1, 1024, 0, &d->experts, error);
+    if (status == PV_OK) {
+        const uint32_t most = d->experts < PV_MAX_EXPERTS_USED ? d->experts : PV_MAX_EXPERTS_USED;
+        status = pv_config_count(c, "expert_used_count", "num_experts_per_tok", 1, most, 0, &d->experts_used, error);
+    }
+    if (status == PV_OK)
+        status = pv_config_count(c, "expert_feed_forward_length", "moe_intermediate_size", 1, 1 << 20, d->feed_forward, &d->expert_feed_forward, error);
+    const pv_flat_entry *normalize = c->gguf ? NULL : pv_flat_find(&c->flat, "norm_topk_prob");
+    d->expert_normalize = normalize != NULL ? normalize->type == PV_JSON_TRUE : d->architecture->experts_normalize;
+    return status == PV_OK && !c->gguf ? refuse_mixed(c, error) : status;
 }
 
 /* ---- Activation, scales, caps ---- */
@@ -306,6 +338,7 @@ static pv_status read_description(const pv_config *c, pv_decoder *d, pv_error *e
     pv_status status = refuse_unknown(c, error);
     if (status == PV_OK) status = read_sizes(c, d, error);
     if (status == PV_OK) status = read_vocabulary(c, d, error);
+    if (status == PV_OK) status = read_experts(c, d, error);
     if (status == PV_OK) status = read_activation(c, d, error);
     if (status == PV_OK) status = read_scales(c, d, error);
     if (status == PV_OK) status = pv_rope_read(c, d, error);

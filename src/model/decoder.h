@@ -45,6 +45,8 @@ typedef struct pv_decoder {
     const struct pv_architecture *architecture;
     uint32_t layers, width, heads, kv_heads, head_dim, feed_forward, vocabulary, trained_context;
     uint32_t context; /* that sequences may have: whoever reads the description sets it */
+    uint32_t experts, experts_used, expert_feed_forward; /* 0 experts: none */
+    bool expert_normalize; /* the weights of the chosen experts add up to 1 */
     pv_norm norm;
     float norm_epsilon;
     pv_activation activation; /* of the gate, or of the only factor */

@@ -82,7 +82,7 @@ static void attention_block(const pass *p)
         pv_builder_add(p->b, (pv_op){.kind = PV_OP_kv_store, .kv_store = {.k = k, .v = v, .store = cache}}, "layer %u kv store", p->layer);
     pv_builder_add(p->b, (pv_op){.kind = PV_OP_attention, .attention = {
         .q = q, .out = mixed, .cache = cache, .heads = d->heads, .scale = d->attention_scale, .window = d->group_window[kind->group],
-        .soft_cap = d->attention_soft_cap,
+        .soft_cap = d->attention_soft_cap, .sinks = w->sinks,
     }}, "layer %u attention", p->layer);
     add_to_stream(p, mixed, w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
 }
@@ -109,6 +109,40 @@ static void feed_forward_block(const pass *p)
         }}, "layer %u activation", p->layer);
     }
     add_to_stream(p, inner, w->down, w->down_bias, w->feed_forward_post_norm, "down");
+}
+
+/* x += Σ over the chosen experts of weight × down(activation(gate(norm(x))) × up(norm(x))) */
+static void experts_block(const pass *p)
+{
+    const pv_decoder *d = p->d;
+    const pv_layer_weights *w = &p->f->weights->layers[p->layer];
+    const uint32_t used = d->experts_used;
+    pv_tensor in = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width);
+    pv_tensor scores = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->experts);
+    pv_tensor weights = pv_builder_scratch(p->b, PV_EXTENT_ROWS, used), experts = pv_builder_scratch(p->b, PV_EXTENT_ROWS, used);
+    pv_tensor order = pv_builder_scratch(p->b, PV_EXTENT_ROWS, used), offsets = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->experts + 1);
+    pv_tensor inner = pv_builder_scratch(p->b, PV_EXTENT_ROWS, used * d->expert_feed_forward);
+    pv_tensor out = pv_builder_scratch(p->b, PV_EXTENT_ROWS, used * d->width);
+
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {
+        .x = p->x, .weight = w->feed_forward_norm, .out = in, .epsilon = d->norm_epsilon,
+    }}, "layer %u experts norm", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = in, .part_count = 1, .parts = {{w->router, w->router_bias, scores}},
+    }}, "layer %u router", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_route, .moe_route = {
+        .scores = scores, .weights = weights, .experts = experts, .order = order, .offsets = offsets, .used = used, .normalize = d->expert_normalize,
+    }}, "layer %u route", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_linear, .moe_linear = {
+        .x = in, .order = order, .offsets = offsets, .experts = d->experts, .used = used, .part_count = 2, .glu = d->activation,
+        .parts = {{w->expert_gate, w->expert_gate_bias, inner}, {w->expert_up, w->expert_up_bias, {0}}},
+    }}, "layer %u gate, up", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_linear, .moe_linear = {
+        .x = inner, .order = order, .offsets = offsets, .experts = d->experts, .used = used, .part_count = 1, .each = true,
+        .parts = {{w->expert_down, w->expert_down_bias, out}},
+    }}, "layer %u down", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_sum, .moe_sum = {.x = out, .weights = weights, .residual = p->x, .out = p->x}},
+                   "layer %u experts", p->layer);
 }
 
 /* Logits [L, V] of the rows that want them. */
@@ -155,7 +189,10 @@ pv_tensor pv_forward_build(const pv_forward *f, pv_builder *b)
     begin(&p);
     for (; p.layer < p.d->layers; p.layer++) {
         attention_block(&p);
-        feed_forward_block(&p);
+        if (p.d->experts > 0)
+            experts_block(&p);
+        else
+            feed_forward_block(&p);
     }
     return output_block(&p);
 }

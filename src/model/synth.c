@@ -47,7 +47,7 @@ static pv_status refuse(pv_error *error, const char *what, const char *given, co
 static pv_status choose(synth *s, const pv_synth_options *options, const char *path, pv_error *error)
 {
     const char *architecture = options->architecture != NULL ? options->architecture : "llama";
-    s->decoder.architecture = pv_architecture_find(architecture, NULL);
+    s->decoder.architecture = pv_architecture_find(architecture, false, NULL);
     if (s->decoder.architecture == NULL || strcmp(architecture, "llama") != 0) return refuse(error, "architecture", architecture, "llama");
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         if (options->shape != NULL && strcmp(shapes[i].name, options->shape) == 0) s->shape = &shapes[i];
@@ -105,7 +105,7 @@ static pv_status for_each_weight(synth *s, each_weight call, pv_error *error)
 static pv_status declare(synth *s, const pv_role *role, uint32_t layer, pv_error *error)
 {
     char name[128];
-    pv_role_name(s->gguf ? role->gguf : role->huggingface, layer, name);
+    pv_role_name(s->gguf ? role->gguf : role->huggingface, layer, 0, name);
     uint64_t dim[2] = {pv_decoder_size(&s->decoder, role->rows), pv_decoder_size(&s->decoder, role->cols)};
     bool vector = role->rows == PV_SIZE_ONE;
     return pv_model_writer_declare(s->writer, name, layout_of(s, role), vector ? 1 : 2, vector ? dim + 1 : dim, error);
@@ -114,7 +114,7 @@ static pv_status declare(synth *s, const pv_role *role, uint32_t layer, pv_error
 static pv_status write_weight(synth *s, const pv_role *role, uint32_t layer, pv_error *error)
 {
     char name[128];
-    pv_role_name(role->huggingface, layer, name);
+    pv_role_name(role->huggingface, layer, 0, name);
     uint32_t rows = pv_decoder_size(&s->decoder, role->rows), cols = pv_decoder_size(&s->decoder, role->cols);
     pv_layout layout = layout_of(s, role);
     uint64_t key = pv_seeded_key(s->seed, name), row_bytes;

@@ -22,7 +22,8 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
         const uint32_t swapped = rows;
         rows = cols, cols = swapped;
     }
-    if (tensor->rows != rows || tensor->cols != cols || tensor->dims > 2)
+    if (role->experts && is_vector(role)) rows = entry->stacked / entry->cols; /* [experts, cols] */
+    if (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts ? 3 : 2))
         return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor %s has the shape [%llu, %llu], [%u, %u] is wanted",
                           tensor->name, (unsigned long long)tensor->rows, (unsigned long long)tensor->cols, rows, cols);
     if (tensor->layout == PV_LAYOUT_COUNT)
@@ -50,6 +51,13 @@ static bool is_known_extra(const char *name)
     return false;
 }
 
+/* The name of a tensor of one expert has the expert's number. */
+static bool has_experts_apart(const pv_source *source, const pv_role *role)
+{
+    const char *pattern = pv_source_get_kind(source) == PV_SOURCE_GGUF ? role->gguf : role->huggingface, *first = strstr(pattern, "%u");
+    return role->experts && first != NULL && strstr(first + 2, "%u") != NULL;
+}
+
 /* Some files leave out what the names of others begin with. */
 static const pv_source_tensor *find_tensor(const pv_decoder *decoder, const pv_source *source, const char *name)
 {
@@ -59,12 +67,13 @@ static const pv_source_tensor *find_tensor(const pv_decoder *decoder, const pv_s
     return pv_source_find(source, name + strlen(prefix));
 }
 
-static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer,
+/* An expert's tensor, or all experts' where the file has them as one. */
+static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer, uint32_t expert,
                             pv_weight_list *list, pv_error *error)
 {
     char name[128];
-    const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF;
-    pv_role_name(gguf ? role->gguf : role->huggingface, layer, name);
+    const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF, apart = has_experts_apart(source, role);
+    pv_role_name(gguf ? role->gguf : role->huggingface, layer, expert, name);
     const pv_source_tensor *tensor = find_tensor(decoder, source, name);
     if (tensor == NULL && role->optional) {
         if (role->member == offsetof(pv_weights, output) && !role->per_layer) list->tied = true;
@@ -73,9 +82,11 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
     if (tensor == NULL)
         return pv_fail_at(error, PV_NOT_FOUND, name, PV_NO_OFFSET, "%s has no tensor %s, which the architecture %s needs",
                           pv_source_path(source), name, decoder->architecture->name);
+    const uint32_t rows = pv_decoder_size(decoder, role->rows), cols = pv_decoder_size(decoder, role->cols);
+    const uint32_t stacked = (is_vector(role) ? cols : rows) * (role->experts ? decoder->experts : 1);
     const pv_weight_entry entry = {
-        .role = role, .layer = layer, .source = tensor, .rows = pv_decoder_size(decoder, role->rows), .cols = pv_decoder_size(decoder, role->cols),
-        .first = pv_decoder_size(decoder, role->first), .uses = role->uses,
+        .role = role, .layer = layer, .source = tensor, .rows = role->experts && !apart && !is_vector(role) ? stacked : rows, .cols = cols,
+        .first = pv_decoder_size(decoder, role->first), .at = expert * rows, .stacked = stacked, .uses = role->uses,
         .transposed = !gguf && decoder->architecture->transposed && role->uses == PV_USE_MATRIX && role->per_layer,
         .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
     };
@@ -103,14 +114,29 @@ static pv_status refuse_strangers(const pv_source *source, const pv_weight_list 
     return PV_OK;
 }
 
+/* Experts that come one by one go to whole tiles of a packing, and are of one layout. */
+static pv_status check_stack(const pv_weight_entry *entry, pv_error *error)
+{
+    const pv_weight_entry *first = entry - (entry->at > 0 ? entry->at / entry->rows : 0);
+    if (entry->role->experts && !is_vector(entry->role) && entry->at % (entry->spec.row_tile > 0 ? entry->spec.row_tile : 1) != 0)
+        return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset, "tensor %s has %u rows, a multiple of %u is wanted of an expert",
+                          entry->source->name, entry->rows, entry->spec.row_tile);
+    if (first->source->layout == entry->source->layout) return PV_OK;
+    return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset, "tensor %s has the layout %s, that of the first expert has %s",
+                      entry->source->name, entry->source->type_name, first->source->type_name);
+}
+
 static pv_status ask_device(const pv_backend_device *device, pv_weight_list *list, pv_error *error)
 {
     for (size_t i = 0; i < list->count; i++) {
         pv_weight_entry *entry = &list->entries[i];
         if (list->tied && entry->role->member == offsetof(pv_weights, embed) && !entry->role->per_layer) entry->uses |= PV_USE_MATRIX;
-        pv_status status = device->backend->weight_spec(device, entry->source->layout, entry->rows, entry->cols, entry->uses, &entry->spec, error);
+        pv_status status = device->backend->weight_spec(device, entry->source->layout, is_vector(entry->role) ? 1 : entry->stacked,
+                                                        is_vector(entry->role) ? entry->stacked : entry->cols, entry->uses, &entry->spec, error);
+        if (status == PV_OK) status = check_stack(entry, error);
         if (status != PV_OK) return status;
         uint64_t aligned;
+        if (entry->at > 0) continue; /* it goes where the first expert's is */
         if (!pv_align_u64(entry->spec.bytes, 256, &aligned) || !pv_add_u64(list->bytes, aligned, &list->bytes))
             return pv_fail(error, PV_BAD_FILE, "the weights' sizes overflow");
     }
@@ -124,15 +150,17 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
     const pv_architecture *architecture = decoder->architecture;
     size_t roles = 0;
     while (pv_architecture_role(architecture, roles) != NULL) roles++;
-    size_t most = roles * decoder->layers;
+    size_t most = 3 * pv_source_tensor_count(source) + 1; /* a tensor has three parts at most */
     *list = (pv_weight_list){.entries = pv_calloc(allocator, most, sizeof *list->entries)};
     if (list->entries == NULL) return pv_fail_memory(error, most * sizeof *list->entries, "the list of weights");
     pv_status status = PV_OK;
     for (size_t i = 0; i < roles && status == PV_OK; i++) {
         const pv_role *role = pv_architecture_role(architecture, i);
         uint32_t times = role->per_layer ? decoder->layers : 1;
+        uint32_t experts = has_experts_apart(source, role) ? decoder->experts : 1;
         for (uint32_t layer = 0; layer < times && status == PV_OK; layer++)
-            status = add_weight(decoder, source, role, layer, list, error);
+            for (uint32_t expert = 0; expert < experts && status == PV_OK; expert++)
+                status = add_weight(decoder, source, role, layer, expert, list, error);
     }
     if (status == PV_OK) status = refuse_strangers(source, list, error);
     if (status == PV_OK) status = ask_device(device, list, error);
@@ -230,10 +258,11 @@ static pv_status check_finite(const loader *l, const pv_source_tensor *source, u
 static pv_status upload_vector(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, const uint8_t *row, pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
-    float *decoded = pv_alloc(l->allocator, source->cols, sizeof *decoded);
-    if (decoded == NULL) return pv_fail_memory(error, source->cols * sizeof *decoded, source->name);
-    pv_layout_decode(source->layout, row, source->cols, decoded);
-    for (uint64_t i = 0; entry->less_one && i < source->cols; i++) decoded[i] += 1;
+    const uint64_t count = source->rows * source->cols;
+    float *decoded = pv_alloc(l->allocator, count, sizeof *decoded);
+    if (decoded == NULL) return pv_fail_memory(error, count * sizeof *decoded, source->name);
+    for (uint64_t i = 0; i < source->rows; i++) pv_layout_decode(source->layout, row + i * source->row_bytes, source->cols, decoded + i * source->cols);
+    for (uint64_t i = 0; entry->less_one && i < count; i++) decoded[i] += 1;
     pv_status status = l->device->backend->upload(l->device, tensor, 0, 1, decoded + entry->first, error);
     pv_free(l->allocator, decoded);
     return status;
@@ -247,11 +276,12 @@ static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_t
     const bool vector = is_vector(entry->role);
     const uint64_t begin = vector ? 0 : entry->first + first;
     const uint8_t *rows = NULL;
+    if (vector) count = source->rows;
     pv_status status = fetch_rows(l, source, begin, count, &rows, error);
     if (status == PV_OK) status = check_finite(l, source, begin, count, rows, error);
     if (status != PV_OK || aliased) return status;
     if (vector) return upload_vector(l, entry, tensor, rows, error);
-    return l->device->backend->upload(l->device, tensor, (uint32_t)first, (uint32_t)count, rows, error);
+    return l->device->backend->upload(l->device, tensor, (uint32_t)(entry->at + first), (uint32_t)count, rows, error);
 }
 
 /* Columns of a dense matrix become rows. It goes up in one piece: the models that store theirs so are small. */
@@ -283,8 +313,8 @@ static pv_tensor *place_of(pv_weights *weights, const pv_weight_entry *entry)
 static pv_tensor tensor_of(const pv_weight_entry *entry)
 {
     pv_tensor tensor = {
-        .rows = entry->rows,
-        .cols = entry->cols,
+        .rows = is_vector(entry->role) ? 1 : entry->stacked,
+        .cols = is_vector(entry->role) ? entry->stacked : entry->cols,
         .layout = entry->spec.layout,
         .packing = entry->spec.packing,
         .extent = PV_EXTENT_FIXED,
@@ -309,7 +339,7 @@ void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, c
 static bool place_aliased(const loader *l, const pv_weight_entry *entry, pv_tensor *tensor)
 {
     pv_source_tensor rows = *entry->source;
-    if (!entry->spec.may_alias || entry->transposed) return false;
+    if (!entry->spec.may_alias || entry->transposed || entry->rows != entry->stacked) return false;
     rows.offset += entry->first * rows.row_bytes;
     rows.bytes = entry->rows * rows.row_bytes;
     return pv_views_place(l->views, &rows, entry->spec.alias_alignment, tensor);
@@ -332,9 +362,13 @@ static uint64_t bytes_of(const pv_weight_entry *entry)
 static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor *tensor, pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
-    *tensor = tensor_of(entry);
-    const bool aliased = place_aliased(l, entry, tensor);
-    pv_status status = aliased ? PV_OK : place_weight(l, &entry->spec, tensor, error);
+    bool aliased = false;
+    pv_status status = PV_OK;
+    if (entry->at == 0) { /* a later expert's place is there */
+        *tensor = tensor_of(entry);
+        aliased = place_aliased(l, entry, tensor);
+        if (!aliased) status = place_weight(l, &entry->spec, tensor, error);
+    }
     if (status == PV_OK && entry->transposed) {
         status = upload_transposed(l, entry, tensor, error);
         return status == PV_OK ? report(l, bytes_of(entry), error) : status;

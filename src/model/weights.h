@@ -13,6 +13,8 @@ typedef struct pv_weight_entry {
     const pv_source_tensor *source;
     uint32_t rows, cols;
     uint64_t first;   /* row of the source that it begins with; of a vector: column */
+    uint32_t at;      /* row of the tensor that it begins at: experts may come one by one */
+    uint32_t stacked; /* rows of the tensor, of all entries that share it; a vector's elements */
     bool transposed;  /* the source holds it as [cols, rows] */
     bool less_one;    /* the source holds it less one */
     unsigned uses;

@@ -8,7 +8,7 @@ typedef struct field {
 } field;
 
 #define FIELD(member, how) {(uint16_t)offsetof(pv_op, member), how}
-#define MAX_FIELDS 7
+#define MAX_FIELDS 9
 
 /* `linear` is not here: its parts are counted. A partial write is an update, what it leaves stays. */
 static const struct {
@@ -38,6 +38,14 @@ static const struct {
     [PV_OP_glu] = {"glu", 3, {FIELD(glu.gate, PV_READ), FIELD(glu.up, PV_READ), FIELD(glu.out, PV_WRITE)}},
     [PV_OP_activation] = {"activation", 3, {FIELD(activation.x, PV_READ), FIELD(activation.residual, PV_READ),
                                             FIELD(activation.out, PV_WRITE)}},
+    [PV_OP_moe_route] = {"moe_route", 5, {FIELD(moe_route.scores, PV_READ), FIELD(moe_route.weights, PV_WRITE),
+                                          FIELD(moe_route.experts, PV_WRITE), FIELD(moe_route.order, PV_WRITE), FIELD(moe_route.offsets, PV_WRITE)}},
+    [PV_OP_moe_linear] = {"moe_linear", 8, {FIELD(moe_linear.x, PV_READ), FIELD(moe_linear.order, PV_READ), FIELD(moe_linear.offsets, PV_READ),
+                                            FIELD(moe_linear.parts[0].weight, PV_READ), FIELD(moe_linear.parts[0].bias, PV_READ),
+                                            FIELD(moe_linear.parts[1].weight, PV_READ), FIELD(moe_linear.parts[1].bias, PV_READ),
+                                            FIELD(moe_linear.parts[0].out, PV_WRITE)}},
+    [PV_OP_moe_sum] = {"moe_sum", 4, {FIELD(moe_sum.x, PV_READ), FIELD(moe_sum.weights, PV_READ), FIELD(moe_sum.residual, PV_READ),
+                                      FIELD(moe_sum.out, PV_WRITE)}},
     [PV_OP_gather_rows] = {"gather_rows", 2, {FIELD(gather_rows.x, PV_READ), FIELD(gather_rows.out, PV_WRITE)}},
     [PV_OP_sample] = {"sample", 2, {FIELD(sample.logits, PV_READ), FIELD(sample.token_log, PV_UPDATE)}},
 };
@@ -215,6 +223,36 @@ static pv_cost activation_cost(const pv_op *op, uint32_t rows, uint32_t kv_lengt
     (void)kv_length;
     return (pv_cost){tensor_bytes(&op->activation.x, rows) + tensor_bytes(&op->activation.residual, rows) + tensor_bytes(&op->activation.out, rows),
                      16 * tensor_cells(&op->activation.out, rows)};
+}
+
+static pv_cost moe_route_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    const pv_op_moe_route *route = &op->moe_route;
+    return (pv_cost){tensor_bytes(&route->scores, rows) + 3 * tensor_bytes(&route->weights, rows), 16 * tensor_cells(&route->scores, rows)};
+}
+
+/* As many experts as there are assignments, if these go all ways. */
+static pv_cost moe_linear_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    const pv_op_moe_linear *moe = &op->moe_linear;
+    const double assignments = live_rows(&moe->x, rows) * moe->used, experts = moe->experts > 0 ? moe->experts : 1;
+    pv_cost cost = {tensor_bytes(&moe->x, rows) + tensor_bytes(&moe->parts[0].out, rows), 0};
+    for (uint32_t p = 0; p < moe->part_count && p < 2; p++) {
+        const pv_tensor *weight = &moe->parts[p].weight;
+        cost.bytes += tensor_bytes(weight, 0) * (assignments < experts ? assignments / experts : 1);
+        cost.operations += 2 * assignments * (weight->rows / experts) * weight->cols;
+    }
+    return cost;
+}
+
+static pv_cost moe_sum_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    const pv_op_moe_sum *sum = &op->moe_sum;
+    return (pv_cost){tensor_bytes(&sum->x, rows) + tensor_bytes(&sum->weights, rows) + tensor_bytes(&sum->residual, rows) + tensor_bytes(&sum->out, rows),
+                     2 * tensor_cells(&sum->x, rows)};
 }
 
 static pv_cost gather_rows_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)

@@ -19,7 +19,7 @@
 
 #define PV_OP_LIST(X)                                                                                               \
     X(begin) X(embed) X(rope_angles) X(rms_norm) X(layer_norm) X(linear) X(rope) X(kv_store) X(attention) X(glu)     \
-    X(activation) X(gather_rows) X(sample)
+    X(activation) X(moe_route) X(moe_linear) X(moe_sum) X(gather_rows) X(sample)
 
 typedef enum pv_op_kind {
 #define PV_OP_ENUM(name) PV_OP_##name,
@@ -85,6 +85,7 @@ typedef enum pv_activation {
     PV_ACTIVATION_NONE,
     PV_ACTIVATION_SILU, /* x / (1 + e^−x) */
     PV_ACTIVATION_GELU, /* in the tanh form: x / 2 × (1 + tanh(√(2 / π) (x + 0.044715 x³))) */
+    PV_ACTIVATION_CLAMPED, /* of a glu only, g being at most 7 and u within ± 7: (u + 1) × g / (1 + e^(−1.702 g)) */
 } pv_activation;
 
 /* For each part: out = x' · weightᵀ (+ bias) (+ residual), x' = rms_norm(x, norm) if norm is present, else x.
@@ -102,6 +103,8 @@ typedef struct pv_op_linear {
     pv_activation glu; /* PV_ACTIVATION_NONE: no glu */
     pv_tensor residual;
 } pv_op_linear;
+
+#define PV_MAX_EXPERTS_USED 64 /* by one row */
 
 typedef enum pv_rope_pairing {
     PV_ROPE_HALVES,      /* element i turns with i + dim / 2 (Hugging Face) */
@@ -154,6 +157,37 @@ typedef struct pv_op_activation {
     pv_activation activation;
     float scale, soft_cap;
 } pv_op_activation;
+
+/* Chooses experts: of the softmax of scores[r] over all experts the `used` largest, the likeliest first (ties: the lower number).
+ * weights[r] are their probabilities, with `normalize` divided by their sum. Assignment a = r × used + i is row r's i-th choice, and
+ * experts[a] its expert. order holds the step's assignments by expert, then by number: those of expert e stand at offsets[e] …
+ * offsets[e + 1] − 1. A score that is NaN counts as the lowest, and makes the weights NaN. */
+typedef struct pv_op_moe_route {
+    pv_tensor scores;         /* [R, experts] */
+    pv_tensor weights;        /* [R, used] */
+    pv_tensor experts, order; /* int32 [R, used]: one list over all rows */
+    pv_tensor offsets;        /* int32, the first experts + 1 cells of row 0 */
+    uint32_t used;
+    bool normalize;
+} pv_op_moe_route;
+
+/* linear by experts: for every assignment a of the step, out[a] = weight of its expert · x (+ bias of its expert), with `glu` as there.
+ * x is that of the assignment's row, or, with `each`, of the assignment. An expert's rows of a weight are a multiple of 16. */
+typedef struct pv_op_moe_linear {
+    pv_tensor x;               /* [R, in cols]; each: [R, used × in cols] */
+    pv_tensor order, offsets;  /* of moe_route */
+    uint32_t experts, used, part_count;
+    pv_linear_part parts[2];   /* weight [experts × out cols, in cols], bias f32 [1, experts × out cols], out [R, used × out cols] */
+    pv_activation glu;
+    bool each;
+} pv_op_moe_linear;
+
+/* out[r] = residual[r] + Σ weights[r][i] × x[r][i], added in the order of i. out may be residual. */
+typedef struct pv_op_moe_sum {
+    pv_tensor x;       /* [R, used × cols] */
+    pv_tensor weights; /* [R, used] */
+    pv_tensor residual, out;
+} pv_op_moe_sum;
 
 /* out[i] = x[logits[i].row]; out has extent LOGITS. */
 typedef struct pv_op_gather_rows {

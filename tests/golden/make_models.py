@@ -21,6 +21,7 @@ import contextlib
 import json
 import math
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -62,29 +63,27 @@ def to_float32(x: torch.Tensor) -> torch.Tensor:
     return x.type("torch.FloatTensor").double()
 
 
-def contract(model: nn.Module, steps: int, quantized: set[str]):
+def contract(model: nn.Module, steps: int, quantized: bool):
     """The roundings that the engine's contract states, in float64."""
     module = sys.modules[type(model).__module__]
-    names = {id(part): name for name, part in model.named_modules()}
     attend, cos, sin = module.eager_attention_forward, torch.Tensor.cos, torch.Tensor.sin
 
     def attention(self, query, key, value, *rest, **more):
         return attend(self, query, key.half().double(), value.half().double(), *rest, **more)
 
-    def rounding(forward):
-        def run(self, x):
-            if names.get(id(self)) in quantized:
-                groups = x.reshape(*x.shape[:-1], -1, 32)
-                scale = groups.abs().amax(-1, keepdim=True) / steps
-                x = (torch.where(scale == 0, 0, groups / scale).round() * scale).reshape(x.shape)
-            return forward(self, x)
+    def in_groups(x):
+        if not quantized:
+            return x
+        groups = x.reshape(*x.shape[:-1], -1, 32)
+        scale = groups.abs().amax(-1, keepdim=True) / steps
+        return (torch.where(scale == 0, 0, groups / scale).round() * scale).reshape(x.shape)
 
-        return run
-
+    linear, conv1d = nn.functional.linear, Conv1D.forward
     return replaced(
         (module, "eager_attention_forward", attention), (torch.Tensor, "cos", lambda x: cos(to_float32(x))),
-        (torch.Tensor, "sin", lambda x: sin(to_float32(x))), (nn.Linear, "forward", rounding(nn.Linear.forward)),
-        (Conv1D, "forward", rounding(Conv1D.forward)))  # fmt: skip
+        (torch.Tensor, "sin", lambda x: sin(to_float32(x))),
+        (nn.functional, "linear", lambda x, weight, bias=None: linear(in_groups(x), weight, bias)),
+        (Conv1D, "forward", lambda self, x: conv1d(self, in_groups(x))))  # fmt: skip
 
 
 def run(make, config, state: dict, tokens: list[int], dtype: torch.dtype, rounding=None) -> np.ndarray:
@@ -102,6 +101,41 @@ def run(make, config, state: dict, tokens: list[int], dtype: torch.dtype, roundi
             stack.enter_context(rounding(model))
         with torch.no_grad():
             return model(torch.tensor([tokens]), use_cache=False).logits[0].double().numpy()
+
+
+# ---- Experts: transformers joins what checkpoints have apart ----
+
+
+def experts_of(config) -> int:
+    return getattr(config, "num_local_experts", None) or config.num_experts
+
+
+def apart(block: str, gate: str, up: str, down: str):
+    """Names and shapes as checkpoints have them, all experts of one kind in a row, and the way back."""
+
+    def split(config, shapes):
+        out = {}
+        for name, shape in shapes.items():
+            layer = name.split(".mlp.")[0]
+            if name.endswith("experts.gate_up_proj"):
+                for kind in (gate, up):
+                    out |= {f"{layer}.{block}.experts.{e}.{kind}.weight": (shape[1] // 2, shape[2]) for e in range(shape[0])}
+            elif name.endswith("experts.down_proj"):
+                out |= {f"{layer}.{block}.experts.{e}.{down}.weight": shape[1:] for e in range(shape[0])}
+            else:
+                out[name.replace(".mlp.gate.", f".{block}.gate.")] = shape
+        return out
+
+    def join(config, state):
+        out = {name.replace(f".{block}.gate.", ".mlp.gate."): value for name, value in state.items() if ".experts." not in name}
+        for layer in range(config.num_hidden_layers):
+            at = f"model.layers.{layer}.{block}.experts."
+            get = lambda kind: torch.stack([state[f"{at}{e}.{kind}.weight"] for e in range(experts_of(config))])  # noqa: B023, E731
+            out[f"model.layers.{layer}.mlp.experts.gate_up_proj"] = torch.cat((get(gate), get(up)), 1)
+            out[f"model.layers.{layer}.mlp.experts.down_proj"] = get(down)
+        return out
+
+    return dict(split=split, join=join)
 
 
 # ---- Weights ----
@@ -124,8 +158,11 @@ def describe(case: dict, config, name: str, shape: tuple) -> dict:
     about |= {"centre": float(centre), "scale": float(scale)}
     if case["gguf"]:
         names = gguf.get_tensor_name_map(case["arch"], config.num_hidden_layers)
-        about["gguf"] = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        expert = re.search(r"\.experts\.(\d+)\.", name)
+        about["gguf"] = names.get_name(re.sub(r"\.experts\.\d+\.", ".experts.", name), try_suffixes=(".weight", ".bias"))
         assert about["gguf"], name
+        if expert:
+            about |= {"expert": int(expert[1]), "experts": experts_of(config)}
         if case.get("permute") and name.split(".")[-2] in ("q_proj", "k_proj"):
             about["permute"] = config.head_dim if getattr(config, "head_dim", None) else config.hidden_size // config.num_attention_heads
         if case.get("less_one") and norm:
@@ -259,15 +296,24 @@ CASES = {
                                       epsilon="layer_norm_epsilon")),
     "gpt2": dict(make="GPT2LMHeadModel", config_class="GPT2Config", arch=ARCH.GPT2, tokens=70, layouts=["F32", "F16", "Q8_0"], transposed=True,
                  shape=dict(n_embd=64, n_layer=2, n_head=4, n_positions=512, vocab_size=131, bos_token_id=1, eos_token_id=2), metadata=gpt2),
+    "mixtral": dict(make="Mixtral", arch=ARCH.LLAMA, tokens=150, layouts=["F32", "Q8_0"], permute=True, config=dict(
+        num_local_experts=4, num_experts_per_tok=2, sliding_window=None), metadata=lambda c: llama_like(
+            c, "llama", ("rope.dimension_count", "u32", 16), ("expert_count", "u32", 4), ("expert_used_count", "u32", 2)),
+        **apart("block_sparse_moe", "w1", "w3", "w2")),
+    "qwen3moe": dict(make="Qwen3Moe", arch=ARCH.QWEN3MOE, tokens=150, layouts=["F32", "Q4_0"], config=dict(
+        head_dim=32, num_experts=16, num_experts_per_tok=3, moe_intermediate_size=64, norm_topk_prob=True), metadata=lambda c: llama_like(
+            c, "qwen3moe", *heads(c), ("expert_count", "u32", 16), ("expert_used_count", "u32", 3), ("expert_feed_forward_length", "u32", 64)),
+        **apart("mlp", "gate_proj", "up_proj", "down_proj")),
 }  # fmt: skip
 
 
 def make(name: str, index: int, case: dict, steps: int, library) -> None:
-    case = {"config": {}, "metadata": lambda c: [], "extra": lambda c: {}, "name": name, "seed": 2000 + index, "gguf": "arch" in case} | case
+    case = {"config": {}, "metadata": lambda c: [], "extra": lambda c: {}, "split": lambda c, shapes: shapes, "join": lambda c, state: state, "name": name, "seed": 2000 + index, "gguf": "arch" in case} | case
     class_name = case["make"] if case["make"].endswith("Model") else case["make"] + "ForCausalLM"
     build = getattr(transformers, class_name)
     config_class = getattr(transformers, case.get("config_class", case["make"] + "Config"))
     config = config_class(**(case.get("shape", SHAPE) | case["config"]), attn_implementation="eager")
+    config._experts_implementation = "eager"
     config.architectures = [class_name]
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -277,17 +323,16 @@ def make(name: str, index: int, case: dict, steps: int, library) -> None:
     shapes = {name: tuple(value.shape) for name, value in build(config).state_dict().items()}
     if config.tie_word_embeddings:
         shapes.pop("lm_head.weight", None)
+    shapes = case["split"](config, shapes)
     tensors = [describe(case, config, name, shape) for name, shape in shapes.items()]
     about = {"seed": case["seed"], "tokens": tokens, "layouts": case["layouts"], "gguf": case["gguf"], "tensors": tensors}
     if case["gguf"]:
         about |= {"architecture": gguf.MODEL_ARCH_NAMES[case["arch"]], "metadata": case["metadata"](config), "extra": case["extra"](config)}
     for layout in case["layouts"]:
         state = weights(case, layout, tensors, library)
-        quantized = set() if layout in DENSE else {name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2}
-        if config.tie_word_embeddings and quantized:
-            quantized.add("lm_head")
+        state = case["join"](config, state)
         exact = run(build, config, state, tokens, torch.float64)
-        rounded = run(build, config, state, tokens, torch.float64, lambda model: contract(model, steps, quantized))
+        rounded = run(build, config, state, tokens, torch.float64, lambda model: contract(model, steps, layout not in DENSE))
         single = run(build, config, state, tokens, torch.float32)
         about[layout] = {"contract": make_llama.deviation(rounded, exact), "float32": make_llama.deviation(single, exact),
                          "logits_rms": float(np.sqrt((exact**2).mean()))}  # fmt: skip
@@ -298,7 +343,7 @@ def make(name: str, index: int, case: dict, steps: int, library) -> None:
 
 def main() -> None:
     header = (make_llama.ROOT / "src/backend/kernel_args.h").read_text()
-    steps = int(make_llama.re.search(r"#define PV_ACTIVATION_STEPS (\d+)", header)[1])
+    steps = int(re.search(r"#define PV_ACTIVATION_STEPS (\d+)", header)[1])
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         library = make_llama.compile_layouts(folder)

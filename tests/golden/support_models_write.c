@@ -19,6 +19,7 @@ typedef struct tensor {
     uint64_t dim[2], rows, cols; /* in the checkpoint; a vector has one row */
     bool vector, transposed;
     uint64_t permuted;           /* head size; 0: rows stay in order */
+    uint64_t expert, experts;    /* GGUF: one of so many that are one tensor; 0: a tensor by itself */
     float centre, scale, add;
 } tensor;
 
@@ -63,6 +64,8 @@ static bool tensor_at(const golden_case *c, size_t i, tensor *t)
     t->cols = (uint64_t)number_of(c, i, t->vector ? "shape.0" : "shape.1");
     t->transposed = number_of(c, i, "transpose") != 0;
     t->permuted = (uint64_t)number_of(c, i, "permute");
+    t->expert = (uint64_t)number_of(c, i, "expert");
+    t->experts = (uint64_t)number_of(c, i, "experts");
     t->centre = (float)number_of(c, i, "centre");
     t->scale = (float)number_of(c, i, "scale");
     t->add = (float)number_of(c, i, "add");
@@ -89,8 +92,11 @@ static uint64_t cols_of(const writing *w, const tensor *t) { return w->file->ggu
 
 static void declare(writing *w, const tensor *t)
 {
-    const uint64_t dim[2] = {rows_of(w, t), cols_of(w, t)};
-    check(w, pv_model_writer_declare(w->writer, w->file->gguf ? t->gguf : t->name, layout_of(w, t), t->vector ? 1 : 2, t->vector ? dim + 1 : dim, &w->error));
+    const uint64_t dim[3] = {t->experts, rows_of(w, t), cols_of(w, t)};
+    const bool stacked = w->file->gguf && t->experts > 0;
+    const uint32_t dims = stacked ? 3 : t->vector ? 1 : 2;
+    if (stacked && t->expert > 0) return;
+    check(w, pv_model_writer_declare(w->writer, w->file->gguf ? t->gguf : t->name, layout_of(w, t), dims, dim + 3 - dims, &w->error));
 }
 
 /* Where row `i` of a GGUF file stands in the checkpoint: there i and i + head_dim / 2 turn together, here 2i and 2i + 1. */

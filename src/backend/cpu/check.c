@@ -110,6 +110,37 @@ static const char *check_glu(const pv_op *op)
     return op->glu.gate.cols == op->glu.up.cols && op->glu.gate.cols == op->glu.out.cols ? NULL : "columns differ";
 }
 
+static const char *check_moe_route(const pv_op *op)
+{
+    const pv_op_moe_route *route = &op->moe_route;
+    if (route->used == 0 || route->used > PV_MAX_EXPERTS_USED || route->scores.cols < route->used) return "too many experts or none are used";
+    if (route->offsets.cols <= route->scores.cols) return "there is no offset for each expert";
+    return route->weights.cols == route->used && route->experts.cols == route->used && route->order.cols == route->used ? NULL : "columns differ";
+}
+
+static const char *check_moe_linear(const pv_op *op)
+{
+    const pv_op_moe_linear *moe = &op->moe_linear;
+    const bool glu = moe->glu != PV_ACTIVATION_NONE;
+    if (moe->part_count != (glu ? 2u : 1u)) return "a glu needs two parts, others have one";
+    if (moe->experts == 0 || moe->used == 0 || moe->order.cols != moe->used || moe->offsets.cols <= moe->experts) return "the route does not suit";
+    for (uint32_t p = 0; p < moe->part_count; p++) {
+        const pv_linear_part *part = &moe->parts[p];
+        if (!packed(&part->weight)) return "a weight is not packed for this device";
+        if (part->weight.rows % (moe->experts * PV_TILE) != 0) return "an expert's rows are no multiple of 16";
+        if ((uint64_t)part->weight.cols * (moe->each ? moe->used : 1) != moe->x.cols) return "a weight does not have the columns of x";
+        if (!absent_or_f32(&part->bias)) return "a bias is not f32";
+        if (part->weight.rows != moe->parts[0].weight.rows) return "the parts of a glu differ in shape";
+    }
+    return moe->parts[0].out.cols == (uint64_t)moe->parts[0].weight.rows / moe->experts * moe->used ? NULL : "out does not have the weight's rows";
+}
+
+static const char *check_moe_sum(const pv_op *op)
+{
+    const pv_op_moe_sum *sum = &op->moe_sum;
+    return sum->out.cols == sum->residual.cols && sum->x.cols == (uint64_t)sum->out.cols * sum->weights.cols ? NULL : "columns differ";
+}
+
 static const char *check_gather_rows(const pv_op *op)
 {
     return op->gather_rows.x.cols == op->gather_rows.out.cols ? NULL : "columns differ";

@@ -143,7 +143,7 @@ static pv_status fail_program(const pv_metal_device *device, pv_id nserror, cons
 }
 
 /* Matrix kernels and row look-up are made for a weight layout. */
-static bool uses_layouts(const char *name) { return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0; }
+static bool uses_layouts(const char *name) { return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0 || strcmp(name, "moe") == 0; }
 
 /* Attention and the store of cells with scales are made for a type of the KV cache. */
 static bool uses_cache(const char *name) { return strncmp(name, "attention", 9) == 0 || strcmp(name, "kv_store") == 0; }

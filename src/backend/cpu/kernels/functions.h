@@ -64,4 +64,12 @@ PV_INLINE vf vf_activate(pv_activation kind, vf x)
     return kind == PV_ACTIVATION_SILU ? vf_silu(x) : kind == PV_ACTIVATION_GELU ? vf_gelu(x) : x;
 }
 
+PV_INLINE vf vf_glu(pv_activation kind, vf gate, vf up)
+{
+    if (kind != PV_ACTIVATION_CLAMPED) return vf_mul(vf_activate(kind, gate), up);
+    const vf g = vf_clamp(vf_set(-3e38f), vf_set(7.0f), gate), u = vf_clamp(vf_set(-7.0f), vf_set(7.0f), up);
+    const vf share = vf_add(vf_set(1.0f), vf_exp(vf_mul(g, vf_set(-1.702f))));
+    return vf_mul(vf_add(u, vf_set(1.0f)), vf_div(g, share));
+}
+
 #endif

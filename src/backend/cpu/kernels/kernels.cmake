@@ -1,6 +1,6 @@
 # Every kernel source is compiled once for each instruction set, through a shim that names it.
 set(kernels_dir ${CMAKE_CURRENT_LIST_DIR})
-set(kernel_sources linear attention rows sample table)
+set(kernel_sources linear moe attention rows sample table)
 
 set(kernel_isas generic)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

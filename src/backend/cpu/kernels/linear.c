@@ -101,6 +101,8 @@ typedef struct pv_work {
     size_t dense_stride;
     pv_cpu_group *quantized; /* x' in groups, [rows][groups] */
     uint8_t *panels;
+    const int32_t *map;      /* moe_linear: the assignments that are the rows; NULL: rows are what they are */
+    uint32_t shared_by;      /* assignments of one row of x' */
 } pv_work;
 
 static uint32_t tiles_of(const pv_linear_part *part) { return (part->weight.rows + PV_TILE - 1) / PV_TILE; }
@@ -168,10 +170,10 @@ PV_INLINE void store_tile(const pv_work *work, const pv_linear_part *part, uint3
         if (pv_tensor_present(&op->parts[1].bias)) {
             u = vf_add(u, vf_load_part((float *)pv_tensor_host(&op->parts[1].bias) + first, count));
         }
-        v = vf_mul(vf_activate(op->glu, v), u);
+        v = vf_glu(op->glu, v, u);
     }
     if (pv_tensor_present(&op->residual)) v = vf_add(v, vf_load_part(pv_cpu_row(&op->residual, row) + first, count));
-    vf_store_part(pv_cpu_row(&part->out, row) + first, v, count);
+    vf_store_part(pv_cpu_row(&part->out, work->map != NULL ? (uint32_t)work->map[row] : row) + first, v, count);
 }
 
 /* Tiles of one part as a micro-kernel wants them: beyond `count` the last one again, whose sums nobody takes. */
@@ -197,7 +199,8 @@ static void point_tiles(const pv_work *work, const pv_linear_part *part, uint32_
 static void point_rows(const pv_work *work, bool quantized, uint32_t first, uint32_t end, uint32_t count, const void *rows[PV_BLOCK_ROWS])
 {
     for (uint32_t r = 0; r < count; r++) {
-        const uint32_t row = first + r < end ? first + r : end - 1;
+        uint32_t row = first + r < end ? first + r : end - 1;
+        if (work->map != NULL) row = (uint32_t)work->map[row] / work->shared_by;
         rows[r] = quantized ? (const void *)(work->quantized + (size_t)row * work->groups)
                             : (const void *)((const uint8_t *)work->dense + row * work->dense_stride);
     }
@@ -290,16 +293,21 @@ static void run_many(const pv_work *work, uint32_t part_count)
     }
 }
 
+static void note_layouts(pv_work *work, const pv_linear_part *parts, uint32_t count)
+{
+    for (uint32_t p = 0; p < count; p++) {
+        const bool quantized = matrix_kernels[parts[p].weight.layout].quantized;
+        work->any_quantized |= quantized;
+        work->any_dense |= !quantized;
+    }
+}
+
 static void linear_run(const pv_cpu_context *context, const pv_op *op)
 {
     pv_work work = {.context = context, .op = &op->linear, .rows = pv_cpu_rows(context, &op->linear.x), .cols = op->linear.x.cols};
     work.groups = work.cols / PV_GROUP;
     if (work.rows == 0) return;
-    for (uint32_t p = 0; p < op->linear.part_count; p++) {
-        const bool quantized = matrix_kernels[op->linear.parts[p].weight.layout].quantized;
-        work.any_quantized |= quantized;
-        work.any_dense |= !quantized;
-    }
+    note_layouts(&work, op->linear.parts, op->linear.part_count);
     prepare_activations(&work, op);
     const uint32_t part_count = op->linear.glu != PV_ACTIVATION_NONE ? 1 : op->linear.part_count;
     if (work.rows <= PV_FEW_ROWS) {
@@ -322,4 +330,58 @@ static pv_cpu_need linear_need(const pv_op *op, const pv_step_limits *limits, ui
     return need;
 }
 
+/* ---- moe_linear: the same, expert by expert ---- */
+
+/* The op of one expert, over rows that stand as its assignments do. */
+static pv_op_linear linear_of_expert(const pv_op_moe_linear *moe, uint32_t expert)
+{
+    const uint32_t rows = moe->parts[0].weight.rows / moe->experts;
+    pv_op_linear op = {.x = moe->x, .part_count = moe->part_count, .glu = moe->glu};
+    if (moe->each) op.x.rows *= moe->used, op.x.cols /= moe->used, op.x.row_bytes /= moe->used;
+    for (uint32_t p = 0; p < moe->part_count; p++) {
+        pv_linear_part *part = &op.parts[p];
+        *part = moe->parts[p];
+        part->weight.rows = rows;
+        part->weight.offset += (uint64_t)expert * tiles_of(part) * tile_bytes(part);
+        if (pv_tensor_present(&part->bias)) part->bias.offset += (uint64_t)expert * rows * sizeof(float);
+        part->out.rows *= moe->used, part->out.cols = rows, part->out.row_bytes = (uint64_t)rows * sizeof(float);
+    }
+    return op;
+}
+
+/* Workers draw tasks of some tiles of an expert, for all its rows. */
+static void moe_linear_run(const pv_cpu_context *context, const pv_op *op)
+{
+    enum { TASK_TILES = 4 };
+    const pv_op_moe_linear *moe = &op->moe_linear;
+    const int32_t *order = pv_tensor_host(&moe->order), *offsets = pv_tensor_host(&moe->offsets);
+    pv_op_linear one = linear_of_expert(moe, 0);
+    pv_work work = {.context = context, .op = &one, .cols = one.x.cols, .shared_by = moe->each ? 1 : moe->used};
+    work.rows = pv_cpu_rows(context, &moe->x) * (moe->each ? moe->used : 1);
+    work.groups = work.cols / PV_GROUP;
+    if (work.rows == 0) return;
+    note_layouts(&work, one.parts, one.part_count);
+    prepare_activations(&work, op);
+    const uint32_t tiles = tiles_of(&one.parts[0]), tasks = (tiles + TASK_TILES - 1) / TASK_TILES;
+    uint32_t task = pv_cpu_ticket(context, 0);
+    for (uint32_t expert = 0, before = 0; expert < moe->experts; expert++) {
+        work.rows = (uint32_t)(offsets[expert + 1] - offsets[expert]);
+        if (work.rows == 0) continue;
+        one = linear_of_expert(moe, expert);
+        work.map = order + offsets[expert];
+        for (; task < before + tasks; task = pv_cpu_ticket(context, 0)) {
+            const uint32_t first = (task - before) * TASK_TILES, rest = tiles - first;
+            run_tiles(&work, &one.parts[0], first, rest < TASK_TILES ? rest : TASK_TILES, (pv_cpu_range){0, work.rows});
+        }
+        before += tasks;
+    }
+}
+
+static pv_cpu_need moe_linear_need(const pv_op *op, const pv_step_limits *limits, uint32_t workers)
+{
+    const pv_op linear = {.kind = PV_OP_linear, .linear = linear_of_expert(&op->moe_linear, 0)};
+    return linear_need(&linear, limits, workers);
+}
+
 const pv_cpu_kernel PV_K(pv_cpu_linear) = {linear_run, linear_need};
+const pv_cpu_kernel PV_K(pv_cpu_moe_linear) = {moe_linear_run, moe_linear_need};

@@ -99,7 +99,7 @@ static void glu_run(const pv_cpu_context *context, const pv_op *op)
         for (uint32_t i = 0; i < cols; i += PV_LANES) {
             const uint32_t count = cols - i < PV_LANES ? cols - i : PV_LANES;
             const vf g = vf_load_part(gate + i, count);
-            vf_store_part(out + i, vf_mul(vf_activate(glu->activation, g), vf_load_part(up + i, count)), count);
+            vf_store_part(out + i, vf_glu(glu->activation, g, vf_load_part(up + i, count)), count);
         }
     }
 }

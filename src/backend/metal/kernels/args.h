@@ -40,6 +40,29 @@ typedef struct pv_args_rows {
     float epsilon, scale, soft_cap;
 } pv_args_rows;
 
+typedef struct pv_args_moe_route {
+    pv_step_layout step;
+    uint32_t experts, used, normalize;
+    uint32_t scores_stride;
+} pv_args_moe_route;
+
+typedef struct pv_args_moe_linear {
+    pv_step_layout step;
+    uint32_t experts, used;
+    uint32_t cols;                /* of x and of the weights */
+    uint32_t rows;                /* of an expert in each weight */
+    uint32_t row_bytes[2];
+    uint32_t x_stride, shared_by; /* from x to x, and assignments of each */
+    uint32_t has_bias;            /* a bit for each part */
+    uint32_t glu;                 /* pv_activation; 0: one part */
+} pv_args_moe_linear;
+
+typedef struct pv_args_moe_sum {
+    pv_step_layout step;
+    uint32_t cols, used;
+    uint32_t residual_stride, out_stride;
+} pv_args_moe_sum;
+
 typedef struct pv_args_rope {
     pv_step_layout step;
     uint32_t heads, kv_heads, head_dim, dim; /* dim: elements that turn; 0: none (kv_store alone) */

@@ -34,6 +34,16 @@ static inline float activate(uint kind, float x)
     return kind == 1 ? silu(x) : kind == 2 ? gelu(x) : x;
 }
 
+// gate and up of a glu; the kind is not 0.
+static inline float gated(uint kind, float gate, float up)
+{
+    if (kind == 3) {
+        const float g = gate > 7.0f ? 7.0f : gate, u = up > 7.0f ? 7.0f : up < -7.0f ? -7.0f : up; // NaN stays
+        return (u + 1.0f) * (g / (1.0f + precise::exp(-1.702f * g)));
+    }
+    return activate(kind, gate) * up;
+}
+
 // Sum over all threads of a threadgroup; `shared` has a float for each simdgroup. Every thread gets it.
 static inline float group_sum(float value, threadgroup float *shared, uint simdgroup, uint lane, uint simdgroups)
 {

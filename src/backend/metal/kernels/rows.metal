@@ -66,7 +66,7 @@ kernel void glu(device const uchar *step [[buffer(0)]], constant pv_args_rows &a
         return;
     }
     const float value = gate[ulong(at.y) * args.in_stride + at.x];
-    out[ulong(at.y) * args.out_stride + at.x] = activate(args.activation, value) * up[ulong(at.y) * args.in2_stride + at.x];
+    out[ulong(at.y) * args.out_stride + at.x] = gated(args.activation, value, up[ulong(at.y) * args.in2_stride + at.x]);
 }
 
 // A thread an element.

@@ -1,0 +1,194 @@
+// Experts: which rows go to which, their products, and the sum of what comes back.
+//
+// `layout`, function constant 0, stands in layouts.metal.
+
+// ---- moe_route: a simdgroup a row, then a threadgroup for the order of them all ----
+
+// The largest score below what was chosen last; ties go to the lower number, NaN counts as the lowest.
+static inline uint next_expert(device const float *scores, uint experts, float last, uint last_expert, bool begun, uint lane)
+{
+    float best = 0.0f;
+    uint best_expert = 0xFFFFFFFF;
+    for (uint e = lane; e < experts; e += PV_METAL_SIMD) {
+        const float score = isnan(scores[e]) ? -INFINITY : scores[e];
+        const bool left = !begun || score < last || (score == last && e > last_expert);
+        if (left && (best_expert == 0xFFFFFFFF || score > best)) {
+            best = score;
+            best_expert = e;
+        }
+    }
+    const float largest = simd_max(best_expert == 0xFFFFFFFF ? -INFINITY : best);
+    const bool mine = best_expert != 0xFFFFFFFF && best == largest;
+    return simd_min(mine ? best_expert : 0xFFFFFFFF);
+}
+
+kernel void moe_route(device const uchar *step [[buffer(0)]], constant pv_args_moe_route &args [[buffer(1)]],
+                      device const float *scores [[buffer(2)]], device float *weights [[buffer(3)]], device int *experts [[buffer(4)]],
+                      uint row [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]])
+{
+    if (row >= step_counts(step)->rows) {
+        return;
+    }
+    device const float *own = scores + ulong(row) * args.scores_stride;
+    device float *to = weights + ulong(row) * args.used;
+    float last = 0.0f, base = 0.0f, sum = 0.0f;
+    uint expert = 0;
+    for (uint i = 0; i < args.used; i++) {
+        expert = next_expert(own, args.experts, last, expert, i > 0, lane);
+        last = isnan(own[expert]) ? -INFINITY : own[expert];
+        base = i == 0 ? last : base;
+        const float weight = precise::exp(own[expert] - base);
+        sum += weight;
+        if (lane == 0) {
+            experts[ulong(row) * args.used + i] = int(expert);
+            to[i] = weight;
+        }
+    }
+    float total = 0.0f;
+    for (uint e = lane; e < args.experts; e += PV_METAL_SIMD) {
+        total += precise::exp(own[e] - base);
+    }
+    total = simd_sum(total);
+    const float divisor = args.normalize != 0 && !isnan(total) ? sum : total;
+    if (lane == 0) {
+        for (uint i = 0; i < args.used; i++) {
+            to[i] /= divisor;
+        }
+    }
+}
+
+// One simdgroup: assignments of each expert are counted, then placed in their order, by the lane whose expert it is.
+kernel void moe_order(device const uchar *step [[buffer(0)]], constant pv_args_moe_route &args [[buffer(1)]],
+                      device const int *experts [[buffer(2)]], device int *order [[buffer(3)]], device int *offsets [[buffer(4)]],
+                      uint lane [[thread_index_in_simdgroup]])
+{
+    const uint assignments = step_counts(step)->rows * args.used;
+    uint before = 0;
+    for (uint first = 0; first < args.experts; first += PV_METAL_SIMD) {
+        const uint expert = first + lane;
+        uint count = 0;
+        for (uint a = 0; a < assignments; a++) {
+            count += uint(experts[a]) == expert ? 1 : 0;
+        }
+        uint at = before + simd_prefix_exclusive_sum(count);
+        if (expert < args.experts) {
+            offsets[expert] = int(at);
+            for (uint a = 0; a < assignments && count > 0; a++) {
+                if (uint(experts[a]) == expert) {
+                    order[at++] = int(a);
+                }
+            }
+        }
+        before += simd_sum(count);
+    }
+    if (lane == 0) {
+        offsets[args.experts] = int(before);
+    }
+}
+
+// ---- moe_linear ----
+
+#define TILE 4 // assignments of an expert that meet a weight row at once
+
+struct expert_tile {
+    uint expert, first, count; // of order
+};
+
+// Tiles are numbered by expert; beyond the last one count is 0.
+static inline expert_tile find_tile(device const int *offsets, uint experts, uint number)
+{
+    expert_tile tile = {0, 0, 0};
+    for (uint e = 0; e < experts; e++) {
+        const uint first = uint(offsets[e]), count = uint(offsets[e + 1]) - first, tiles = (count + TILE - 1) / TILE;
+        if (number < tiles) {
+            tile.expert = e;
+            tile.first = first + number * TILE;
+            tile.count = min(count - number * TILE, uint(TILE));
+            break;
+        }
+        number -= tiles;
+    }
+    return tile;
+}
+
+// Σ over columns of a weight row × the rows of x. Lanes take 16 columns in turn.
+static inline void dot_tile(constant pv_args_moe_linear &args, device const uchar *weight, device const float *const thread (&x)[TILE], uint lane,
+                            thread float (&sums)[TILE])
+{
+    const uint parts = args.cols / 16;
+    for (uint part = lane; part < parts; part += PV_METAL_SIMD) {
+        const weights16 w = decode16(weight, part);
+        for (uint r = 0; r < TILE; r++) {
+            device const packed_float4 *from = (device const packed_float4 *)x[r] + 4 * part;
+            for (uint i = 0; i < 4; i++) {
+                sums[r] += dot(float4(from[i]), w.w[i]);
+            }
+        }
+    }
+    for (uint col = 16 * parts + lane; col < args.cols; col += PV_METAL_SIMD) {
+        const float w = decode_one(weight, col);
+        for (uint r = 0; r < TILE; r++) {
+            sums[r] = fma(x[r][col], w, sums[r]);
+        }
+    }
+    for (uint r = 0; r < TILE; r++) {
+        sums[r] = simd_sum(sums[r]);
+    }
+}
+
+// A simdgroup one column of out for a tile of assignments.
+kernel void moe_linear(device const uchar *step [[buffer(0)]], constant pv_args_moe_linear &args [[buffer(1)]],
+                       device const float *x [[buffer(2)]], device const int *order [[buffer(3)]], device const int *offsets [[buffer(4)]],
+                       device const uchar *weight0 [[buffer(5)]], device const uchar *weight1 [[buffer(6)]],
+                       device const float *bias0 [[buffer(7)]], device const float *bias1 [[buffer(8)]], device float *out [[buffer(9)]],
+                       uint2 group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
+                       uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]])
+{
+    const uint column = group.x * simdgroups + simdgroup;
+    if (column >= args.rows || group.y >= step_counts(step)->rows * args.used) {
+        return;
+    }
+    const expert_tile tile = find_tile(offsets, args.experts, group.y);
+    if (tile.count == 0) {
+        return;
+    }
+    device const float *rows[TILE];
+    uint assignment[TILE];
+    for (uint r = 0; r < TILE; r++) {
+        assignment[r] = uint(order[tile.first + min(r, tile.count - 1)]);
+        rows[r] = x + ulong(assignment[r] / args.shared_by) * args.x_stride;
+    }
+    const ulong at = ulong(tile.expert) * args.rows + column;
+    float gate[TILE] = {}, up[TILE] = {};
+    dot_tile(args, weight0 + at * args.row_bytes[0], rows, lane, gate);
+    if (args.glu != 0) {
+        dot_tile(args, weight1 + at * args.row_bytes[1], rows, lane, up);
+    }
+    if (lane != 0) {
+        return;
+    }
+    for (uint r = 0; r < tile.count; r++) {
+        float value = gate[r] + ((args.has_bias & 1) != 0 ? bias0[at] : 0.0f);
+        if (args.glu != 0) {
+            value = gated(args.glu, value, up[r] + ((args.has_bias & 2) != 0 ? bias1[at] : 0.0f));
+        }
+        out[ulong(assignment[r]) * args.rows + column] = value;
+    }
+}
+
+// ---- moe_sum: a thread an element ----
+
+kernel void moe_sum(device const uchar *step [[buffer(0)]], constant pv_args_moe_sum &args [[buffer(1)]],
+                    device const float *x [[buffer(2)]], device const float *weights [[buffer(3)]],
+                    device const float *residual [[buffer(4)]], device float *out [[buffer(5)]], uint2 at [[thread_position_in_grid]])
+{
+    if (at.y >= step_counts(step)->rows || at.x >= args.cols) {
+        return;
+    }
+    float sum = 0.0f;
+    for (uint i = 0; i < args.used; i++) {
+        const ulong assignment = ulong(at.y) * args.used + i;
+        sum = fma(weights[assignment], x[assignment * args.cols + at.x], sum);
+    }
+    out[ulong(at.y) * args.out_stride + at.x] = sum + residual[ulong(at.y) * args.residual_stride + at.x];
+}
