@@ -418,8 +418,19 @@ ref_value ref_soft_capped(double cap, ref_value x)
     return (ref_value){value, x.bound + 12 * REF_U * fabs(value)};
 }
 
+/* Clamping does not enlarge errors; the slope of g / (1 + e^(-1.702 g)) is at most 1.1. */
+static ref_value clamped_glu(ref_value gate, ref_value up)
+{
+    double g = gate.value > 7 ? 7 : gate.value, u = up.value > 7 ? 7 : up.value < -7 ? -7 : up.value;
+    double swish = g / (1 + exp(-1.702 * g)), share = 1 / (1 + exp(1.702 * g));
+    double error = 1.1 * gate.bound + (8 + 4 * fabs(1.702 * g) * share) * REF_U * fabs(swish) + 1e-36;
+    return (ref_value){(u + 1) * swish, error * (fabs(u + 1) + up.bound) + fabs(swish) * (up.bound + REF_U * (fabs(u) + 1)) +
+                                            2 * REF_U * fabs((u + 1) * swish)};
+}
+
 ref_value ref_glu(pv_activation activation, ref_value gate, ref_value up)
 {
+    if (activation == PV_ACTIVATION_CLAMPED) return clamped_glu(gate, up);
     ref_value y = ref_activated(activation, gate);
     return (ref_value){y.value * up.value, y.bound * (fabs(up.value) + up.bound) + fabs(y.value) * up.bound + REF_U * fabs(y.value * up.value)};
 }

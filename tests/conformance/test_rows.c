@@ -420,6 +420,7 @@ static void glu_cases(rig *r)
         glu_case(r, PV_ACTIVATION_SILU, 1, cols[i], false);
         glu_case(r, PV_ACTIVATION_SILU, 5, cols[i], i % 2 == 1);
         glu_case(r, PV_ACTIVATION_GELU, 5, cols[i], i % 2 == 0);
+        glu_case(r, PV_ACTIVATION_CLAMPED, 4, cols[i], i % 2 == 0);
     }
     glu_case(r, PV_ACTIVATION_SILU, 77, 33, false);
     rig_expect_ran(r, "glu", NULL);
