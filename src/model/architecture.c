@@ -7,14 +7,15 @@
 
 /* A part of a tensor has the name and the whole of what it is a part of. */
 #define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first)                                                         \
-    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, false}
+    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, 0, false}
 #define LAYER(member, gguf, huggingface, optional, rows, cols, uses) \
     LAYER_PART(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO)
 #define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses) \
-    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, false}
-#define EXPERT(member, gguf, huggingface, optional, rows, cols, uses)                                                                                  \
+    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, 0, false}
+#define EXPERT(member, gguf, huggingface, optional, rows, cols, uses) EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, 0)
+#define EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, interleaved)                                                                                  \
     {"blk.%u." gguf, "model.layers.%u." huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, \
-     PV_SIZE_ZERO, PV_SIZE_ZERO, true}
+     PV_SIZE_ZERO, PV_SIZE_ZERO, interleaved, true}
 #define TABLE(name) static const pv_role_table name = {name##_roles, sizeof name##_roles / sizeof name##_roles[0]}
 
 /* ---- The Llama family's names, which most later families took over ---- */
@@ -145,6 +146,21 @@ static const pv_role mlp_experts_roles[] = {
 };
 TABLE(mlp_experts);
 
+static const pv_role gpt_oss_roles[] = {
+    LAYER(attention_norm, "attn_norm.weight", "input_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(feed_forward_norm, "post_attention_norm.weight", "post_attention_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(sinks, "attn_sinks.weight", "self_attn.sinks", false, ONE, ATTENTION_HEADS, PV_USE_VECTOR),
+    LAYER(router, "ffn_gate_inp.weight", "mlp.router.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
+    LAYER(router_bias, "ffn_gate_inp.bias", "mlp.router.bias", false, ONE, EXPERTS, PV_USE_VECTOR),
+    EXPERT_EVERY(expert_gate, "ffn_gate_exps.weight", "mlp.experts.gate_up_proj", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX, 1),
+    EXPERT_EVERY(expert_up, "ffn_up_exps.weight", "mlp.experts.gate_up_proj", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX, 2),
+    EXPERT(expert_down, "ffn_down_exps.weight", "mlp.experts.down_proj", false, WIDTH, EXPERT_FEED_FORWARD, PV_USE_MATRIX),
+    EXPERT_EVERY(expert_gate_bias, "ffn_gate_exps.bias", "mlp.experts.gate_up_proj_bias", false, ONE, EXPERT_FEED_FORWARD, PV_USE_VECTOR, 1),
+    EXPERT_EVERY(expert_up_bias, "ffn_up_exps.bias", "mlp.experts.gate_up_proj_bias", false, ONE, EXPERT_FEED_FORWARD, PV_USE_VECTOR, 2),
+    EXPERT(expert_down_bias, "ffn_down_exps.bias", "mlp.experts.down_proj_bias", false, ONE, WIDTH, PV_USE_VECTOR),
+};
+TABLE(gpt_oss);
+
 /* ---- The architectures ---- */
 
 #define LLAMA_TABLES &ends, &pre_norm, &attention, &feed_forward
@@ -170,6 +186,8 @@ static const pv_architecture architectures[] = {
      .experts_normalize = true},
     {"qwen3moe", "Qwen3MoeForCausalLM", {&ends, &pre_norm, &attention, &mlp_experts, &head_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU,
      .experts = true, .experts_normalize = true},
+    {"gpt-oss", "GptOssForCausalLM", {&ends, &attention, &gpt_oss}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_CLAMPED, .window_every = 2, .experts = true,
+     .experts_normalize = true, .experts_transposed = true, .yarn_between_pairs = true, .fixed_activation = true},
 };
 
 #define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
@@ -204,7 +222,7 @@ const pv_architecture *pv_architecture_find(const char *gguf_name, bool experts,
 
 const char *pv_architecture_names(void)
 {
-    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2";
+    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss";
 }
 
 uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)

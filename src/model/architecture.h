@@ -48,6 +48,7 @@ typedef struct pv_role {
     pv_size rows, cols;
     unsigned uses;                  /* pv_weight_use */
     pv_size whole, first;           /* a part of a fused tensor: rows (columns of a vector) that this one has, and where the part begins */
+    uint8_t interleaved;            /* Hugging Face files hold it as every second row: 1: from the first on, 2: from the second on */
     bool experts;                   /* every expert has one; they stand one behind the other, in files as one tensor or as many */
 } pv_role;
 
@@ -66,6 +67,7 @@ typedef struct pv_architecture {
     pv_rope_pairing gguf_pairing; /* how the converters to GGUF leave q and k */
     pv_norm norm;
     pv_activation activation;     /* where the file names none */
+    bool fixed_activation;        /* whatever the file names */
     bool norm_less_one;           /* Hugging Face files hold the norms' weights less one; converters to GGUF add it */
     bool embed_by_width;          /* embeddings are multiplied by the root of the width */
     bool transposed;              /* Hugging Face files hold matrices as [in, out] */
@@ -77,6 +79,8 @@ typedef struct pv_architecture {
     const char *prefix;           /* of Hugging Face names, which some files leave out */
     bool experts;                 /* it is the architecture of this name with experts */
     bool experts_normalize;       /* where the file does not say */
+    bool experts_transposed;      /* Hugging Face files hold the experts' matrices as [expert, in, out] */
+    bool yarn_between_pairs;      /* YaRN's range need not end at whole pairs, where the file does not say */
 } pv_architecture;
 
 /* A role's name with the numbers of layer and expert in their places. */

@@ -156,7 +156,7 @@ static pv_status read_activation(const pv_config *c, pv_decoder *d, pv_error *er
     char name[64];
     pv_status status = pv_config_text(c, "", "hidden_activation|hidden_act|activation_function", name, error);
     d->activation = d->architecture->activation;
-    if (status != PV_OK || name[0] == '\0') return status;
+    if (status != PV_OK || name[0] == '\0' || d->architecture->fixed_activation) return status;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(known[i].name, name) != 0) continue;
         d->activation = known[i].activation;

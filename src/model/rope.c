@@ -11,7 +11,7 @@ static const struct {
     pv_rope_scaling scaling;
 } scalings[] = {
     {"none", PV_ROPE_SCALING_NONE},     {"default", PV_ROPE_SCALING_NONE}, {"linear", PV_ROPE_SCALING_LINEAR},
-    {"llama3", PV_ROPE_SCALING_LLAMA3}, {"longrope", PV_ROPE_SCALING_LONG}, {"su", PV_ROPE_SCALING_LONG},
+    {"llama3", PV_ROPE_SCALING_LLAMA3}, {"longrope", PV_ROPE_SCALING_LONG}, {"su", PV_ROPE_SCALING_LONG}, {"yarn", PV_ROPE_SCALING_YARN},
 };
 
 /* Where config.json keeps the main scaling: transformers 5 moved theta and scaling into rope_parameters, one for each type of layer where
@@ -40,7 +40,7 @@ static pv_status read_scaling(const pv_config *c, const char *object, const pv_d
     if (name[0] == '\0') snprintf(name, sizeof name, "none");
     size_t known = sizeof scalings / sizeof scalings[0], i = 0;
     while (i < known && strcmp(scalings[i].name, name) != 0) i++;
-    if (i == known) return pv_fail(error, PV_UNSUPPORTED, "rope scaling '%s' is not supported; none, linear, llama3 and longrope are", name);
+    if (i == known) return pv_fail(error, PV_UNSUPPORTED, "rope scaling '%s' is not supported; none, linear, llama3, longrope and yarn are", name);
     rope->scaling = scalings[i].scaling;
     snprintf(path, sizeof path, "%s.original_max_position_embeddings|original_max_position_embeddings", object);
     if ((status = real_of(c, object, "rope.scaling.factor", "factor", 1e-3, 1e6, 1, &rope->factor, error)) != PV_OK) return status;
@@ -49,6 +49,11 @@ static pv_status read_scaling(const pv_config *c, const char *object, const pv_d
     const double missing = rope->scaling == PV_ROPE_SCALING_LLAMA3 ? 8192 : d->trained_context;
     if ((status = pv_config_real(c, "rope.scaling.original_context_length", path, 1, 1 << 24, missing, &rope->original_context, error)) != PV_OK)
         return status;
+    if ((status = real_of(c, object, "rope.scaling.yarn_beta_fast", "beta_fast", 1e-3, 1e6, 32, &rope->beta_fast, error)) != PV_OK) return status;
+    if ((status = real_of(c, object, "rope.scaling.yarn_beta_slow", "beta_slow", 1e-3, 1e6, 1, &rope->beta_slow, error)) != PV_OK) return status;
+    snprintf(path, sizeof path, "%s.truncate", object);
+    const pv_flat_entry *truncates = c->gguf ? NULL : pv_flat_find(&c->flat, path);
+    rope->truncates = truncates != NULL ? truncates->type != PV_JSON_FALSE : !d->architecture->yarn_between_pairs;
     if (rope->scaling == PV_ROPE_SCALING_LLAMA3 && !(rope->high_frequency > rope->low_frequency))
         return pv_fail(error, PV_BAD_FILE, "rope scaling llama3: high_freq_factor %g must be above low_freq_factor %g", rope->high_frequency,
                        rope->low_frequency);
@@ -116,14 +121,22 @@ static pv_status read_divisors(const pv_config *c, const char *object, pv_rope_s
     return status;
 }
 
-/* "LongRoPE: Extending LLM Context Window Beyond 2 Million Tokens", section 3.3, as its models' configuration has it. */
+/* "LongRoPE: Extending LLM Context Window Beyond 2 Million Tokens", section 3.3, and "YaRN: Efficient Context Window Extension of Large
+ * Language Models", section 3.4, as their models' configuration has it. */
 static pv_status read_magnitude(const pv_config *c, const char *object, const pv_decoder *d, pv_rope_settings *rope, pv_error *error)
 {
     double magnitude = 1;
     rope->magnitude = 1;
-    if (rope->scaling != PV_ROPE_SCALING_LONG) return PV_OK;
-    const double factor = d->trained_context / rope->original_context;
-    if (factor > 1) magnitude = sqrt(1 + log(factor) / log(rope->original_context));
+    if (rope->scaling != PV_ROPE_SCALING_LONG && rope->scaling != PV_ROPE_SCALING_YARN) return PV_OK;
+    const double factor = rope->scaling == PV_ROPE_SCALING_YARN ? rope->factor : d->trained_context / rope->original_context;
+    if (factor > 1 && rope->scaling == PV_ROPE_SCALING_YARN) magnitude = 1 + 0.1 * log(factor);
+    if (factor > 1 && rope->scaling == PV_ROPE_SCALING_LONG) magnitude = sqrt(1 + log(factor) / log(rope->original_context));
+    char path[160];
+    snprintf(path, sizeof path, "%s.mscale|%s.mscale_all_dim", object, object);
+    bool found = false;
+    double other;
+    if (pv_config_number(c, "", path, &other, &found, error) == PV_OK && found)
+        return pv_fail(error, PV_UNSUPPORTED, "config.json: %s.mscale is not supported", object);
     pv_status status = real_of(c, object, "rope.scaling.attn_factor", "attention_factor", 1e-3, 1e3, magnitude, &magnitude, error);
     rope->magnitude = (float)magnitude;
     return status;
@@ -185,6 +198,23 @@ static double llama3_frequency(const pv_rope_settings *rope, double frequency)
     return (1 - smooth) * frequency / rope->factor + smooth * frequency;
 }
 
+/* The pair that turns `turns` times within the original context: not a whole number. */
+static double pair_that_turns(const pv_rope_settings *rope, double turns)
+{
+    return rope->dim * log(rope->original_context / (turns * 2 * M_PI)) / (2 * log(rope->theta));
+}
+
+/* YaRN, section 3.2: pairs that turn often are kept, those that turn less than once are stretched, and those between are blended. */
+static double yarn_frequency(const pv_rope_settings *rope, uint32_t pair, double frequency)
+{
+    double low = pair_that_turns(rope, rope->beta_fast), high = pair_that_turns(rope, rope->beta_slow);
+    if (rope->truncates) low = floor(low), high = ceil(high);
+    low = fmax(low, 0), high = fmin(high, rope->dim - 1);
+    if (low == high) high += 1e-3;
+    const double ramp = fmin(fmax((pair - low) / (high - low), 0), 1);
+    return frequency * (1 - ramp) + frequency / rope->factor * ramp;
+}
+
 void pv_rope_frequencies(const pv_rope_settings *rope, uint32_t context, float *inverse_frequency)
 {
     const float *divisors = rope->divisor_sets > 0 ? rope->divisors[0] : NULL;
@@ -193,6 +223,7 @@ void pv_rope_frequencies(const pv_rope_settings *rope, uint32_t context, float *
         double frequency = pow(rope->theta, -2.0 * i / rope->dim);
         if (rope->scaling == PV_ROPE_SCALING_LINEAR) frequency /= rope->factor;
         if (rope->scaling == PV_ROPE_SCALING_LLAMA3) frequency = llama3_frequency(rope, frequency);
+        if (rope->scaling == PV_ROPE_SCALING_YARN) frequency = yarn_frequency(rope, i, frequency);
         if (divisors != NULL) frequency /= (double)divisors[i];
         inverse_frequency[i] = (float)frequency;
     }

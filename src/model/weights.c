@@ -18,11 +18,13 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
     const pv_source_tensor *tensor = entry->source;
     uint32_t rows = entry->rows, cols = entry->cols;
     if (role->whole != PV_SIZE_ZERO) *(is_vector(role) ? &cols : &rows) = pv_decoder_size(decoder, role->whole);
-    if (entry->transposed) {
-        const uint32_t swapped = rows;
-        rows = cols, cols = swapped;
+    const uint32_t experts = role->experts ? decoder->experts : 1, own = entry->at > 0 || entry->rows != entry->stacked ? 1 : experts;
+    *(is_vector(role) ? &cols : &rows) *= entry->step;
+    if (entry->transposed) { /* each expert by itself */
+        const uint32_t swapped = rows / own;
+        rows = cols * own, cols = swapped;
     }
-    if (role->experts && is_vector(role)) rows = entry->stacked / entry->cols; /* [experts, cols] */
+    if (role->experts && is_vector(role)) rows = experts;
     if (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts ? 3 : 2))
         return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor %s has the shape [%llu, %llu], [%u, %u] is wanted",
                           tensor->name, (unsigned long long)tensor->rows, (unsigned long long)tensor->cols, rows, cols);
@@ -86,8 +88,10 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
     const uint32_t stacked = (is_vector(role) ? cols : rows) * (role->experts ? decoder->experts : 1);
     const pv_weight_entry entry = {
         .role = role, .layer = layer, .source = tensor, .rows = role->experts && !apart && !is_vector(role) ? stacked : rows, .cols = cols,
-        .first = pv_decoder_size(decoder, role->first), .at = expert * rows, .stacked = stacked, .uses = role->uses,
-        .transposed = !gguf && decoder->architecture->transposed && role->uses == PV_USE_MATRIX && role->per_layer,
+        .first = !gguf && role->interleaved > 0 ? role->interleaved - 1u : pv_decoder_size(decoder, role->first), .at = expert * rows,
+        .stacked = stacked, .uses = role->uses, .step = !gguf && role->interleaved > 0 ? 2 : 1,
+        .transposed = !gguf && role->uses == PV_USE_MATRIX &&
+                      (role->experts ? decoder->architecture->experts_transposed : decoder->architecture->transposed && role->per_layer),
         .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
     };
     list->entries[list->count++] = entry;
@@ -100,7 +104,7 @@ static pv_status refuse_strangers(const pv_source *source, const pv_weight_list 
 {
     size_t count = pv_source_tensor_count(source), known_count = 0;
     for (size_t i = 0; i < count; i++) known_count += is_known_extra(pv_source_tensor_at(source, i)->name);
-    for (size_t i = 0; i < list->count; i++) known_count += list->entries[i].first == 0;
+    for (size_t i = 0; i < list->count; i++) known_count += list->entries[i].first == 0; /* of parts and of every second row alike */
     if (known_count == count) return PV_OK;
     for (size_t i = 0; i < count; i++) {
         const pv_source_tensor *tensor = pv_source_tensor_at(source, i);
@@ -263,7 +267,9 @@ static pv_status upload_vector(loader *l, const pv_weight_entry *entry, const pv
     if (decoded == NULL) return pv_fail_memory(error, count * sizeof *decoded, source->name);
     for (uint64_t i = 0; i < source->rows; i++) pv_layout_decode(source->layout, row + i * source->row_bytes, source->cols, decoded + i * source->cols);
     for (uint64_t i = 0; entry->less_one && i < count; i++) decoded[i] += 1;
-    pv_status status = l->device->backend->upload(l->device, tensor, 0, 1, decoded + entry->first, error);
+    const uint64_t wanted = entry->role->experts ? count / entry->step : entry->cols;
+    for (uint64_t i = 0; entry->step > 1 && i < wanted; i++) decoded[i] = decoded[i * entry->step + entry->first];
+    pv_status status = l->device->backend->upload(l->device, tensor, 0, 1, decoded + (entry->step > 1 ? 0 : entry->first), error);
     pv_free(l->allocator, decoded);
     return status;
 }
@@ -284,22 +290,32 @@ static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_t
     return l->device->backend->upload(l->device, tensor, (uint32_t)(entry->at + first), (uint32_t)count, rows, error);
 }
 
-/* Columns of a dense matrix become rows. It goes up in one piece: the models that store theirs so are small. */
-static pv_status upload_transposed(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, pv_error *error)
+/* Columns of a dense matrix become rows [at, at + rows) of the tensor. It goes up in one piece: the matrices stored so are small. `begin`: its
+ * first row in the source. */
+static pv_status upload_turned(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, uint64_t begin, uint32_t at, uint32_t rows, pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
     const size_t element = pv_layout_get(source->layout)->block_bytes, row_bytes = element * entry->cols;
     const uint8_t *from = NULL;
-    pv_status status = fetch_rows(l, source, 0, source->rows, &from, error);
-    if (status == PV_OK) status = check_finite(l, source, 0, source->rows, from, error);
+    pv_status status = fetch_rows(l, source, begin, entry->cols, &from, error);
+    if (status == PV_OK) status = check_finite(l, source, begin, entry->cols, from, error);
     if (status != PV_OK) return status;
-    uint8_t *turned = pv_alloc(l->allocator, entry->rows, row_bytes);
-    if (turned == NULL) return pv_fail_memory(error, entry->rows * row_bytes, source->name);
-    for (uint64_t row = 0; row < entry->rows; row++)
+    uint8_t *turned = pv_alloc(l->allocator, rows, row_bytes);
+    if (turned == NULL) return pv_fail_memory(error, rows * row_bytes, source->name);
+    for (uint64_t row = 0; row < rows; row++)
         for (uint64_t col = 0; col < entry->cols; col++)
-            memcpy(turned + row * row_bytes + col * element, from + col * source->row_bytes + (entry->first + row) * element, element);
-    status = l->device->backend->upload(l->device, tensor, 0, entry->rows, turned, error);
+            memcpy(turned + row * row_bytes + col * element, from + col * source->row_bytes + (entry->first + row * entry->step) * element, element);
+    status = l->device->backend->upload(l->device, tensor, at, rows, turned, error);
     pv_free(l->allocator, turned);
+    return status;
+}
+
+static pv_status upload_transposed(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, pv_error *error)
+{
+    const uint32_t blocks = (uint32_t)(entry->source->rows / entry->cols), rows = entry->rows / blocks;
+    pv_status status = PV_OK;
+    for (uint32_t block = 0; block < blocks && status == PV_OK; block++)
+        status = upload_turned(l, entry, tensor, (uint64_t)block * entry->cols, block * rows, rows, error);
     return status;
 }
 

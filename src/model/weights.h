@@ -15,7 +15,8 @@ typedef struct pv_weight_entry {
     uint64_t first;   /* row of the source that it begins with; of a vector: column */
     uint32_t at;      /* row of the tensor that it begins at: experts may come one by one */
     uint32_t stacked; /* rows of the tensor, of all entries that share it; a vector's elements */
-    bool transposed;  /* the source holds it as [cols, rows] */
+    uint32_t step;    /* of the source's rows, or a vector's elements, one in so many */
+    bool transposed;  /* the source holds it as [cols, rows], or each expert of it */
     bool less_one;    /* the source holds it less one */
     unsigned uses;
     pv_weight_spec spec;

@@ -115,7 +115,7 @@ def through_c(library: ctypes.CDLL, layout: str, rows: np.ndarray) -> np.ndarray
 def compile_layouts(folder: str) -> ctypes.CDLL:
     path = f"{folder}/layout.so"
     subprocess.run(["cc", "-O1", "-ffp-contract=off", "-shared", "-fPIC", f"-I{ROOT}/include", f"-I{ROOT}/src", "-o", path,
-                    ROOT / "src/format/layout.c", "-lm"], check=True)  # fmt: skip
+                    *sorted((ROOT / "src/format").glob("layout*.c")), "-lm"], check=True)  # fmt: skip
     return ctypes.CDLL(path)
 
 

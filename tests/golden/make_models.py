@@ -141,10 +141,28 @@ def apart(block: str, gate: str, up: str, down: str):
 # ---- Weights ----
 
 
+def describe_stacked(config, name: str, shape: tuple) -> dict:
+    """gpt-oss: all experts in one tensor, matrices as [expert, in, out], gate and up in turn; GGUF has them apart and turned."""
+    layer, bias = name.split(".")[2], ".bias" if name.endswith("bias") else ".weight"
+    about = {"centre": 0.0, "scale": float(np.float32(math.sqrt(3 / shape[1]) if len(shape) == 3 else 1.0))}
+    if name.endswith("sinks"):
+        return about | {"gguf": f"blk.{layer}.attn_sinks.weight"}
+    if "gate_up" in name:
+        return about | {"gguf": f"blk.{layer}.ffn_gate_exps{bias}", "gguf_second": f"blk.{layer}.ffn_up_exps{bias}"}
+    return about | {"gguf": f"blk.{layer}.ffn_down_exps{bias}"}
+
+
+def turned(array: np.ndarray, step: int) -> list[np.ndarray]:
+    """[expert, in, step x out] as `step` lists of rows of `in`."""
+    return [np.ascontiguousarray(array[:, :, h::step].transpose(0, 2, 1).reshape(-1, array.shape[1])) for h in range(step)]
+
+
 def describe(case: dict, config, name: str, shape: tuple) -> dict:
     """A tensor's line in case.json: how it is seeded, and what becomes of it in a GGUF file."""
     about = {"name": name, "shape": list(shape)}
     norm = len(shape) == 1 and name.endswith("weight")
+    if case.get("stacked") and (".experts." in name or name.endswith(".sinks")):
+        return about | describe_stacked(config, name, shape)
     if norm:
         centre, scale = np.float32(0 if case.get("less_one") else 1), np.float32(0.1)
     elif len(shape) == 1:
@@ -177,13 +195,24 @@ def weights(case: dict, layout: str, tensors: list[dict], library) -> dict[str, 
     for about in tensors:
         name, shape, vector = about["name"], tuple(about["shape"]), len(about["shape"]) == 1
         flat = seeded.fill(seeded.key(case["seed"], name), 0, int(np.prod(shape)), np.float32(about["centre"]), np.float32(about["scale"]))
-        rows = flat.reshape(-1, shape[-1])
-        turned = "transpose" in about
+        vector |= name.endswith("_bias")
         kind = "F32" if vector and layout not in DENSE else layout
-        stored = np.ascontiguousarray(rows.T) if turned else rows
-        rounded = make_llama.through(kind, stored)
-        assert np.array_equal(rounded.view(np.uint32), make_llama.through_c(library, kind, stored).view(np.uint32)), (name, kind)
-        out[name] = torch.from_numpy((rounded.T if turned else rounded).reshape(shape).astype(np.float64).copy())
+
+        def rounded(rows):
+            found = make_llama.through(kind, rows)
+            assert np.array_equal(found.view(np.uint32), make_llama.through_c(library, kind, rows).view(np.uint32)), (name, kind)
+            return found
+
+        if len(shape) == 3:
+            step = 2 if "gguf_second" in about else 1
+            value = np.empty(shape, np.float32)
+            for h, rows in enumerate(turned(flat.reshape(shape), step)):
+                value[:, :, h::step] = rounded(rows).reshape(shape[0], -1, shape[1]).transpose(0, 2, 1)
+        elif "transpose" in about:
+            value = rounded(np.ascontiguousarray(flat.reshape(shape).T)).T
+        else:
+            value = rounded(flat.reshape(-1, shape[-1]))
+        out[name] = torch.from_numpy(value.reshape(shape).astype(np.float64).copy())
     return out
 
 
@@ -304,6 +333,13 @@ CASES = {
         head_dim=32, num_experts=16, num_experts_per_tok=3, moe_intermediate_size=64, norm_topk_prob=True), metadata=lambda c: llama_like(
             c, "qwen3moe", *heads(c), ("expert_count", "u32", 16), ("expert_used_count", "u32", 3), ("expert_feed_forward_length", "u32", 64)),
         **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    "gpt_oss": dict(make="GptOss", arch=ARCH.GPT_OSS, tokens=150, layouts=["F32", "Q8_0", "MXFP4"], stacked=True, config=dict(
+        head_dim=32, num_local_experts=8, num_experts_per_tok=3, intermediate_size=64, sliding_window=40, num_hidden_layers=3, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "beta_fast": 8.0, "beta_slow": 1.0, "truncate": False,
+            "original_max_position_embeddings": 128}), metadata=lambda c: llama_like(
+                c, "gpt-oss", *heads(c), ("expert_count", "u32", 8), ("expert_used_count", "u32", 3), ("expert_feed_forward_length", "u32", 64),
+                ("attention.sliding_window", "u32", 40), ("rope.scaling.type", "string", "yarn"), ("rope.scaling.factor", "f32", 4.0),
+                ("rope.scaling.original_context_length", "u32", 128), ("rope.scaling.yarn_beta_fast", "f32", 8.0))),
 }  # fmt: skip
 
 

@@ -15,9 +15,9 @@
 #include "format/write.h"
 
 typedef struct tensor {
-    const char *name, *gguf;
-    uint64_t dim[2], rows, cols; /* in the checkpoint; a vector has one row */
-    bool vector, transposed;
+    const char *name, *gguf, *second; /* second: GGUF has every second column of a stack as a tensor of its own */
+    uint64_t depth, rows, cols;       /* in the checkpoint; a vector has one row; depth: experts of a stack of matrices, else 0 */
+    bool vector, transposed, bias;    /* bias: a vector for each row */
     uint64_t permuted;           /* head size; 0: rows stay in order */
     uint64_t expert, experts;    /* GGUF: one of so many that are one tensor; 0: a tensor by itself */
     float centre, scale, add;
@@ -57,11 +57,14 @@ static const char *text_of(const golden_case *c, const char *list, size_t i, con
 /* False beyond the last. */
 static bool tensor_at(const golden_case *c, size_t i, tensor *t)
 {
-    *t = (tensor){.name = text_of(c, "tensors", i, "name"), .gguf = text_of(c, "tensors", i, "gguf")};
+    *t = (tensor){.name = text_of(c, "tensors", i, "name"), .gguf = text_of(c, "tensors", i, "gguf"), .second = text_of(c, "tensors", i, "gguf_second")};
     if (t->name == NULL) return false;
-    t->vector = entry(c, "tensors", i, "shape.1") == NULL;
-    t->rows = t->vector ? 1 : (uint64_t)number_of(c, i, "shape.0");
-    t->cols = (uint64_t)number_of(c, i, t->vector ? "shape.0" : "shape.1");
+    const uint64_t dim[3] = {(uint64_t)number_of(c, i, "shape.0"), (uint64_t)number_of(c, i, "shape.1"), (uint64_t)number_of(c, i, "shape.2")};
+    t->bias = dim[1] > 0 && strstr(t->name, "_bias") != NULL;
+    t->vector = dim[1] == 0 || t->bias;
+    t->depth = dim[2] > 0 ? dim[0] : 0;
+    t->rows = dim[2] > 0 ? dim[1] : dim[1] > 0 ? dim[0] : 1;
+    t->cols = dim[2] > 0 ? dim[2] : dim[1] > 0 ? dim[1] : dim[0];
     t->transposed = number_of(c, i, "transpose") != 0;
     t->permuted = (uint64_t)number_of(c, i, "permute");
     t->expert = (uint64_t)number_of(c, i, "expert");
@@ -116,6 +119,53 @@ static void make_row(const writing *w, const tensor *t, uint64_t row, float *val
     }
     const bool permute = w->file->gguf && t->permuted > 0 && w->file->mistake != GOLDEN_UNPERMUTED;
     pv_seeded_fill(key, (permute ? unpermuted(t->permuted, row) : row) * cols, cols, t->centre, t->scale, values);
+}
+
+/* ---- Stacks: the checkpoint has [expert, in, out], gate and up in turn; GGUF has [expert, out, in], gate and up apart ---- */
+
+static uint64_t step_of(const tensor *t) { return t->second != NULL ? 2 : 1; }
+
+static void declare_stack(writing *w, const tensor *t)
+{
+    const bool gguf = w->file->gguf;
+    const uint64_t outs = t->cols / step_of(t), turned[3] = {t->depth, outs, t->rows}, plain[3] = {t->depth, t->rows, t->cols};
+    const uint64_t pair[2] = {t->rows, gguf ? outs : t->cols};
+    for (uint64_t half = 0; half < (gguf ? step_of(t) : 1); half++)
+        check(w, pv_model_writer_declare(w->writer, !gguf ? t->name : half == 0 ? t->gguf : t->second, layout_of(w, t), t->bias ? 2 : 3,
+                                         t->bias ? pair : gguf ? turned : plain, &w->error));
+}
+
+/* `count` elements of the checkpoint, `step` apart, as a row of the file. */
+static void write_strided(writing *w, const tensor *t, uint64_t first, uint64_t step, uint64_t count)
+{
+    const uint64_t key = pv_seeded_key((uint64_t)pv_flat_find(&w->c->about, "seed")->number, t->name);
+    const pv_layout rounding = rounding_of(w, t), layout = layout_of(w, t);
+    uint64_t row_bytes = 0;
+    assert_true(pv_layout_row_bytes(layout, count, &row_bytes));
+    float *values = malloc(count * sizeof *values);
+    uint8_t *encoded = malloc(count * sizeof *values + 512);
+    for (uint64_t i = 0; i < count; i++) pv_seeded_fill(key, first + i * step, 1, t->centre, t->scale, &values[i]);
+    pv_layout_encode(rounding, values, count, encoded);
+    if (layout != rounding) {
+        pv_layout_decode(rounding, encoded, count, values);
+        pv_layout_encode(layout, values, count, encoded);
+    }
+    check(w, pv_model_writer_data(w->writer, encoded, row_bytes, &w->error));
+    free(values);
+    free(encoded);
+}
+
+static void write_stack(writing *w, const tensor *t)
+{
+    const uint64_t step = w->file->gguf ? step_of(t) : 1, matrix = t->rows * t->cols, rows = t->bias ? t->rows : t->depth * t->rows;
+    for (uint64_t half = 0; half < step; half++) {
+        if (!w->file->gguf || t->bias) {
+            for (uint64_t row = 0; row < rows; row++) write_strided(w, t, row * t->cols + half, step, t->cols / step);
+            continue;
+        }
+        for (uint64_t expert = 0; expert < t->depth; expert++)
+            for (uint64_t out = 0; out < t->cols / step; out++) write_strided(w, t, expert * matrix + out * step + half, t->cols, t->rows);
+    }
 }
 
 static void write_tensor(writing *w, const tensor *t)
@@ -222,9 +272,9 @@ void golden_write_listed(const golden_case *c, const golden_file *file, const ch
     check(&w, pv_model_writer_open(&allocator, file->gguf ? PV_SOURCE_GGUF : PV_SOURCE_SAFETENSORS, path, &w.writer, &w.error));
     if (file->gguf) write_metadata(&w);
     if (file->gguf) declare_extras(&w);
-    for (size_t i = 0; tensor_at(c, i, &t); i++) declare(&w, &t);
+    for (size_t i = 0; tensor_at(c, i, &t); i++) t.depth > 0 || t.bias ? declare_stack(&w, &t) : declare(&w, &t);
     if (file->gguf) write_extras(&w);
-    for (size_t i = 0; tensor_at(c, i, &t); i++) write_tensor(&w, &t);
+    for (size_t i = 0; tensor_at(c, i, &t); i++) t.depth > 0 || t.bias ? write_stack(&w, &t) : write_tensor(&w, &t);
     check(&w, pv_model_writer_commit(w.writer, &w.error));
     pv_model_writer_close(w.writer);
     if (file->gguf) return;
