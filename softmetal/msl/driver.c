@@ -63,7 +63,12 @@ static bool find(sm_compiler *compiler, const char *const *names)
 
 bool sm_compiler_find(sm_compiler *compiler, sm_arena *arena, const char **error)
 {
+    /* For 64-bit Arm g++ 12 has no half. */
+#if defined(__aarch64__)
+    static const char *const usual[] = {"clang++-19", "clang++", "g++", "c++", NULL};
+#else
     static const char *const usual[] = {"g++", "clang++-19", "clang++", "c++", NULL};
+#endif
     const char *own = getenv("SOFTMETAL_CXX");
     const char *const names[] = {own, NULL};
     if (find(compiler, own && own[0] ? names : usual)) return true;
@@ -102,14 +107,15 @@ void sm_command_words(sm_command *command, sm_arena *arena, const char *words)
     }
 }
 
-static const char *processor(void)
+static const char *processor(const sm_compiler *compiler)
 {
 #if defined(__x86_64__)
+    (void)compiler;
     __builtin_cpu_init();
     bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     return v3 ? "-march=x86-64-v3" : "";
 #else
-    return "";
+    return compiler->clang ? "" : "--param stack-clash-protection-guard-size=12"; /* else it counts on a guard of 64 KiB */
 #endif
 }
 
@@ -121,7 +127,7 @@ void sm_command_flavour(sm_command *command, sm_arena *arena, const sm_compiler 
         "-fno-exceptions -fno-rtti -fno-threadsafe-statics");
     /* A loop without an end is one, and a frame larger than the guard behind a stack comes to that guard. */
     sm_command_words(command, arena, "-fno-finite-loops -fstack-clash-protection");
-    sm_command_words(command, arena, processor());
+    sm_command_words(command, arena, processor(compiler));
     sm_command_words(command, arena,
                      compiler->clang ? "-Xclang -ffloat16-excess-precision=none -fbracket-depth=512 -fdebug-default-version=4"
                                      : "-fexcess-precision=16");

@@ -4,7 +4,7 @@
  * table of kernels. Function constants become constexpr values: one object for each function and its values; a few functions
  * without constants share one. Objects are cached on disk by a hash of text, options, values, shim and compiler. Any thread.
  *
- * Environment: SOFTMETAL_CXX, the C++ compiler (a name or path; else g++, clang++-19, clang++, c++); SOFTMETAL_CLANG, that of
+ * Environment: SOFTMETAL_CXX, the C++ compiler (a name or path; else g++, clang++-19, clang++, c++; on Arm clang++ first); SOFTMETAL_CLANG, that of
  * the strict check (else clang-19 or later); SOFTMETAL_CACHE, the cache's folder (else $XDG_CACHE_HOME/softmetal,
  * ~/.cache/softmetal); SOFTMETAL_CACHE_LIMIT in MiB (2048); SOFTMETAL_COMPILE_TIMEOUT in seconds (600); SOFTMETAL_INCLUDE,
  * folders for #include with colons between, which newLibraryWithSource: does not have: for scripts that compile the files of

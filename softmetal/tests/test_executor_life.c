@@ -28,20 +28,20 @@ static void check_doubling(sm_executor *executor, sm_memory *memory, int rounds)
     for (uint32_t i = 0; i < count; i++) assert_true(((float *)memory->cpu)[i] == (float)i * (float)(1 << rounds));
 }
 
-#ifdef SM_SANITIZED
-#define DISPATCHES 500
+/* Sanitizers keep what was freed, and for Arm the process is most often an emulator's, which keeps notes of every page: its size tells
+ * nothing of ours. */
+#if defined(SM_SANITIZED) || defined(__aarch64__)
+enum { DISPATCHES = 500, MEASURED = 0 };
 #else
-#define DISPATCHES 10000
+enum { DISPATCHES = 10000, MEASURED = 1 };
 #endif
 
 /* ---- For long -------------------------------------------------------------------------------------------------------- */
 
-/* From /proc/self/status: KiB, or a number. Sanitizers keep what was freed: with them it stays 0. */
+/* From /proc/self/status: KiB, or a number; 0 where it tells nothing. */
 static uint64_t field(const char *name)
 {
-#ifdef SM_SANITIZED
-    name = "no such field";
-#endif
+    if (!MEASURED) return 0;
     FILE *file = fopen("/proc/self/status", "re");
     assert_non_null(file);
     char line[256];

@@ -110,7 +110,7 @@ static size_t edges_of(const rig_format *f, uint32_t *edges)
 
 static uint32_t any_number(const rig_format *f, uint64_t *state)
 {
-    const uint32_t bits = rig_random(state) & ((1u << (f->mantissa + f->exponent + 1)) - 1);
+    const uint32_t bits = rig_random(state) & (uint32_t)(((uint64_t)1 << (f->mantissa + f->exponent + 1)) - 1);
     if (rig_random(state) % 4 == 0) return bits;
     const double moderate = ldexp(1 + (double)rig_random(state) / 4294967296.0, (int)(rig_random(state) % 12) - 6);
     return format_encode(f, bits & 1 ? -moderate : moderate);
