@@ -113,6 +113,49 @@ static void mistakes_are_noticed(void **state)
     }
 }
 
+/* A window of 48 keys: however long an answer gets, its layers hold the pages that 48 keys and a step's 32 rows may touch. */
+static void pages_before_the_window_are_given_back(void **state)
+{
+    char folder[GOLDEN_PATH], path[GOLDEN_PATH];
+    golden_case c;
+    pv_error error = {0};
+    pv_runtime *runtime;
+    pv_model *model;
+    pv_engine *engine;
+    pv_engine_stats stats;
+    pv_request_id id;
+    pv_event event;
+    size_t active = 1;
+    uint32_t most = 0;
+    (void)state;
+    golden_open(&c, "models", "mistral_window");
+    golden_make_folder(folder);
+    golden_write_listed(&c, &(golden_file){.layout = "F32"}, folder, path);
+    const pv_runtime_options runtime_options = {.threads = 1, .metal_library = test_metal_library()};
+    const pv_model_options options = {.context = 512, .max_sequences = 1, .max_step_rows = 32, .device = test_device() != NULL ? test_device() : "cpu"};
+    const pv_engine_options engine_options = {.no_prefix_reuse = true};
+    const pv_request request = {.prompt = c.tokens, .prompt_length = c.token_count, .max_tokens = 300, .ignore_end = true};
+    if (pv_runtime_create(&runtime_options, &runtime, &error) != PV_OK) fail_msg("%s", error.message);
+    if (pv_model_load(runtime, path, &options, &model, &error) != PV_OK) fail_msg("%s", error.message);
+    if (pv_engine_create(model, &engine_options, &engine, &error) != PV_OK) fail_msg("%s", error.message);
+    if (pv_engine_submit(engine, &request, &id, &error) != PV_OK) fail_msg("%s", error.message);
+    while (active > 0) {
+        if (pv_engine_step(engine, 0, &active, &error) != PV_OK) fail_msg("%s", error.message);
+        while (pv_engine_next_event(engine, &event))
+            if (event.kind == PV_EVENT_FINISHED) assert_int_equal(event.finish, PV_FINISH_LENGTH);
+        pv_engine_get_stats(engine, &stats);
+        if (stats.pages - stats.pages_free > most) most = stats.pages - stats.pages_free;
+    }
+    assert_int_equal(stats.tokens, 300);
+    assert_in_range(most, 2, 4); /* of the 15 that 450 tokens fill */
+    assert_int_equal(stats.pages_free, stats.pages);
+    pv_engine_destroy(engine);
+    pv_model_destroy(model);
+    pv_runtime_destroy(runtime);
+    golden_remove_folder(folder);
+    golden_close(&c);
+}
+
 static size_t find_cases(void)
 {
     DIR *folder = opendir(PV_TEST_DATA "/golden/models");
@@ -134,11 +177,12 @@ int main(void)
 {
     static size_t count;
     count = find_cases();
-    struct CMUnitTest tests[MAX_CASES + 2] = {
+    struct CMUnitTest tests[MAX_CASES + 3] = {
         cmocka_unit_test_prestate(all_cases_are_here, &count),
         cmocka_unit_test(mistakes_are_noticed),
+        cmocka_unit_test(pages_before_the_window_are_given_back),
     };
     for (size_t i = 0; i < count; i++)
-        tests[2 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
-    return _cmocka_run_group_tests("models", tests, 2 + count, NULL, NULL);
+        tests[3 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
+    return _cmocka_run_group_tests("models", tests, 3 + count, NULL, NULL);
 }
