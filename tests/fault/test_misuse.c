@@ -228,7 +228,7 @@ static void a_reader_that_never_catches_up_costs_no_more_than_what_is_left(void 
     pv_engine *engine = open_engine(NULL);
     for (int i = 0; i < 4; i++) submit(engine, &(pv_request){.prompt = prompt, .prompt_length = 1, .ignore_end = true, .top_logprobs = 5});
     size_t active = 1, events = 0, text = 0;
-    for (int step = 0; active > 0; step++) {
+    while (active > 0) {
         pv_event event;
         assert_int_equal(pv_engine_step(engine, 0, &active, NULL), PV_OK);
         while (engine->events.count > 3 && pv_engine_next_event(engine, &event)) {
