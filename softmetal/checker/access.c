@@ -7,20 +7,36 @@ typedef struct access {
     uint64_t size;
     uint32_t kind;
     uint32_t place;
-    uint64_t word;      /* without the mask of its bytes */
-    uint32_t fence;     /* the clock of the last barrier that ordered such memory */
-    bool shared;        /* device memory: other workers use the cells too */
+    uint64_t word;  /* without the mask of its bytes */
+    uint32_t fence; /* the clock of the last barrier that ordered such memory */
+    bool shared;    /* device memory: other workers use the cells too */
     int32_t slot, buffer;
-    int64_t offset;     /* in it, for reports */
+    int64_t offset; /* in it, for reports */
     const sm_range *range;
 } access;
 
-static inline bool is_atomic(uint32_t kind) { return kind >= SM_ATOMIC; }
-static inline bool is_load(uint32_t kind) { return kind == SM_LOAD || kind == SM_ATOMIC_LOAD; } /* and nothing else */
-static inline bool is_store(uint32_t kind) { return kind == SM_STORE || kind == SM_ATOMIC_STORE; }
+static inline bool is_atomic(uint32_t kind)
+{
+    return kind >= SM_ATOMIC;
+}
+/* and nothing else */
+static inline bool is_load(uint32_t kind)
+{
+    return kind == SM_LOAD || kind == SM_ATOMIC_LOAD;
+}
+static inline bool is_store(uint32_t kind)
+{
+    return kind == SM_STORE || kind == SM_ATOMIC_STORE;
+}
 
-static inline uint64_t get(const _Atomic uint64_t *word) { return atomic_load_explicit(word, memory_order_relaxed); }
-static inline void put(_Atomic uint64_t *word, uint64_t value) { atomic_store_explicit(word, value, memory_order_relaxed); }
+static inline uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+static inline void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
 
 /* Of device memory: whoever comes second sees the first, whatever the order of two workers. */
 static inline uint64_t exchange(_Atomic uint64_t *word, uint64_t value, bool shared)
@@ -42,8 +58,10 @@ static sm_finding new_finding(const access *a, softmetal_report_kind kind, sm_wh
     finding.offset = a->offset;
     finding.size = a->size;
     finding.access = a->kind;
-    if (a->place & SM_PLACE_LINE) finding.line = a->place & ~SM_PLACE_LINE;
-    else if (a->place != 0 && a->worker->job->image != NULL) finding.pc = a->worker->job->image->begin + a->place - 1;
+    if (a->place & SM_PLACE_LINE)
+        finding.line = a->place & ~SM_PLACE_LINE;
+    else if (a->place != 0 && a->worker->job->image != NULL)
+        finding.pc = a->worker->job->image->begin + a->place - 1;
     return finding;
 }
 
@@ -70,8 +88,10 @@ static __attribute__((noinline)) void collide(const access *a, uint64_t other, u
             finding.other_group = in_past;
         }
     }
-    if (place & SM_PLACE_LINE) finding.other_line = place & ~SM_PLACE_LINE;
-    else if (place != 0 && finding.other_image != NULL) finding.other_pc = finding.other_image->begin + place - 1;
+    if (place & SM_PLACE_LINE)
+        finding.other_line = place & ~SM_PLACE_LINE;
+    else if (place != 0 && finding.other_image != NULL)
+        finding.other_pc = finding.other_image->begin + place - 1;
     sm_finding_add(a->worker, &finding);
 }
 
@@ -98,7 +118,8 @@ static inline bool before_now(const access *a, uint64_t other)
     if (thread == worker->lane || clock < a->fence || clock == SM_CLOCK_END) return true;
     if (thread / SM_LANES != worker->lane / SM_LANES) return false;
     const sm_simdgroup *simdgroup = worker->simdgroup;
-    return clock < simdgroup->met || (simdgroup->partly && clock < simdgroup->known[worker->lane % SM_LANES][thread % SM_LANES]);
+    return clock < simdgroup->met ||
+           (simdgroup->partly && clock < simdgroup->known[worker->lane % SM_LANES][thread % SM_LANES]);
 }
 
 /* Nothing that can still be unordered with anything: of an earlier threadgroup, or dispatch. */
@@ -126,7 +147,8 @@ static inline bool collides(const access *a, uint64_t word, uint64_t other)
 
 /* ---- Cells --------------------------------------------------------------------------------------------------------- */
 
-/* The reader that was displaced stays as the other one, if it tells more than that: it is of another threadgroup, or simdgroup. */
+/* The reader that was displaced stays as the other one, if it tells more than that: it is of another threadgroup, or
+ * simdgroup. */
 static inline void keep_other(const access *a, sm_cell *cell, uint64_t displaced, uint32_t place)
 {
     if (displaced == 0 || !concurrent(a, displaced)) return;
@@ -134,7 +156,8 @@ static inline void keep_other(const access *a, sm_cell *cell, uint64_t displaced
     if (other != 0 && concurrent(a, other)) {
         const uint64_t own = sm_word_serial(a->word);
         const bool far = sm_word_serial(other) != own || sm_word_thread(other) / SM_LANES != a->worker->lane / SM_LANES;
-        const bool displaced_far = sm_word_serial(displaced) != own || sm_word_thread(displaced) / SM_LANES != a->worker->lane / SM_LANES;
+        const bool displaced_far =
+            sm_word_serial(displaced) != own || sm_word_thread(displaced) / SM_LANES != a->worker->lane / SM_LANES;
         if (far && (!displaced_far || sm_word_serial(other) != own)) return;
     }
     put(&cell->other, displaced);
@@ -185,15 +208,18 @@ static inline void access_cells(const access *a, sm_cell *cells, uint64_t at, ui
     const uint64_t granule = (uint64_t)1 << shift;
     uint64_t first_unwritten = 0, unwritten_bytes = 0;
     for (uint64_t done = 0; done < a->size;) {
-        const uint64_t in = (at + done) & (granule - 1), left = a->size - done, count = granule - in < left ? granule - in : left;
+        const uint64_t in = (at + done) & (granule - 1), left = a->size - done,
+                       count = granule - in < left ? granule - in : left;
         sm_cell *cell = &cells[(at + done) >> shift];
         const uint64_t word = a->word | (((uint64_t)1 << count) - 1) << (in + SM_WORD_MASK_SHIFT);
         if (!a->shared && !is_store(a->kind) && sm_word_serial(get(&cell->writer)) != sm_word_serial(word)) {
             if (unwritten_bytes == 0) first_unwritten = done;
             unwritten_bytes += count;
         }
-        if (is_load(a->kind)) load_cell(a, cell, word);
-        else store_cell(a, cell, word);
+        if (is_load(a->kind))
+            load_cell(a, cell, word);
+        else
+            store_cell(a, cell, word);
         done += count;
     }
     if (unwritten_bytes != 0 && matters(a->size, first_unwritten, unwritten_bytes)) unwritten(a);
@@ -224,14 +250,14 @@ static __attribute__((noinline)) void wipe(sm_marks *marks, uint64_t epoch)
         for (uint32_t i = 0; i < SM_BLOCK / 64; i++) put(&marks->bits[i], 0);
         atomic_store(&marks->epoch, epoch);
     }
-    while (atomic_load(&marks->epoch) != epoch) {}
+    while (atomic_load(&marks->epoch) != epoch) continue;
 }
 
 /* Runs over the words of a bit map that hold bits for `size` bytes from `at`. */
-#define FOR_BITS(at, size, word, bits)                                                                                             \
-    for (uint64_t bit_at = (at), bit_left = (size), word, bits;                                                                    \
-         bit_left > 0 && (word = bit_at / 64,                                                                                      \
-                          bits = (bit_left >= 64 ? UINT64_MAX : ((uint64_t)1 << bit_left) - 1) << bit_at % 64, true);              \
+#define FOR_BITS(at, size, word, bits)                                                                                         \
+    for (uint64_t bit_at = (at), bit_left = (size), word, bits;                                                                \
+         bit_left > 0 &&                                                                                                       \
+         (word = bit_at / 64, bits = (bit_left >= 64 ? UINT64_MAX : ((uint64_t)1 << bit_left) - 1) << bit_at % 64, true);      \
          bit_left -= 64 - bit_at % 64 < bit_left ? 64 - bit_at % 64 : bit_left, bit_at += 64 - bit_at % 64)
 
 static inline void mark(const access *a, struct sm_shadow *shadow, uint64_t at)
@@ -277,7 +303,8 @@ static void look_at_written(const access *a, const struct sm_shadow *shadow, uin
 static void set_written(const access *a, struct sm_shadow *shadow, uint64_t at)
 {
     FOR_BITS(at, a->size, word, bits)
-    if ((get(&shadow->written[word]) & bits) != bits) atomic_fetch_or_explicit(&shadow->written[word], bits, memory_order_relaxed);
+    if ((get(&shadow->written[word]) & bits) != bits)
+        atomic_fetch_or_explicit(&shadow->written[word], bits, memory_order_relaxed);
 }
 
 /* A kernel that only reads: no cell is changed. */
@@ -323,7 +350,8 @@ static const sm_range *find_range(const struct sm_check *check, uintptr_t addres
 {
     const sm_range *found = NULL;
     for (uint32_t i = 0; i < check->range_count; i++)
-        if (address - check->ranges[i].begin < check->ranges[i].size && size <= check->ranges[i].size - (address - check->ranges[i].begin))
+        if (address - check->ranges[i].begin < check->ranges[i].size &&
+            size <= check->ranges[i].size - (address - check->ranges[i].begin))
             found = &check->ranges[i];
     return found;
 }
@@ -338,7 +366,8 @@ static __attribute__((noinline)) void elsewhere(access *a)
     uint64_t nearest = UINT64_MAX;
     for (uint32_t i = 0; i < check->range_count; i++) {
         const sm_range *range = &check->ranges[i];
-        const uint64_t distance = a->address < range->begin ? range->begin - a->address : a->address - range->begin - range->size;
+        const uint64_t distance =
+            a->address < range->begin ? range->begin - a->address : a->address - range->begin - range->size;
         if ((distance >= nearest && distance < (uint64_t)1 << 63) || distance > (uint64_t)1 << 32) continue;
         nearest = distance < (uint64_t)1 << 63 ? distance : 0;
         a->buffer = is_load(a->kind) ? range->load_index : range->store_index;
@@ -356,7 +385,8 @@ static inline void describe(access *a, sm_worker *worker, uintptr_t address, siz
     a->kind = kind;
     a->slot = a->buffer = -1;
     a->shared = false;
-    a->place = worker->meeting_line != 0 ? worker->meeting_line | SM_PLACE_LINE : (uint32_t)((uintptr_t)pc - worker->job->image_begin);
+    a->place =
+        worker->meeting_line != 0 ? worker->meeting_line | SM_PLACE_LINE : (uint32_t)((uintptr_t)pc - worker->job->image_begin);
     a->word = worker->group_serial << SM_WORD_SERIAL_SHIFT | (uint64_t)worker->lane << SM_WORD_THREAD_SHIFT |
               worker->clock << SM_WORD_CLOCK_SHIFT | is_atomic(kind);
 }
@@ -386,6 +416,8 @@ void sm_check_access(const void *address, size_t size, uint32_t kind, const void
     }
     access a;
     describe(&a, worker, place, size, kind, pc);
-    if (range != NULL) device_access(&a, range);
-    else elsewhere(&a);
+    if (range != NULL)
+        device_access(&a, range);
+    else
+        elsewhere(&a);
 }

@@ -87,8 +87,8 @@ static int by_begin(const void *a, const void *b)
     return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-/* Where two bindings begin at the same byte they become one range; where one begins inside of another, the first ends there, as far as
- * can be told. */
+/* Where two bindings begin at the same byte they become one range; where one begins inside of another, the first ends there, as
+ * far as can be told. */
 static void arrange(sm_check_plan *plan)
 {
     qsort(plan->ranges, plan->range_count, sizeof *plan->ranges, by_begin);
@@ -105,7 +105,8 @@ static void arrange(sm_check_plan *plan)
     for (uint32_t i = 0; i < count; i++) {
         sm_range *range = &plan->ranges[i];
         range->own_size = range->size;
-        if (i + 1 < count && plan->ranges[i + 1].begin - range->begin < range->size) range->own_size = plan->ranges[i + 1].begin - range->begin;
+        if (i + 1 < count && plan->ranges[i + 1].begin - range->begin < range->size)
+            range->own_size = plan->ranges[i + 1].begin - range->begin;
     }
 }
 
@@ -133,7 +134,8 @@ static uint64_t epoch_of(const sm_check_plan *plan, const struct sm_shadow *shad
 static void fill_range(const sm_check_plan *plan, sm_range *range, const sm_launch *job, uint32_t index, const use *u)
 {
     const sm_binding *binding = &job->dispatch->buffers[index];
-    *range = (sm_range){.begin = (uintptr_t)job->buffers[index], .size = binding->length, .alone = job->dispatch->alone, .plain = true};
+    *range = (sm_range){
+        .begin = (uintptr_t)job->buffers[index], .size = binding->length, .alone = job->dispatch->alone, .plain = true};
     if (u == NULL) return;
     const struct sm_shadow *shadow = u->memory->shadow;
     range->shadow = shadow;
@@ -175,8 +177,10 @@ bool sm_check_begin(sm_executor *executor)
     set_indices(plan, job);
     for (uint32_t i = 0; i < count; i++) {
         struct sm_shadow *shadow = uses[i].memory->shadow;
-        if (uses[i].writable) shadow->store_epoch = epoch_of(plan, shadow);
-        else shadow->load_epoch = epoch_of(plan, shadow);
+        if (uses[i].writable)
+            shadow->store_epoch = epoch_of(plan, shadow);
+        else
+            shadow->load_epoch = epoch_of(plan, shadow);
     }
     return true;
 }
@@ -186,7 +190,8 @@ void sm_check_end(sm_executor *executor)
     sm_check_plan *plan = executor->plan;
     const sm_launch *job = &executor->job;
     if (plan->past_count == SM_PASTS) return;
-    plan->pasts[plan->past_count++] = (sm_past){job->first_serial, job->first_serial + job->total, job->dispatch->kernel->name, job->image};
+    plan->pasts[plan->past_count++] =
+        (sm_past){job->first_serial, job->first_serial + job->total, job->dispatch->kernel->name, job->image};
 }
 
 void sm_check_order(sm_executor *executor)

@@ -1,4 +1,5 @@
-/* A dispatch, from its checks to its counts. Its threadgroups run on the thread that calls, and on workers that sleep in between. */
+/* A dispatch, from its checks to its counts. Its threadgroups run on the thread that calls, and on workers that sleep in
+ * between. */
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #define WORTH_WAKING_NS 20000 /* a dispatch that is expected to take less is not shared */
 #define SM_MOST_GROUPS_LOG 32
 #define SM_MOST_GROUPS ((uint64_t)1 << SM_MOST_GROUPS_LOG) /* of a dispatch: their serials stay apart (checker/shadow.h) */
-#define CONSTANT_ROOM (16u << 10) /* bytes of one setBytes that are given a guard page */
+#define CONSTANT_ROOM (16u << 10)                          /* bytes of one setBytes that are given a guard page */
 
 static uint32_t processors(void)
 {
@@ -24,7 +25,10 @@ static uint32_t processors(void)
     return count > 0 ? (uint32_t)count : 1;
 }
 
-static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
 
 static uint64_t now_ns(void)
 {
@@ -110,24 +114,26 @@ static bool within_limits(const sm_executor *executor, const sm_dispatch *dispat
     const uint64_t threads = (uint64_t)dispatch->group[0] * dispatch->group[1] * dispatch->group[2];
     uint64_t bytes = 0;
     for (int i = 0; i < SM_BUFFERS; i++) bytes += dispatch->threadgroup_bytes[i];
-    const bool too_wide = dispatch->group[0] > SM_MAX_THREADS || dispatch->group[1] > SM_MAX_THREADS || dispatch->group[2] > SM_MAX_THREADS;
+    const bool too_wide =
+        dispatch->group[0] > SM_MAX_THREADS || dispatch->group[1] > SM_MAX_THREADS || dispatch->group[2] > SM_MAX_THREADS;
     uint32_t limit = executor->world.max_threads;
     if (dispatch->kernel->max_threads != 0 && dispatch->kernel->max_threads < limit) limit = dispatch->kernel->max_threads;
     if (threads == 0 || threads > limit || too_wide) {
-        sm_reportf(SOFTMETAL_VALIDATION, "%s: threadgroups of %u x %u x %u threads; from 1 to %u are possible", name, dispatch->group[0],
-                   dispatch->group[1], dispatch->group[2], limit);
+        sm_reportf(SOFTMETAL_VALIDATION, "%s: threadgroups of %u x %u x %u threads; from 1 to %u are possible", name,
+                   dispatch->group[0], dispatch->group[1], dispatch->group[2], limit);
         return false;
     }
     uint64_t groups = 1;
-    for (int i = 0; i < 3 && groups <= SM_MOST_GROUPS; i++) groups *= ((uint64_t)dispatch->grid[i] + dispatch->group[i] - 1) / dispatch->group[i];
+    for (int i = 0; i < 3 && groups <= SM_MOST_GROUPS; i++)
+        groups *= ((uint64_t)dispatch->grid[i] + dispatch->group[i] - 1) / dispatch->group[i];
     if (groups > SM_MOST_GROUPS) {
         sm_reportf(SOFTMETAL_VALIDATION, "%s: a grid of %u x %u x %u threads is more than 2^%d threadgroups", name,
                    dispatch->grid[0], dispatch->grid[1], dispatch->grid[2], SM_MOST_GROUPS_LOG);
         return false;
     }
     if (bytes > executor->world.threadgroup_memory) {
-        sm_reportf(SOFTMETAL_VALIDATION, "%s: %llu bytes of threadgroup memory are set; the device has %u", name, (unsigned long long)bytes,
-                   executor->world.threadgroup_memory);
+        sm_reportf(SOFTMETAL_VALIDATION, "%s: %llu bytes of threadgroup memory are set; the device has %u", name,
+                   (unsigned long long)bytes, executor->world.threadgroup_memory);
         return false;
     }
     return true;
@@ -163,17 +169,27 @@ static sm_kernel_notes *notes_of(sm_executor *executor, const sm_kernel *kernel)
 {
     sm_kernel_notes *notes = &executor->notes[(uintptr_t)kernel / sizeof *kernel % SM_NOTES];
     if (notes->kernel == kernel && notes->run == kernel->run) return notes;
-    *notes = (sm_kernel_notes){.kernel = kernel, .run = kernel->run, .image = sm_image_of((const void *)(uintptr_t)kernel->run)};
+    *notes =
+        (sm_kernel_notes){.kernel = kernel, .run = kernel->run, .image = sm_image_of((const void *)(uintptr_t)kernel->run)};
     return notes;
 }
 
 /* ---- A worker's share ---------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-static uint64_t float_control(void) { return __builtin_ia32_stmxcsr(); }
-static void set_float_control(uint64_t control) { __builtin_ia32_ldmxcsr((uint32_t)control); }
+static uint64_t float_control(void)
+{
+    return __builtin_ia32_stmxcsr();
+}
+static void set_float_control(uint64_t control)
+{
+    __builtin_ia32_ldmxcsr((uint32_t)control);
+}
 /* All exceptions masked, to nearest; denormal results and operands are 0. */
-static uint64_t wanted_control(bool flush) { return 0x1F80u | (flush ? 0x8040u : 0); }
+static uint64_t wanted_control(bool flush)
+{
+    return 0x1F80u | (flush ? 0x8040u : 0);
+}
 #else
 static uint64_t float_control(void)
 {
@@ -181,8 +197,14 @@ static uint64_t float_control(void)
     __asm__ volatile("mrs %0, fpcr" : "=r"(control));
     return control;
 }
-static void set_float_control(uint64_t control) { __asm__ volatile("msr fpcr, %0" : : "r"(control)); }
-static uint64_t wanted_control(bool flush) { return flush ? (uint64_t)1 << 24 | (uint64_t)1 << 19 : 0; }
+static void set_float_control(uint64_t control)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(control));
+}
+static uint64_t wanted_control(bool flush)
+{
+    return flush ? (uint64_t)1 << 24 | (uint64_t)1 << 19 : 0;
+}
 #endif
 
 /* The number of the threadgroup that is the n-th to run: a permutation of them, by cycle walking over a Feistel network. */
@@ -202,7 +224,10 @@ static uint64_t shuffled(const sm_launch *job, uint64_t n)
     return n;
 }
 
-static bool cancelled(const sm_launch *job) { return job->dispatch->cancel != NULL && *job->dispatch->cancel; }
+static bool cancelled(const sm_launch *job)
+{
+    return job->dispatch->cancel != NULL && *job->dispatch->cancel;
+}
 
 static void run_groups(sm_worker *worker)
 {
@@ -247,14 +272,9 @@ void sm_worker_share(sm_worker *worker)
 /* ---- A dispatch ---------------------------------------------------------------------------------------------------- */
 
 static const sm_result result_of_end[] = {
-    [SM_END_NONE] = SM_OK,
-    [SM_END_SIGNAL] = SM_TRAP,
-    [SM_END_TIME] = SM_DEADLOCK,
-    [SM_END_CANCEL] = SM_CANCELLED,
-    [SM_END_BOUNDS] = SM_OUT_OF_BOUNDS,
-    [SM_END_INVALID] = SM_INVALID,
-    [SM_END_DEADLOCK] = SM_DEADLOCK,
-    [SM_END_NO_MEMORY] = SM_NO_MEMORY,
+    [SM_END_NONE] = SM_OK,           [SM_END_SIGNAL] = SM_TRAP,          [SM_END_TIME] = SM_DEADLOCK,
+    [SM_END_CANCEL] = SM_CANCELLED,  [SM_END_BOUNDS] = SM_OUT_OF_BOUNDS, [SM_END_INVALID] = SM_INVALID,
+    [SM_END_DEADLOCK] = SM_DEADLOCK, [SM_END_NO_MEMORY] = SM_NO_MEMORY,
 };
 
 /* What lies behind the end of a buffer that does not end at its guard page. */
@@ -351,6 +371,12 @@ sm_result sm_executor_run(sm_executor *executor, const sm_dispatch *dispatch)
     return finish(executor, job, used);
 }
 
-uint64_t sm_executor_next_serial(void) { return atomic_load(&next_serial); }
+uint64_t sm_executor_next_serial(void)
+{
+    return atomic_load(&next_serial);
+}
 
-void sm_executor_order(sm_executor *executor) { sm_check_order(executor); }
+void sm_executor_order(sm_executor *executor)
+{
+    sm_check_order(executor);
+}

@@ -135,18 +135,19 @@ static void say_finding(text *t, const sm_worker *worker, const sm_finding *f)
     say(t, "%s: ", kernel->name);
     switch (f->what) {
     case SM_DIVERGENT_LANES:
-        say(t, "%llu lanes of simdgroup %u reach the function of line %u", (unsigned long long)f->size, f->thread / SM_LANES, f->line);
+        say(t, "%llu lanes of simdgroup %u reach the function of line %u", (unsigned long long)f->size, f->thread / SM_LANES,
+            f->line);
         if (f->other_thread != SM_NO_LANE) say(t, " while thread %u waits in line %u", f->other_thread, f->other_line);
         say_thread(t, SM_NO_LANE, f->group);
         break;
     case SM_DIFFERENT_BARRIERS:
-        say(t, "thread %u waits at the barrier of line %u and thread %u at that of line %u", f->thread, f->line, f->other_thread,
-            f->other_line);
+        say(t, "thread %u waits at the barrier of line %u and thread %u at that of line %u", f->thread, f->line,
+            f->other_thread, f->other_line);
         say_thread(t, SM_NO_LANE, f->group);
         break;
     case SM_LEFT_BEFORE_BARRIER:
-        say(t, "thread %u left the kernel without reaching the barrier of line %u, where %llu threads wait", f->other_thread, f->line,
-            (unsigned long long)f->size);
+        say(t, "thread %u left the kernel without reaching the barrier of line %u, where %llu threads wait", f->other_thread,
+            f->line, (unsigned long long)f->size);
         say_thread(t, SM_NO_LANE, f->group);
         break;
     case SM_BEHIND_THE_END:
@@ -164,14 +165,17 @@ static void say_finding(text *t, const sm_worker *worker, const sm_finding *f)
         say(t, ", which nothing has written");
         break;
     case SM_TOO_MANY_BYTES:
-        say(t, "%llu bytes of threadgroup memory are wanted by line %u; the device has %llu", (unsigned long long)f->size, f->line,
-            (unsigned long long)worker->memory_limit);
+        say(t, "%llu bytes of threadgroup memory are wanted by line %u; the device has %llu", (unsigned long long)f->size,
+            f->line, (unsigned long long)worker->memory_limit);
         break;
     case SM_TOO_MANY_VARIABLES: say(t, "more than %u threadgroup variables in one kernel", SM_VARIABLES); break;
     }
 }
 
-static int64_t number_or_none(uint64_t number, uint64_t none) { return number == none ? -1 : (int64_t)number; }
+static int64_t number_or_none(uint64_t number, uint64_t none)
+{
+    return number == none ? -1 : (int64_t)number;
+}
 
 static void report_finding(const sm_worker *worker, const sm_finding *f)
 {
@@ -205,10 +209,10 @@ static bool is_of_race(const sm_worker *worker, const sm_finding *f)
     return false;
 }
 
-#define SWAP(type, a, b)                                                                                                           \
-    do {                                                                                                                           \
-        const type swapped = a;                                                                                                    \
-        a = b, b = swapped;                                                                                                        \
+#define SWAP(type, a, b)                                                                                                       \
+    do {                                                                                                                       \
+        const type swapped = a;                                                                                                \
+        a = b, b = swapped;                                                                                                    \
     } while (0)
 
 /* The same two lines collide in one order and in the other: told once, the upper line first. */
@@ -235,8 +239,10 @@ void sm_findings_report(sm_worker *worker)
     for (uint32_t i = 0; i < count; i++) {
         sm_finding *f = &worker->findings[i];
         if (f->pc != 0) f->line = lines[2 * i];
-        if (f->other_pc != 0 && f->other_image == worker->job->image) f->other_line = lines[2 * i + 1];
-        else if (f->other_pc != 0) sm_image_lines(f->other_image, &f->other_pc, &f->other_line, 1);
+        if (f->other_pc != 0 && f->other_image == worker->job->image)
+            f->other_line = lines[2 * i + 1];
+        else if (f->other_pc != 0)
+            sm_image_lines(f->other_image, &f->other_pc, &f->other_line, 1);
         upper_first(f);
     }
     for (uint32_t i = 0; i < count; i++)
@@ -246,7 +252,8 @@ void sm_findings_report(sm_worker *worker)
 
 /* ---- Crashes ------------------------------------------------------------------------------------------------------- */
 
-/* The buffer whose memory, or one of whose guards, the address lies in: the one that begins last, if several are of that memory. */
+/* The buffer whose memory, or one of whose guards, the address lies in: the one that begins last, if several are of that
+ * memory. */
 static int32_t guarded_buffer(const sm_launch *job, uintptr_t address)
 {
     int32_t found = -1;
@@ -269,7 +276,8 @@ static void say_null(text *t, const sm_launch *job)
         if (argument->kind == SM_ARGUMENT_BUFFER && job->buffers[argument->index] == NULL)
             say(t, "; buffer %u ('%s') is not bound", argument->index, argument->name != NULL ? argument->name : "");
         if (argument->kind == SM_ARGUMENT_THREADGROUP && job->dispatch->threadgroup_bytes[argument->index] == 0)
-            say(t, "; threadgroup argument %u ('%s') has no memory", argument->index, argument->name != NULL ? argument->name : "");
+            say(t, "; threadgroup argument %u ('%s') has no memory", argument->index,
+                argument->name != NULL ? argument->name : "");
     }
 }
 

@@ -1,14 +1,18 @@
 /* Runs one threadgroup: which lane goes next, barriers, and meetings of simdgroups.
  *
- * A lane begins on the fiber of the lane that has just left, so a kernel that never waits never switches. A lane that waits goes
- * straight to the next one that can run. Lanes of the current simdgroup come first, the lowest first, unless the world shuffles. */
+ * A lane begins on the fiber of the lane that has just left, so a kernel that never waits never switches. A lane that waits
+ * goes straight to the next one that can run. Lanes of the current simdgroup come first, the lowest first, unless the world
+ * shuffles. */
 #include <string.h>
 
 #include "executor/group.h"
 
 __thread sm_worker *sm_current __attribute__((tls_model("initial-exec")));
 
-static uint32_t bit_of(uint32_t lane) { return 1u << (lane % SM_LANES); }
+static uint32_t bit_of(uint32_t lane)
+{
+    return 1u << (lane % SM_LANES);
+}
 
 static uint32_t random_bit(sm_worker *worker, uint32_t mask)
 {
@@ -196,7 +200,8 @@ static __attribute__((noinline)) uint32_t pick_slowly(sm_worker *worker)
                                                   : (uint32_t)__builtin_ctz(later != 0 ? later : worker->runnable);
         simdgroup = worker->simdgroup = &worker->simdgroups[next];
     }
-    const uint32_t lane = worker->random != 0 ? random_bit(worker, simdgroup->ready) : (uint32_t)__builtin_ctz(simdgroup->ready);
+    const uint32_t lane =
+        worker->random != 0 ? random_bit(worker, simdgroup->ready) : (uint32_t)__builtin_ctz(simdgroup->ready);
     simdgroup->ready &= ~(1u << lane);
     return simdgroup->first + lane;
 }
@@ -358,7 +363,10 @@ static void barrier(sm_scope scope, uint32_t fences, uint32_t line)
     wait_here(worker);
 }
 
-static const sm_lane *self(void) { return &sm_current->lanes[sm_current->lane]; }
+static const sm_lane *self(void)
+{
+    return &sm_current->lanes[sm_current->lane];
+}
 
 /* The same for the same value and seed, whatever the order. */
 static float jitter(float value)

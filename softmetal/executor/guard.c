@@ -1,5 +1,5 @@
-/* One thread looks after all executors while they run something: it ends kernels that were cancelled, or that run too long. Nothing in a
- * kernel helps with it: a signal brings the worker back to where it began (trap.c). */
+/* One thread looks after all executors while they run something: it ends kernels that were cancelled, or that run too long.
+ * Nothing in a kernel helps with it: a signal brings the worker back to where it began (trap.c). */
 #include <time.h>
 
 #include "executor/pool.h"
@@ -42,7 +42,8 @@ static bool look(void)
     bool active = false;
     for (sm_executor *executor = executors; executor != NULL; executor = executor->next) {
         pthread_mutex_lock(&executor->guard_lock);
-        for (uint32_t i = 0; executor->active && i < executor->worker_count; i++) look_at_worker(executor, &executor->workers[i]);
+        for (uint32_t i = 0; executor->active && i < executor->worker_count; i++)
+            look_at_worker(executor, &executor->workers[i]);
         active |= executor->active;
         pthread_mutex_unlock(&executor->guard_lock);
     }

@@ -189,7 +189,7 @@ void sm_image_lines(const sm_image *image, const uintptr_t *pcs, uint32_t *lines
     memset(lines, 0, count * sizeof *lines);
     if (image == NULL) return;
     pthread_mutex_lock(&lock);
-    while (learn((sm_image *)(uintptr_t)image, pcs, count)) {}
+    while (learn((sm_image *)(uintptr_t)image, pcs, count)) continue;
     for (size_t i = 0; i < count; i++) {
         const known_line *found = pcs[i] != 0 ? known(image, pcs[i]) : NULL;
         if (found != NULL) lines[i] = found->line;

@@ -8,8 +8,9 @@
 #include "executor/group.h"
 #include "executor/trap.h"
 
-#define ALIGNMENT 16u        /* of a buffer's begin; bytes between its end and the guard page are 0 and stay so */
-/* The device's view lies far from all other memory, if addresses are not scarce: indices that are wrong are often wrong by a lot. */
+#define ALIGNMENT 16u /* of a buffer's begin; bytes between its end and the guard page are 0 and stay so */
+/* The device's view lies far from all other memory, if addresses are not scarce: indices that are wrong are often wrong by a
+ * lot. */
 #define FAR_FRONT ((size_t)256 << 20)
 #define FAR_BEHIND ((size_t)1 << 30)
 #define NEAR ((size_t)64 << 10)
@@ -20,9 +21,15 @@ typedef struct sm_view sm_view;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static sm_memory *memories;
 
-static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+static size_t round_up(size_t size, size_t unit)
+{
+    return (size + unit - 1) / unit * unit;
+}
 
-static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
 
 /* Between two guards. `file` is -1 for memory of this view alone. */
 static bool map_view(sm_view *view, size_t size, int file, size_t front, size_t behind)
@@ -62,7 +69,10 @@ static bool map_twice(sm_memory *memory)
 }
 
 /* Private to the device: the CPU has no view to close. */
-static bool map_private(sm_memory *memory) { return map_device(memory, -1); }
+static bool map_private(sm_memory *memory)
+{
+    return map_device(memory, -1);
+}
 
 static bool map_apart(sm_memory *memory)
 {
@@ -99,7 +109,10 @@ bool sm_memory_create(sm_memory *memory, uint64_t bytes, bool poisoned)
     return true;
 }
 
-bool sm_memory_create_apart(sm_memory *memory, uint64_t bytes) { return create(memory, bytes, map_apart); }
+bool sm_memory_create_apart(sm_memory *memory, uint64_t bytes)
+{
+    return create(memory, bytes, map_apart);
+}
 
 void sm_memory_import(sm_memory *memory, void *host, uint64_t bytes)
 {
@@ -188,10 +201,11 @@ void sm_memory_report_touches(void)
     touch_count = 0;
     pthread_mutex_unlock(&lock);
     for (size_t i = 0; i < count; i++) {
-        sm_reportf(SOFTMETAL_CPU_ACCESS_IN_FLIGHT,
-                   "the CPU touched byte %llu of a buffer of %llu bytes%s%s%s while a command buffer that uses it was in flight",
-                   (unsigned long long)seen[i].offset, (unsigned long long)seen[i].bytes, seen[i].label[0] != 0 ? " ('" : "",
-                   seen[i].label, seen[i].label[0] != 0 ? "')" : "");
+        sm_reportf(
+            SOFTMETAL_CPU_ACCESS_IN_FLIGHT,
+            "the CPU touched byte %llu of a buffer of %llu bytes%s%s%s while a command buffer that uses it was in flight",
+            (unsigned long long)seen[i].offset, (unsigned long long)seen[i].bytes, seen[i].label[0] != 0 ? " ('" : "",
+            seen[i].label, seen[i].label[0] != 0 ? "')" : "");
     }
 }
 

@@ -44,8 +44,8 @@ bool sm_thread_start(pthread_t *thread, void *(*function)(void *), void *context
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigdelset(&all, SIGSEGV), sigdelset(&all, SIGBUS), sigdelset(&all, SIGFPE), sigdelset(&all, SIGILL), sigdelset(&all, SIGTRAP),
-        sigdelset(&all, SIGABRT);
+    sigdelset(&all, SIGSEGV), sigdelset(&all, SIGBUS), sigdelset(&all, SIGFPE), sigdelset(&all, SIGILL),
+        sigdelset(&all, SIGTRAP), sigdelset(&all, SIGABRT);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const bool started = pthread_create(thread, NULL, function, context) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -62,7 +62,8 @@ static bool start(sm_pool_thread *self)
 uint32_t sm_pool_begin(sm_executor *executor)
 {
     pthread_mutex_lock(&executor->lock);
-    while (executor->started < executor->worker_count - 1 && start(&executor->workers[executor->started + 1])) executor->started++;
+    while (executor->started < executor->worker_count - 1 && start(&executor->workers[executor->started + 1]))
+        executor->started++;
     executor->open = true;
     executor->waiting = false;
     executor->generation++;

@@ -35,12 +35,16 @@ const char *softmetal_report_name(softmetal_report_kind kind)
     return (unsigned)kind < SOFTMETAL_REPORT_KINDS ? names[kind] : "UNKNOWN";
 }
 
-static bool same_text(const char *a, const char *b) { return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0); }
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
 
 /* Equal in kind, kernel and lines; where there is no kernel, in the message. */
 static bool equal(const softmetal_report *a, const softmetal_report *b)
 {
-    if (a->kind != b->kind || a->line != b->line || a->other_line != b->other_line || !same_text(a->kernel, b->kernel)) return false;
+    if (a->kind != b->kind || a->line != b->line || a->other_line != b->other_line || !same_text(a->kernel, b->kernel))
+        return false;
     return (a->kernel != NULL && a->line != 0) || same_text(a->message, b->message);
 }
 
@@ -90,8 +94,12 @@ void sm_reportf(softmetal_report_kind kind, const char *format, ...)
     char *message = NULL;
     if (vasprintf(&message, format, arguments) < 0) message = NULL;
     va_end(arguments);
-    const softmetal_report report = {.kind = kind, .message = message != NULL ? message : format,
-                                     .thread = -1, .other_thread = -1, .threadgroup = -1, .other_threadgroup = -1};
+    const softmetal_report report = {.kind = kind,
+                                     .message = message != NULL ? message : format,
+                                     .thread = -1,
+                                     .other_thread = -1,
+                                     .threadgroup = -1,
+                                     .other_threadgroup = -1};
     sm_report(&report);
     free(message);
 }

@@ -1,5 +1,5 @@
-/* Threadgroup memory: every variable and argument has a slot of its own, which ends at a guard page, and is poisoned with 0xFF (NaN) for
- * each threadgroup. */
+/* Threadgroup memory: every variable and argument has a slot of its own, which ends at a guard page, and is poisoned with 0xFF
+ * (NaN) for each threadgroup. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,9 +8,12 @@
 #include "executor/group.h"
 
 #define FAR ((size_t)64 << 20) /* from other memory */
-#define ALIGNMENT 16u /* at least: kernels see arrays of floats as vectors */
+#define ALIGNMENT 16u          /* at least: kernels see arrays of floats as vectors */
 
-static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+static size_t round_up(size_t size, size_t unit)
+{
+    return (size + unit - 1) / unit * unit;
+}
 
 bool sm_threadgroup_create(sm_worker *worker, uint32_t limit)
 {

@@ -20,7 +20,7 @@ static const int signals[] = {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction at_first[SIGNALS]; /* the handlers when ours were put in place */
-static struct sigaction before[SIGNALS]; /* those that ours are in front of now */
+static struct sigaction before[SIGNALS];   /* those that ours are in front of now */
 static int users;
 static const char interruption; /* its address marks our own signals */
 static atomic_uint sent, arrived;
@@ -83,8 +83,8 @@ static void interrupted(sm_worker *worker, ucontext_t *context)
     throw_to_main(worker, context);
 }
 
-/* As if ours had not been there. A handler that the host put in front of ours, before ours went in front of it, may call ours as the
- * one before it: the second time it is the turn of the handlers that were there at first. */
+/* As if ours had not been there. A handler that the host put in front of ours, before ours went in front of it, may call ours
+ * as the one before it: the second time it is the turn of the handlers that were there at first. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
     static __thread void *passing;
@@ -188,7 +188,10 @@ static void drop_stack(void *stack)
     munmap(stack, HANDLER_STACK);
 }
 
-static void make_key(void) { pthread_key_create(&key, drop_stack); }
+static void make_key(void)
+{
+    pthread_key_create(&key, drop_stack);
+}
 
 bool sm_traps_thread(void)
 {
@@ -210,5 +213,6 @@ bool sm_traps_thread(void)
 void sm_trap_interrupt(sm_worker *worker, pthread_t thread, sm_end end)
 {
     atomic_store(&worker->interrupt, (int)end);
-    if (pthread_sigqueue(thread, SIGSEGV, (union sigval){.sival_ptr = (void *)(uintptr_t)&interruption}) == 0) atomic_fetch_add(&sent, 1);
+    if (pthread_sigqueue(thread, SIGSEGV, (union sigval){.sival_ptr = (void *)(uintptr_t)&interruption}) == 0)
+        atomic_fetch_add(&sent, 1);
 }

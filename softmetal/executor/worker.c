@@ -10,13 +10,25 @@
 #define GUARD_SIZE (20u << 10)
 #define STACKS_AT_ONCE 32
 
-static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+static size_t round_up(size_t size, size_t unit)
+{
+    return (size + unit - 1) / unit * unit;
+}
 
-static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
 
-static size_t stack_size(void) { return round_up(STACK_SIZE, page_size()); }
+static size_t stack_size(void)
+{
+    return round_up(STACK_SIZE, page_size());
+}
 
-static size_t stack_stride(void) { return stack_size() + round_up(GUARD_SIZE, page_size()); }
+static size_t stack_stride(void)
+{
+    return stack_size() + round_up(GUARD_SIZE, page_size());
+}
 
 /* Lanes, and all else that kernels may read, at the region's beginning. */
 typedef struct head {
@@ -41,7 +53,8 @@ static bool map_region(sm_worker *worker)
     worker->buffers = top->buffers;
     worker->threadgroup = top->threadgroup;
     worker->simdgroups = top->simdgroups;
-    for (uint32_t i = 0; i < SM_SIMDGROUPS; i++) top->simdgroups[i].known = top->known[i], top->simdgroups[i].first = i * SM_LANES;
+    for (uint32_t i = 0; i < SM_SIMDGROUPS; i++)
+        top->simdgroups[i].known = top->known[i], top->simdgroups[i].first = i * SM_LANES;
     worker->stacks = worker->region + begin;
     return true;
 }
@@ -52,7 +65,6 @@ static uint8_t *stack_of(const sm_worker *worker, uint32_t fiber)
     return worker->stacks + fiber * stack_stride() + (stack_stride() - stack_size());
 }
 
-
 sm_worker *sm_worker_create(sm_executor *executor, uint32_t number, const softmetal_world *world)
 {
     sm_worker *worker = calloc(1, sizeof *worker);
@@ -60,7 +72,8 @@ sm_worker *sm_worker_create(sm_executor *executor, uint32_t number, const softme
     worker->executor = executor;
     worker->number = number;
     worker->fibers = calloc(SM_MAX_THREADS, sizeof *worker->fibers);
-    const bool made = worker->fibers != NULL && map_region(worker) && sm_threadgroup_create(worker, world->threadgroup_memory) &&
+    const bool made = worker->fibers != NULL && map_region(worker) &&
+                      sm_threadgroup_create(worker, world->threadgroup_memory) &&
                       (world->build != SOFTMETAL_CHECKED || sm_check_create(worker));
     if (made) return worker;
     sm_worker_destroy(worker);
@@ -87,13 +100,18 @@ static bool open_stacks(sm_worker *worker)
     return true;
 }
 
-/* Stacks begin at different places of their pages: at the same, the same few sets of the cache would hold all that is on their tops. */
-static size_t colour(uint32_t fiber) { return fiber % SM_LANES * 128u + fiber / SM_LANES % 2 * 64u; }
+/* Stacks begin at different places of their pages: at the same, the same few sets of the cache would hold all that is on their
+ * tops. */
+static size_t colour(uint32_t fiber)
+{
+    return fiber % SM_LANES * 128u + fiber / SM_LANES % 2 * 64u;
+}
 
 sm_fiber *sm_fiber_idle(sm_worker *worker)
 {
     if (worker->idle_count > 0) return worker->idle[--worker->idle_count];
-    if (worker->fibers_made == worker->stacks_open && (worker->stacks_open == SM_MAX_THREADS || !open_stacks(worker))) return NULL;
+    if (worker->fibers_made == worker->stacks_open && (worker->stacks_open == SM_MAX_THREADS || !open_stacks(worker)))
+        return NULL;
     const uint32_t number = worker->fibers_made++;
     sm_fiber *fiber = &worker->fibers[number];
     fiber->sp = sm_fiber_prepare(stack_of(worker, number) + stack_size() - colour(number), sm_fiber_main);

@@ -82,7 +82,8 @@ static id init_objects(id self, SEL _cmd, const id *objects, NSUInteger count)
 static id argument(SEL _cmd, id other)
 {
     if (!other || sm_is_kind(other, &sm_array_class)) return other;
-    sm_reportf(SOFTMETAL_VALIDATION, "[NSArray %s]: the argument is %s, and must be an NSArray", sel_getName(_cmd), object_getClassName(other));
+    sm_reportf(SOFTMETAL_VALIDATION, "[NSArray %s]: the argument is %s, and must be an NSArray", sel_getName(_cmd),
+               object_getClassName(other));
     return NULL;
 }
 

@@ -1,5 +1,5 @@
-/* NSDictionary and NSMutableDictionary: pairs in the order in which they came, searched one by one: those of Metal are small.
- */
+/* NSDictionary and NSMutableDictionary: pairs in the order in which they came, searched one by one: those of Metal are
+ * small. */
 #include "executor/executor.h"
 #include "foundation/array.h"
 #include "objc/memory.h"

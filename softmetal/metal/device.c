@@ -68,9 +68,10 @@ static id default_device(void)
     newest = is_whole(device) ? device : NULL;
     pthread_mutex_unlock(&lock);
     if (!device || is_whole(device)) return (id)device;
-    sm_reportf(SOFTMETAL_VALIDATION,
-               "no device: there is no memory for %u workers (0: one for each processor) with %u bytes of threadgroup memory each",
-               device->world.workers, device->world.threadgroup_memory);
+    sm_reportf(
+        SOFTMETAL_VALIDATION,
+        "no device: there is no memory for %u workers (0: one for each processor) with %u bytes of threadgroup memory each",
+        device->world.workers, device->world.threadgroup_memory);
     sm_release((id)device);
     return NULL;
 }
@@ -100,8 +101,8 @@ id MTLCopyAllDevices(void)
     return array;
 }
 
-/* Hosts load CoreGraphics before they ask for a device in a command-line tool; some call a function of it. There is no display.
- */
+/* Hosts load CoreGraphics before they ask for a device in a command-line tool; some call a function of it. There is no
+ * display. */
 uint32_t CGMainDisplayID(void)
 {
     return 0;

@@ -106,8 +106,7 @@ static void explain(sm_build *build, const sm_command *command, const sm_process
 {
     sm_text out = {0};
     const sm_msl_library *library = build->library;
-    sm_origin origin = {
-        .name = library->name, .text = library->text, .unit = &library->unit, .placements = build->placements};
+    sm_origin origin = {.name = library->name, .text = library->text, .unit = &library->unit, .placements = build->placements};
     bool understood =
         result->end == SM_PROCESS_EXITED && result->output.bytes && sm_report_diagnostics(&origin, result->output.bytes, &out);
     if (understood)

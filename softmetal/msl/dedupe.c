@@ -251,8 +251,8 @@ static bool defines(const sm_declaration *d)
     return d->body != SM_NO_TOKEN || d->initialiser != SM_NO_TOKEN;
 }
 
-/* One group of equal ones: the first definition stays (or the first declaration, if none defines), and what is spelled like it.
- */
+/* One group of equal ones: the first definition stays (or the first declaration, if none defines), and what is spelled
+ * like it. */
 static void drop_group(sm_unit *unit, const sm_signature *group, size_t count)
 {
     size_t kept = 0;

@@ -137,8 +137,8 @@ void sm_command_flavour(sm_command *command, sm_arena *arena, const sm_compiler 
                          "-DSOFTMETAL_FAST_MATH -fno-signed-zeros -fno-trapping-math -fassociative-math -freciprocal-math "
                          "-ffinite-math-only");
     if (flavour->checked) sm_command_words(command, arena, "-DSOFTMETAL_CHECKED -fsanitize=thread -fno-optimize-sibling-calls");
-    /* A place in the code is one line: what two branches have in common is not merged. Every load is told, also before a store.
-     */
+    /* A place in the code is one line: what two branches have in common is not merged. Every load is told, also before a
+     * store. */
     if (flavour->checked && compiler->clang) {
         sm_command_words(command, arena,
                          "-mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-atomics=1 "

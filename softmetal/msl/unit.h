@@ -133,8 +133,8 @@ bool sm_is_attribute(const sm_unit *unit, uint32_t index);
 /* The token behind `index`; brackets of all kinds, and attributes, are stepped over as a whole. */
 uint32_t sm_skip(const sm_unit *unit, uint32_t index);
 
-/* The jobs, in this order. Each returns false if memory ran out or if what it found makes the rest pointless; errors are noted.
- */
+/* The jobs, in this order. Each returns false if memory ran out or if what it found makes the rest pointless; errors are
+ * noted. */
 bool sm_find_declarations(sm_unit *unit);
 /* An integer constant expression in tokens [first, last]. */
 bool sm_evaluate(const sm_unit *unit, uint32_t first, uint32_t last, int64_t *value);

@@ -35,15 +35,17 @@ static bool ends_a_reference(const char *name)
 }
 
 #if defined(__x86_64__)
-/* A struct that objc_msgSend should return: the caller's first argument is where it wants it, the second one the receiver. Whether that
- * is memory at all is asked of the system. */
+/* A struct that objc_msgSend should return: the caller's first argument is where it wants it, the second one the receiver.
+ * Whether that is memory at all is asked of the system. */
 static bool is_shifted(SEL selector)
 {
     __typeof__(*(id)0) there = {0};
     struct iovec to = {&there, sizeof there}, from = {(void *)(uintptr_t)selector, sizeof there};
-    if (!selector || sm_is_selector(selector) || process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)sizeof there) return false;
+    if (!selector || sm_is_selector(selector) || process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)sizeof there)
+        return false;
     if (there.magic != SM_ALIVE) return false;
-    sm_reportf(SOFTMETAL_BAD_SIGNATURE, "a %s was sent a message that returns a struct with objc_msgSend: on x86-64 it takes objc_msgSend_stret",
+    sm_reportf(SOFTMETAL_BAD_SIGNATURE,
+               "a %s was sent a message that returns a struct with objc_msgSend: on x86-64 it takes objc_msgSend_stret",
                there.isa->name);
     return true;
 }

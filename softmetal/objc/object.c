@@ -91,8 +91,8 @@ bool sm_is_ending(id object)
     return atomic_load_explicit(&object->references, memory_order_relaxed) <= SM_ENDING / 2;
 }
 
-/* A host's class may have a method dealloc; [super dealloc], NSObject's, does the rest, as it does here if that is never sent.
- */
+/* A host's class may have a method dealloc; [super dealloc], NSObject's, does the rest, as it does here if that is never
+ * sent. */
 static void end(id object)
 {
     static SEL dealloc;

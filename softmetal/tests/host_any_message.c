@@ -1,5 +1,6 @@
-/* Every method of every class gets arguments that nobody would send: nil, objects of other kinds, objects that have ended, numbers far out of
- * range. What comes back may be anything; the process lives, the device still works, and nothing is left over. */
+/* Every method of every class gets arguments that nobody would send: nil, objects of other kinds, objects that have ended,
+ * numbers far out of range. What comes back may be anything; the process lives, the device still works, and nothing is left
+ * over. */
 #include "host_fixture.h"
 
 #if defined(__x86_64__)
@@ -42,7 +43,7 @@ typedef struct cast {
     id objects[MOST]; /* alive */
     size_t count;
     id ended[4];
-    void *room;       /* zeros: for what pointers point to */
+    void *room; /* zeros: for what pointers point to */
 } cast;
 
 typedef struct arguments {
@@ -75,9 +76,7 @@ static id any_object(const cast *c)
 }
 
 static block ignore_block;
-static void ignore(void)
-{
-}
+static void ignore(void) {}
 
 static const char *skip_type(const char *type)
 {
@@ -123,8 +122,21 @@ static void put_any(arguments *a, const cast *c, const char *type, bool pointers
 static bool left_out(const char *name)
 {
     static const char *const names[] = {
-        "release", "dealloc", "autorelease", "drain", "retain", "init", "alloc", "new", "waitUntilSignaledValue:timeoutMS:", "doesNotRecognizeSelector:",
-        "performSelector:", "forwardInvocation:", "newBufferWithBytesNoCopy:length:options:deallocator:", "exit", "raise",
+        "release",
+        "dealloc",
+        "autorelease",
+        "drain",
+        "retain",
+        "init",
+        "alloc",
+        "new",
+        "waitUntilSignaledValue:timeoutMS:",
+        "doesNotRecognizeSelector:",
+        "performSelector:",
+        "forwardInvocation:",
+        "newBufferWithBytesNoCopy:length:options:deallocator:",
+        "exit",
+        "raise",
         "encodeWaitForEvent:value:",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -150,11 +162,12 @@ static void send_any(const cast *c, id receiver, const char *name, const char *t
     arguments a = {0};
     const char *type = skip_type(skip_type(skip_type(types)));
     for (; *type; type = skip_type(type)) put_any(&a, c, type, strchr(types, '^') || strchr(types, '*'));
-    typedef uint64_t (*any)(id, SEL, uint64_t, uint64_t, uint64_t, uint64_t, double, double, double, double, uint64_t, uint64_t, uint64_t,
-                            uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+    typedef uint64_t (*any)(id, SEL, uint64_t, uint64_t, uint64_t, uint64_t, double, double, double, double, uint64_t, uint64_t,
+                            uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
     const uint64_t *r = a.registers, *s = a.stack;
-    uint64_t result = ((any)host.send)(receiver, host.selector(name), r[0], r[1], r[2], r[3], a.reals[0], a.reals[1], a.reals[2], a.reals[3],
-                                       s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11]);
+    uint64_t result =
+        ((any)host.send)(receiver, host.selector(name), r[0], r[1], r[2], r[3], a.reals[0], a.reals[1], a.reals[2], a.reals[3],
+                         s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11]);
     sent++;
     memset(c->room, 0, 65536);
     if (types[0] == '@' && (begins(name, "new") || begins(name, "copy") || begins(name, "mutableCopy"))) release((id)result);
@@ -196,8 +209,11 @@ static void add(cast *c, id object)
 
 static cast gather(uint32_t round)
 {
-    softmetal_world world = {.build = round & 1 ? SOFTMETAL_CHECKED : SOFTMETAL_PLAIN, .discrete = round & 2, .shuffle = round & 4,
-                             .workers = 2, .kernel_time_limit_ms = 300};
+    softmetal_world world = {.build = round & 1 ? SOFTMETAL_CHECKED : SOFTMETAL_PLAIN,
+                             .discrete = round & 2,
+                             .shuffle = round & 4,
+                             .workers = 2,
+                             .kernel_time_limit_ms = 300};
     cast c = {.f = open_fixture(&world), .room = calloc(1, 65536)};
     fixture *f = &c.f;
     id error = NULL;
@@ -206,18 +222,32 @@ static cast gather(uint32_t round)
     add(&c, f->library);
     add(&c, kernel(f, FILL));
     static const char *const classes[] = {
-        "MTLCompileOptions", "MTLHeapDescriptor", "MTLFunctionConstantValues", "MTLComputePipelineDescriptor", "MTLFunctionDescriptor",
-        "MTLBinaryArchiveDescriptor", "MTLCounterSampleBufferDescriptor", "MTLResidencySetDescriptor", "MTLCommandBufferDescriptor",
-        "MTLComputePassDescriptor", "MTLBlitPassDescriptor", "MTLCaptureDescriptor", "MTLSharedEventListener", "NSMutableArray",
-        "NSMutableDictionary", "NSData",
+        "MTLCompileOptions",
+        "MTLHeapDescriptor",
+        "MTLFunctionConstantValues",
+        "MTLComputePipelineDescriptor",
+        "MTLFunctionDescriptor",
+        "MTLBinaryArchiveDescriptor",
+        "MTLCounterSampleBufferDescriptor",
+        "MTLResidencySetDescriptor",
+        "MTLCommandBufferDescriptor",
+        "MTLComputePassDescriptor",
+        "MTLBlitPassDescriptor",
+        "MTLCaptureDescriptor",
+        "MTLSharedEventListener",
+        "NSMutableArray",
+        "NSMutableDictionary",
+        "NSData",
     };
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) add(&c, get(new_of(classes[i]), "autorelease"));
     id made[] = {
-        new_function(f->library, "fill"), new_buffer(f->device, 4096, SHARED), new_buffer(f->device, 256, PRIVATE),
-        new_buffer(f->device, 256, MANAGED), get(f->device, "newEvent"), get(f->device, "newSharedEvent"), get(f->device, "newFence"),
+        new_function(f->library, "fill"),    new_buffer(f->device, 4096, SHARED), new_buffer(f->device, 256, PRIVATE),
+        new_buffer(f->device, 256, MANAGED), get(f->device, "newEvent"),          get(f->device, "newSharedEvent"),
+        get(f->device, "newFence"),
     };
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) add(&c, get(made[i], "autorelease"));
-    id heap = new_of("MTLHeapDescriptor"), set = new_of("MTLResidencySetDescriptor"), archive = new_of("MTLBinaryArchiveDescriptor");
+    id heap = new_of("MTLHeapDescriptor"), set = new_of("MTLResidencySetDescriptor"),
+       archive = new_of("MTLBinaryArchiveDescriptor");
     set_number(heap, "setSize:", 65536);
     add(&c, get(SEND(id, (id), f->device, "newHeapWithDescriptor:", heap), "autorelease"));
     add(&c, get(SEND(id, (id, id *), f->device, "newResidencySetWithDescriptor:error:", set, &error), "autorelease"));
@@ -243,7 +273,8 @@ static cast gather(uint32_t round)
 
 static bool still_works(fixture *f)
 {
-    id memory = new_buffer(f->device, 256, SHARED), buffer = get(f->queue, "commandBuffer"), encoder = get(buffer, "computeCommandEncoder");
+    id memory = new_buffer(f->device, 256, SHARED), buffer = get(f->queue, "commandBuffer"),
+       encoder = get(buffer, "computeCommandEncoder");
     const uint32_t value = 77;
     set_pipeline(encoder, kernel(f, FILL));
     set_buffer(encoder, memory, 0, 0);

@@ -1,5 +1,5 @@
-/* The runtime and Foundation as a host finds them: a library opened by its path, every name by dlsym, messages through casts.
- */
+/* The runtime and Foundation as a host finds them: a library opened by its path, every name by dlsym, messages through
+ * casts. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <semaphore.h>

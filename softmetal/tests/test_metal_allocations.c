@@ -1,5 +1,5 @@
-/* Every allocation of the library's own fails in turn while a host goes the whole path: nothing crashes, and nothing is left.
- */
+/* Every allocation of the library's own fails in turn while a host goes the whole path: nothing crashes, and nothing is
+ * left. */
 #include "host.h"
 
 void objc_msgSend(void);

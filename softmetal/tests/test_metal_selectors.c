@@ -119,8 +119,8 @@ static const entry *find_method(const char *class, char sign, const char *select
 
 /* ---- What softmetal has */
 
-/* The name under which the table knows a class of softmetal's: its protocol's, or its own; of a part of one, that of the whole.
- */
+/* The name under which the table knows a class of softmetal's: its protocol's, or its own; of a part of one, that of the
+ * whole. */
 static const char *table_name(Class class)
 {
     if (strcmp(class->name, "SoftMTLDeviceMaker") == 0) return "MTLDevice";
