@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 #include <dlfcn.h>
+#include <spawn.h>
+#include <sys/wait.h>
 
 #include "softmetal.h"
 
@@ -93,6 +95,18 @@ static inline void open_library(void)
     FIND(get_counts, "softmetal_get_counts");
     FIND(check_leaks, "softmetal_check_leaks");
     FIND(reset, "softmetal_reset");
+}
+
+/* A test's program once more, as another process, told what to do; gives its status. */
+static inline int run_process(const char *program, const char *what)
+{
+    extern char **environ;
+    char *all[] = {(char *)(uintptr_t)SOFTMETAL_EMULATOR, (char *)(uintptr_t)program, (char *)(uintptr_t)what, NULL};
+    char **arguments = *SOFTMETAL_EMULATOR ? all : all + 1;
+    pid_t child;
+    int status = -1;
+    if (posix_spawn(&child, arguments[0], NULL, NULL, arguments, environ) == 0) waitpid(child, &status, 0);
+    return status;
 }
 
 /* ---- Messages */

@@ -4,11 +4,8 @@
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
 static const char *program;
 
 static void arm(softmetal_fault_kind kind, uint64_t nth, uint64_t count)
@@ -485,12 +482,9 @@ static void every_fault(void **state)
 
 static int run_again(const char *what, const char *world, const char *faults)
 {
-    char *arguments[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)what, NULL};
     setenv("SOFTMETAL_WORLD", world, 1);
     setenv("SOFTMETAL_FAULTS", faults, 1);
-    pid_t child;
-    int status = -1;
-    if (posix_spawn(&child, program, NULL, NULL, arguments, environ) == 0) waitpid(child, &status, 0);
+    int status = run_process(program, what);
     unsetenv("SOFTMETAL_WORLD");
     unsetenv("SOFTMETAL_FAULTS");
     return status;

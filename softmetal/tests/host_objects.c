@@ -2,11 +2,8 @@
 #include "host_fixture.h"
 
 #include <semaphore.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
 static const char *program;
 
 static bool supports(id device, int64_t family)
@@ -526,12 +523,7 @@ static void archives(void **state)
 
     use_archive(path);
     setenv("ARCHIVE", path, 1);
-    char *arguments[] = {(char *)(uintptr_t)program, "archive", NULL};
-    pid_t child;
-    int status = -1;
-    assert_int_equal(posix_spawn(&child, program, NULL, NULL, arguments, environ), 0);
-    waitpid(child, &status, 0);
-    assert_int_equal(status, 0);
+    assert_int_equal(run_process(program, "archive"), 0);
 
     f = open_fixture(NULL);
     for (long at = 0; at < 40; at += 9) { /* magic, number, key, hash */
