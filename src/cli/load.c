@@ -22,13 +22,13 @@ pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime
     return status;
 }
 
-/* auto, cpu, metal, cuda, the last two with :N. */
+/* auto, cpu, ane, metal, cuda, the last two with :N. */
 static bool names_device(const char *text)
 {
     static const struct {
         const char *name;
         bool numbered;
-    } kinds[] = {{"auto", false}, {"cpu", false}, {"metal", true}, {"cuda", true}};
+    } kinds[] = {{"auto", false}, {"cpu", false}, {"ane", false}, {"metal", true}, {"cuda", true}};
     for (size_t i = 0; i < CLI_COUNT(kinds); i++) {
         size_t length = strlen(kinds[i].name);
         if (strncmp(text, kinds[i].name, length) != 0) continue;
@@ -44,7 +44,7 @@ pv_status cli_device(const cli_settings *settings, const char **device, pv_error
     const char *layers = settings->gpu_layers;
     *device = settings->device;
     if (*device != NULL && !names_device(*device))
-        return cli_error(error, PV_INVALID_ARGUMENT, "--device: '%s' is given, auto, cpu, metal[:N] or cuda[:N] is wanted",
+        return cli_error(error, PV_INVALID_ARGUMENT, "--device: '%s' is given, auto, cpu, metal[:N], cuda[:N] or ane is wanted",
                          *device);
     if (layers == NULL) return PV_OK;
     bool number = layers[0] != '\0' && strspn(layers, "0123456789") == strlen(layers);

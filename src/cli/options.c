@@ -67,7 +67,7 @@ static const option options[] = {
     {BENCH, "--output", "-o", "FORMAT", CHOICE, AT(format), 0, 0, "md|json|jsonl|csv",
      "form of the table: md, json, jsonl, csv (md)"},
     {RUN | BENCH, "--step-rows", "-ub", "N", U32, AT(step_rows), 1, 2048, NULL, "tokens of a prompt run in one step (512)"},
-    {MODELS, "--device", "-dev", "NAME", TEXT, AT(device), 0, 0, NULL, "auto, cpu, metal[:N] or cuda[:N] (auto)"},
+    {MODELS, "--device", "-dev", "NAME", TEXT, AT(device), 0, 0, NULL, "auto, cpu, metal[:N], cuda[:N] or ane (auto)"},
     {RUN | BENCH, "--gpu-layers", "-ngl", "N", TEXT, AT(gpu_layers), 0, 0, NULL,
      "0 is --device cpu; a number, all or auto is the default"},
     {RUN | INSPECT | TOKENIZE | SYNTH | DEVICES, "--threads", "-t", "N", U32, AT(threads), 1, 1024, NULL,

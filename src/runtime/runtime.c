@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/ane/ane.h"
 #include "base/alloc.h"
 
-static const pv_backend *const builtin_backends[] = {&pv_metal_backend, &pv_cpu_backend};
+static const pv_backend *const builtin_backends[] = {&pv_metal_backend, &pv_cpu_backend, &pv_ane_backend};
 
 const char *pv_version(void)
 {

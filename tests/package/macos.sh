@@ -94,6 +94,7 @@ check "what the library leaves undefined is libSystem's" only_libsystem "$librar
 check "what the command leaves undefined is libSystem's, libedit's and libcurl's" only_libsystem "$command" '\(from lib(edit|curl)\)$'
 check "exported names are those of the header" exports_are_the_header
 check "NEON and dot-product kernels are in it" has_neon_kernels
-check "Metal is opened by name" names /System/Library/Frameworks/Metal.framework/Metal /usr/lib/libobjc.A.dylib
+check "Metal and Core ML are opened by name" names /System/Library/Frameworks/Metal.framework/Metal /usr/lib/libobjc.A.dylib \
+    /System/Library/Frameworks/CoreML.framework/CoreML
 check "kernels for Metal are in it" names 'kernel void'
 finish

@@ -1,15 +1,11 @@
 /* Dense blocks as Core ML programs: the bytes that are written are those that Core ML's own tools were shown (check_ane.py). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "test_cpu.h"
+
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "backend/ane/block.h"
+#include "backend/ane/ane.h"
 #include "backend/ane/package.h"
+#include "backend/cpu/pack.h"
 #include "support_files.h"
 #include "support_runtime.h"
 
@@ -187,6 +183,256 @@ static void what_is_no_dense_block_of_rows_is_refused(void **state)
     free(b);
 }
 
+/* ---- The device, with a stand-in for Core ML that does in double what the op says ---- */
+
+#define PLAN_ROWS 130
+#define TRUE_ROWS 100
+#define WIDTH 64
+#define GATES 96
+
+static struct {
+    size_t loaded, ran, fail_load, fail_run; /* the load or run that fails, from 1 */
+} engine_seen;
+
+static pv_status stand_in_load(void *context, const char *package, const pv_op_linear *linear, void **program, pv_error *error)
+{
+    char path[PV_ANE_PATH + 64];
+    (void)context;
+    pv_ane_package_path(package, PV_ANE_WEIGHTS, path);
+    assert_int_equal(access(path, R_OK), 0);
+    pv_ane_package_path(package, "Manifest.json", path);
+    assert_int_equal(access(path, R_OK), 0);
+    if (++engine_seen.loaded == engine_seen.fail_load) return pv_fail(error, PV_PROGRAM, "it is not liked");
+    *program = (void *)linear;
+    return PV_OK;
+}
+
+static void stand_in_unload(void *context, void *program)
+{
+    (void)context, (void)program;
+    engine_seen.loaded--;
+}
+
+static void stand_in_close(void *context) { (void)context; }
+
+static void multiply(const pv_linear_part *part, const double *x, double *out)
+{
+    uint8_t bytes[WIDTH * 4];
+    float row[WIDTH];
+    assert_true(part->weight.cols <= WIDTH);
+    for (uint32_t r = 0; r < part->weight.rows; r++) {
+        double sum = pv_tensor_present(&part->bias) ? cpu_values(&part->bias)[r] : 0;
+        pv_cpu_unpack_row(&part->weight, r, bytes);
+        pv_layout_decode(part->weight.layout, bytes, part->weight.cols, row);
+        for (uint32_t c = 0; c < part->weight.cols; c++) sum += x[c] * row[c];
+        out[r] = sum;
+    }
+}
+
+static void stand_in_row(const pv_op_linear *linear, const float *x, const float *residual, uint32_t r, const pv_ane_matrix *outputs)
+{
+    double in[WIDTH], made[3][GATES], squares = 0;
+    for (uint32_t c = 0; c < linear->x.cols; c++) squares += (double)x[c] * x[c];
+    const double scale = pv_tensor_present(&linear->norm) ? 1 / sqrt(squares / linear->x.cols + linear->epsilon) : 1;
+    for (uint32_t c = 0; c < linear->x.cols; c++) in[c] = x[c] * scale * (pv_tensor_present(&linear->norm) ? cpu_values(&linear->norm)[c] : 1);
+    for (uint32_t p = 0; p < linear->part_count; p++) multiply(&linear->parts[p], in, made[p]);
+    for (uint32_t o = 0; o < pv_ane_block_outputs(linear); o++) {
+        for (uint32_t c = 0; c < outputs[o].cols; c++) {
+            double value = made[o][c];
+            if (linear->glu == PV_ACTIVATION_SILU) value = value / (1 + exp(-value)) * made[1][c];
+            outputs[o].elements[r * outputs[o].cols + c] = (float)(value + (residual != NULL ? residual[c] : 0));
+        }
+    }
+}
+
+static pv_status stand_in_run(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count, const pv_ane_matrix *outputs,
+                              size_t output_count, pv_error *error)
+{
+    const pv_op_linear *linear = program;
+    (void)context;
+    if (++engine_seen.ran == engine_seen.fail_run) return pv_fail(error, PV_DEVICE_TRANSIENT, "not now");
+    assert_string_equal(inputs[0].name, "x");
+    assert_int_equal(input_count, pv_tensor_present(&linear->residual) ? 2 : 1);
+    if (input_count == 2) assert_string_equal(inputs[1].name, "residual");
+    assert_int_equal(output_count, pv_ane_block_outputs(linear));
+    for (uint32_t r = 0; r < PLAN_ROWS; r++) {
+        assert_int_equal(inputs[0].rows, PLAN_ROWS);
+        for (uint32_t c = 0; c < inputs[0].cols && r >= TRUE_ROWS; c++) assert_true(inputs[0].elements[r * inputs[0].cols + c] == 0);
+        stand_in_row(linear, inputs[0].elements + r * inputs[0].cols, input_count == 2 ? inputs[1].elements + r * inputs[1].cols : NULL, r, outputs);
+    }
+    return PV_OK;
+}
+
+static pv_status stand_in_open(const pv_allocator *allocator, pv_ane_engine *engine, pv_error *error)
+{
+    (void)allocator, (void)error;
+    *engine = (pv_ane_engine){.load = stand_in_load, .unload = stand_in_unload, .run = stand_in_run, .close = stand_in_close};
+    return PV_OK;
+}
+
+static pv_backend_device *open_ane(const pv_allocator *allocator, bool plain)
+{
+    static const pv_ane_stand_in stand_in = {stand_in_open};
+    static pv_backend backend;
+    static char cache[PV_ANE_PATH];
+    static pv_environment environment;
+    pv_backend_device *device = NULL;
+    backend = pv_ane_backend;
+    backend.context = (void *)&stand_in;
+    snprintf(cache, sizeof cache, "%s", tf_path(""));
+    environment = (pv_environment){.allocator = allocator, .cpu_kernels = "generic", .threads = 1, .cache = cache};
+    memset(&engine_seen, 0, sizeof engine_seen);
+    assert_int_equal(backend.open(&backend, &environment, "ane:0", plain, &device, NULL), PV_OK);
+    return device;
+}
+
+/* A prompt's blocks: three matrices; one that adds to what was there; gate and up behind a norm; and one op of the CPU's between. */
+typedef struct layer {
+    cpu_slab slab;
+    cpu_step step;
+    pv_tensor x, q, k, v, gated;
+    pv_op ops[4];
+} layer;
+
+static void make_layer(layer *l, pv_backend_device *device, uint32_t rows)
+{
+    static float values[GATES * WIDTH];
+    *l = (layer){.slab = {.device = device}};
+    cpu_slab *slab = &l->slab;
+    l->step = cpu_step_make(slab, (pv_step_limits){.rows = rows, .seqs = 1, .logits = 1});
+    l->step.view.counts->rows = rows < TRUE_ROWS ? rows : TRUE_ROWS;
+    l->x = cpu_tensor(slab, rows, WIDTH, PV_EXTENT_ROWS);
+    l->q = cpu_tensor(slab, rows, WIDTH, PV_EXTENT_ROWS);
+    l->k = cpu_tensor(slab, rows, 32, PV_EXTENT_ROWS);
+    l->v = cpu_tensor(slab, rows, 32, PV_EXTENT_ROWS);
+    l->gated = cpu_tensor(slab, rows, GATES, PV_EXTENT_ROWS);
+    cpu_fill(1, cpu_values(&l->x), (size_t)l->step.view.counts->rows * WIDTH);
+    const pv_tensor norm = cpu_tensor(slab, 1, WIDTH, PV_EXTENT_FIXED), bias = cpu_tensor(slab, 1, 32, PV_EXTENT_FIXED);
+    cpu_fill(2, cpu_values(&norm), WIDTH);
+    cpu_fill(3, cpu_values(&bias), 32);
+#define WEIGHT(seed, layout, rows) (cpu_fill(seed, values, (size_t)(rows) * WIDTH), cpu_weight(slab, layout, rows, WIDTH, values))
+    l->ops[0] = (pv_op){.kind = PV_OP_linear, .linear = {.x = l->x, .part_count = 3}};
+    l->ops[0].linear.parts[0] = (pv_linear_part){.weight = WEIGHT(4, PV_LAYOUT_F16, WIDTH), .out = l->q};
+    l->ops[0].linear.parts[1] = (pv_linear_part){.weight = WEIGHT(5, PV_LAYOUT_Q8_0, 32), .bias = bias, .out = l->k};
+    l->ops[0].linear.parts[2] = (pv_linear_part){.weight = WEIGHT(6, PV_LAYOUT_Q4_0, 32), .out = l->v};
+    l->ops[1] = (pv_op){.kind = PV_OP_linear, .linear = {.x = l->q, .part_count = 1, .residual = l->x}};
+    l->ops[1].linear.parts[0] = (pv_linear_part){.weight = WEIGHT(7, PV_LAYOUT_F32, WIDTH), .out = l->x};
+    l->ops[2] = (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {.x = l->k, .weight = bias, .out = l->k, .epsilon = 1e-5f}};
+    l->ops[3] = (pv_op){.kind = PV_OP_linear, .linear = {.x = l->x, .norm = norm, .epsilon = 1e-5f, .part_count = 2, .glu = PV_ACTIVATION_SILU}};
+    l->ops[3].linear.parts[0] = (pv_linear_part){.weight = WEIGHT(8, PV_LAYOUT_F16, GATES), .out = l->gated};
+    l->ops[3].linear.parts[1] = (pv_linear_part){.weight = WEIGHT(9, PV_LAYOUT_F16, GATES)};
+#undef WEIGHT
+    for (size_t i = 0; i < 4; i++) l->ops[i].barrier = true;
+}
+
+static void assert_close(const pv_tensor *found, const pv_tensor *wanted, uint32_t rows)
+{
+    const float *a = cpu_values(found), *b = cpu_values(wanted);
+    for (size_t i = 0; i < (size_t)rows * found->cols; i++) {
+        /* the CPU quantizes to 16 bits what meets quantized weights: 1/32512 of a group's largest, over WIDTH products below 8 */
+        if (!(fabsf(a[i] - b[i]) <= 4e-3f + 1e-3f * fabsf(b[i]))) fail_msg("element %zu: %g, wanted %g", i, (double)a[i], (double)b[i]);
+    }
+    for (size_t i = (size_t)rows * found->cols; i < (size_t)found->rows * found->cols; i++) assert_true(isnan(a[i]));
+}
+
+static void blocks_of_a_long_prompt_give_what_the_cpu_gives(void **state)
+{
+    static const struct {
+        uint32_t rows;
+        bool plain;
+        uint64_t programs;
+    } cases[] = {{PLAN_ROWS, false, 3}, {PLAN_ROWS, true, 0}, {PV_ANE_LEAST_ROWS - 1, false, 0}};
+    layer *ours = malloc(sizeof *ours), *cpus = malloc(sizeof *cpus);
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rt_memory memory;
+        rt_memory_init(&memory, 0);
+        pv_backend_device *cpu = cpu_open("generic", 1, false), *ane = open_ane(&memory.allocator, false);
+        if (cases[i].plain) ane->backend->close(ane), ane = open_ane(&memory.allocator, true);
+        make_layer(cpus, cpu, cases[i].rows);
+        make_layer(ours, ane, cases[i].rows);
+        if (cases[i].plain) { /* fused forms are declined there: the plain one is left */
+            assert_false(ane->backend->supports(ane, &ours->ops[3]));
+            cpu_run(ane, ours->ops + 1, 1, &ours->step);
+        } else {
+            cpu_run(cpu, cpus->ops, 4, &cpus->step);
+            cpu_run(ane, ours->ops, 4, &ours->step);
+            const uint32_t rows = cases[i].rows < TRUE_ROWS ? cases[i].rows : TRUE_ROWS;
+            assert_close(&ours->q, &cpus->q, rows);
+            assert_close(&ours->k, &cpus->k, rows);
+            assert_close(&ours->v, &cpus->v, rows);
+            assert_close(&ours->x, &cpus->x, rows);
+            assert_close(&ours->gated, &cpus->gated, rows);
+        }
+        assert_int_equal(cpu_count(ane, "linear ane"), cases[i].programs);
+        assert_int_equal(engine_seen.ran, cases[i].programs);
+        assert_int_equal(engine_seen.loaded, 0); /* what was loaded was let go */
+        cpu_free(&ours->slab);
+        cpu_free(&cpus->slab);
+        ane->backend->close(ane);
+        cpu->backend->close(cpu);
+        assert_int_equal(memory.live, 0);
+        assert_int_equal(tf_count(), 0);
+    }
+    free(ours);
+    free(cpus);
+}
+
+static void a_program_that_fails_is_an_error_and_the_device_goes_on(void **state)
+{
+    const pv_allocator allocator = pv_allocator_default();
+    layer *l = malloc(sizeof *l);
+    pv_error error = {0};
+    pv_prepared *prepared = NULL;
+    pv_fence fence;
+    atomic_bool abort = false;
+    (void)state;
+    pv_backend_device *device = open_ane(&allocator, false);
+    make_layer(l, device, PLAN_ROWS);
+    const pv_plan plan = {.ops = l->ops, .count = 4, .limits = l->step.limits, .rows = PLAN_ROWS, .logits = 1};
+    engine_seen.fail_load = 2;
+    assert_int_equal(device->backend->prepare(device, &plan, &prepared, &error), PV_PROGRAM);
+    assert_non_null(strstr(error.message, "not liked"));
+    assert_int_equal(tf_count(), 0);
+    memset(&engine_seen, 0, sizeof engine_seen);
+    assert_int_equal(device->backend->prepare(device, &plan, &prepared, NULL), PV_OK);
+    const pv_submission submission = {.plans = &prepared, .plan_count = 1, .block = l->step.block, .outputs = l->step.outputs, .abort = &abort};
+    engine_seen.fail_run = 2;
+    assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
+    assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_DEVICE_TRANSIENT);
+    assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
+    assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_OK);
+    assert_int_equal(engine_seen.ran, 5);
+    abort = true;
+    assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
+    assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_CANCELLED);
+    assert_int_equal(device->backend->wait(device, fence + 1, 0, &error), PV_INVALID_ARGUMENT);
+    assert_int_equal(engine_seen.ran, 5);
+    device->backend->release(device, prepared);
+    cpu_free(&l->slab);
+    device->backend->close(device);
+    free(l);
+}
+
+/* Where Core ML is not there the device says so, and "auto" never takes it. */
+static void a_system_without_core_ml_says_so(void **state)
+{
+    pv_runtime *runtime = NULL;
+    pv_device_info info = {0};
+    (void)state;
+    assert_int_equal(pv_runtime_create(NULL, &runtime, NULL), PV_OK);
+    const size_t last = pv_device_count(runtime) - 1;
+    assert_int_equal(pv_device_get_info(runtime, last, &info, NULL), PV_OK);
+    assert_string_equal(info.id, "ane:0");
+#ifndef __APPLE__
+    assert_false(info.available);
+    assert_string_equal(info.reason, "this system has no Core ML");
+#endif
+    assert_int_equal(pv_device_get_info(runtime, last - 1, &info, NULL), PV_OK);
+    assert_string_equal(info.id, "cpu");
+    pv_runtime_destroy(runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +440,9 @@ int main(void)
         cmocka_unit_test(no_memory_leaves_nothing_behind),
         cmocka_unit_test(a_folder_that_cannot_be_made_is_named),
         cmocka_unit_test(what_is_no_dense_block_of_rows_is_refused),
+        cmocka_unit_test(blocks_of_a_long_prompt_give_what_the_cpu_gives),
+        cmocka_unit_test(a_program_that_fails_is_an_error_and_the_device_goes_on),
+        cmocka_unit_test(a_system_without_core_ml_says_so),
     };
     return cmocka_run_group_tests_name("ane", tests, tf_make_folder, tf_remove_folder);
 }
