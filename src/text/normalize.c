@@ -73,7 +73,7 @@ typedef enum fate { KEPT, DROPPED, SPACED, SURROUNDED } fate;
 
 static fate without_marks(uint32_t c)
 {
-    return c >= 0x300 && (pv_unicode_class(c) & PV_MARK) ? DROPPED : KEPT;
+    return pv_unicode_mark(c) ? DROPPED : KEPT;
 }
 
 static fate without_accents(uint32_t c)

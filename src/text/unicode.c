@@ -29,6 +29,22 @@ const uint8_t pv_ascii_class[128] = {
 #undef U
 #undef L
 
+/* The value of the range that holds a character; `otherwise` if none does. */
+static int32_t look_up(const pv_unicode_range *ranges, size_t count, uint32_t code_point, int32_t otherwise)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (ranges[middle].last < code_point)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && ranges[low].first <= code_point ? ranges[low].value : otherwise;
+}
+
+#define LOOK_UP(table, code_point, otherwise) look_up(table, table##_count, code_point, otherwise)
+
 uint8_t pv_unicode_class(uint32_t code_point)
 {
     static const uint8_t by_category[] = {
@@ -46,7 +62,8 @@ uint8_t pv_unicode_class(uint32_t code_point)
     if (code_point < 0x80) return pv_ascii_class[code_point];
     /* White_Space is Z, tab to carriage return, and NEL. */
     if (code_point == 0x85) return PV_SPACE;
-    return by_category[utf8proc_get_property((utf8proc_int32_t)code_point)->category];
+    int category = utf8proc_get_property((utf8proc_int32_t)code_point)->category;
+    return category == UTF8PROC_CATEGORY_CN ? (uint8_t)LOOK_UP(pv_unicode_classes, code_point, 0) : by_category[category];
 }
 
 bool pv_unicode_word(uint32_t code_point)
@@ -55,10 +72,12 @@ bool pv_unicode_word(uint32_t code_point)
     static const uint32_t alphabetic_signs[][2] = {
         {0x24b6, 0x24e9}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}};
     if (code_point == 0x200c || code_point == 0x200d) return true;
-    if (pv_unicode_class(code_point) & (PV_LETTER | PV_MARK)) return true;
+    uint8_t class = pv_unicode_class(code_point);
+    if (class & (PV_LETTER | PV_MARK)) return true;
     for (size_t i = 0; i < sizeof alphabetic_signs / sizeof *alphabetic_signs; i++)
         if (code_point >= alphabetic_signs[i][0] && code_point <= alphabetic_signs[i][1]) return true;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
+    if (category == UTF8PROC_CATEGORY_CN) return class & PV_NUMBER; /* those that are new are decimal digits */
     return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_PC;
 }
 
@@ -78,6 +97,12 @@ size_t pv_utf8_valid(const char *text, size_t length)
         if (bytes == 0) return at;
         at += bytes;
     }
+}
+
+/* True if normalization leaves the character alone, whatever utf8proc knows of it. */
+static bool is_inert(uint32_t code_point)
+{
+    return code_point >= 0x700 && LOOK_UP(pv_unicode_inert, code_point, 0) != 0;
 }
 
 /* Characters that stand unchanged in a form and never combine with what precedes them; what follows may combine with them.
@@ -108,7 +133,7 @@ static bool starts_segment(pv_form_name form, uint32_t code_point)
     if (code_point < 0x300) return form == PV_NFC;
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks && code_point >= blocks[i].first; i++)
         if (code_point <= blocks[i].last) return blocks[i].in[form];
-    return false;
+    return is_inert(code_point);
 }
 
 bool pv_unicode_is_normal(pv_form_name form, const char *text, size_t length)
@@ -143,8 +168,10 @@ static bool decompose(segment *made, const char *text, size_t length)
             return false;
         int boundary = 0, options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
         if (made->form == PV_NFKC || made->form == PV_NFKD) options |= UTF8PROC_COMPAT;
-        utf8proc_ssize_t added = utf8proc_decompose_char((utf8proc_int32_t)code_point, made->points + made->count,
-                                                         MAX_DECOMPOSITION, (utf8proc_option_t)options, &boundary);
+        utf8proc_ssize_t added = -1;
+        if (!is_inert(code_point))
+            added = utf8proc_decompose_char((utf8proc_int32_t)code_point, made->points + made->count, MAX_DECOMPOSITION,
+                                            (utf8proc_option_t)options, &boundary);
         if (added < 0 || added > MAX_DECOMPOSITION) {
             made->points[made->count++] = (int32_t)code_point;
         } else {
@@ -156,7 +183,7 @@ static bool decompose(segment *made, const char *text, size_t length)
 
 static uint8_t combining_class(int32_t code_point)
 {
-    return (uint8_t)utf8proc_get_property(code_point)->combining_class;
+    return is_inert((uint32_t)code_point) ? 0 : (uint8_t)utf8proc_get_property(code_point)->combining_class;
 }
 
 /* Sorts a run of marks by combining class, keeping the order of equals; linear, for text may hold a million marks in a row. */
@@ -244,7 +271,7 @@ void pv_unicode_lower(const char *text, size_t length, pv_bytes *out)
         if (code_point < 0x80)
             lower = code_point >= 'A' && code_point <= 'Z' ? code_point | 0x20 : code_point;
         else
-            lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code_point);
+            lower = (uint32_t)(utf8proc_tolower((utf8proc_int32_t)code_point) + LOOK_UP(pv_unicode_lowers, code_point, 0));
         if (lower != code_point) {
             pv_bytes_add(out, text + plain, at - plain);
             pv_bytes_add(out, character, pv_utf8_encode(lower, character));
@@ -256,21 +283,30 @@ void pv_unicode_lower(const char *text, size_t length, pv_bytes *out)
     pv_bytes_add(out, text + plain, length - plain);
 }
 
+bool pv_unicode_mark(uint32_t code_point)
+{
+    bool mark = pv_unicode_class(code_point) & PV_MARK;
+    return code_point >= 0x300 && LOOK_UP(pv_unicode_marks, code_point, mark) != 0;
+}
+
 bool pv_unicode_nonspacing(uint32_t code_point)
 {
-    return code_point >= 0x300 && utf8proc_category((utf8proc_int32_t)code_point) == UTF8PROC_CATEGORY_MN;
+    bool nonspacing = utf8proc_category((utf8proc_int32_t)code_point) == UTF8PROC_CATEGORY_MN;
+    return code_point >= 0x300 && LOOK_UP(pv_unicode_accents, code_point, nonspacing) != 0;
 }
 
 bool pv_unicode_punctuation(uint32_t code_point)
 {
     if (code_point < 0x80) return pv_ascii_class[code_point] & PV_SIGN;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
-    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+    return LOOK_UP(pv_unicode_punctuations, code_point, category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO) !=
+           0;
 }
 
 bool pv_unicode_other(uint32_t code_point)
 {
     if (code_point == '\t' || code_point == '\n' || code_point == '\r') return false;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
-    return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
+    bool other = category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
+    return LOOK_UP(pv_unicode_others, code_point, other) != 0;
 }

@@ -17,6 +17,16 @@ enum {
     PV_LETTER = PV_UPPER | PV_LOWER | PV_CASELESS,
 };
 
+/* Where what models were trained with knows another Unicode than utf8proc: ranges in order, in unicode_tables.c. */
+typedef struct pv_unicode_range {
+    uint32_t first, last;
+    int32_t value;
+} pv_unicode_range;
+extern const pv_unicode_range pv_unicode_classes[], pv_unicode_inert[], pv_unicode_punctuations[], pv_unicode_accents[],
+    pv_unicode_marks[], pv_unicode_others[], pv_unicode_lowers[];
+extern const size_t pv_unicode_classes_count, pv_unicode_inert_count, pv_unicode_punctuations_count, pv_unicode_accents_count,
+    pv_unicode_marks_count, pv_unicode_others_count, pv_unicode_lowers_count;
+
 extern const uint8_t pv_ascii_class[128];
 uint8_t pv_unicode_class(uint32_t code_point);
 /* \w as Unicode recommends it: Alphabetic, M, Nd, Pc and the two joiners. */
@@ -73,7 +83,8 @@ void pv_unicode_normalize(pv_form_name form, const char *text, size_t length, pv
 bool pv_unicode_is_normal(pv_form_name form, const char *text, size_t length);
 /* Appends the text in lower case, character by character: no context decides. */
 void pv_unicode_lower(const char *text, size_t length, pv_bytes *out);
-/* Mn. */
+/* M and Mn, as normalizers that strip them see it. */
+bool pv_unicode_mark(uint32_t code_point);
 bool pv_unicode_nonspacing(uint32_t code_point);
 /* P, and in ASCII S too. */
 bool pv_unicode_punctuation(uint32_t code_point);
