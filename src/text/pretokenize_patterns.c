@@ -230,6 +230,70 @@ static bool find_line_end(const pv_pattern *pattern, const char *text, size_t le
     return false;
 }
 
+/* The end of a match of DeepSeek 3's expression at `at`, 0 if there is none. Marks count as letters, but may also lead a word.
+ */
+static size_t deepseek3_at(const char *text, size_t length, size_t at)
+{
+    size_t bytes, next_bytes, next;
+    uint8_t class = pv_utf8_class(text + at, &bytes), following = 0;
+    next = at + bytes;
+    if (next < length) following = pv_utf8_class(text + next, &next_bytes);
+    if (class & PV_SIGN) {
+        bool ascii = bytes == 1 && next < length && (uint8_t)text[next] < 0x80;
+        if (ascii && (following & PV_LETTER)) {
+            while (next < length && (uint8_t)text[next] < 0x80 && (pv_ascii_class[(uint8_t)text[next]] & PV_LETTER)) next++;
+            return next;
+        }
+    } else if (!(class & (PV_NEWLINE | PV_LETTER)) && (following & (PV_LETTER | PV_MARK))) {
+        return run_end(text, length, next, PV_LETTER | PV_MARK);
+    }
+    if (class & (PV_LETTER | PV_MARK)) return run_end(text, length, next, PV_LETTER | PV_MARK);
+    if ((class & PV_SIGN) || (text[at] == ' ' && (following & PV_SIGN))) {
+        next = run_end(text, length, next, PV_SIGN);
+        while (next < length && (text[next] == '\n' || text[next] == '\r')) next++;
+        return next;
+    }
+    return class & PV_SPACE ? spaces_or_lines(text, length, at) : 0;
+}
+
+/* An ASCII sign and ASCII letters, words with a character before them, signs, spaces; numbers and controls match nothing. */
+static bool find_deepseek3(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start, size_t *end)
+{
+    (void)pattern;
+    for (size_t bytes; from < length; from += bytes) {
+        if ((*end = deepseek3_at(text, length, from)) != 0) {
+            *start = from;
+            return true;
+        }
+        pv_utf8_class(text + from, &bytes);
+    }
+    return false;
+}
+
+static bool is_cjk(uint32_t c)
+{
+    return (c >= 0x4e00 && c <= 0x9fa5) || (c >= 0x3040 && c <= 0x30ff);
+}
+
+/* [一-龥぀-ゟ゠-ヿ]+ */
+static bool find_cjk(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start, size_t *end)
+{
+    uint32_t code_point = 0;
+    size_t bytes;
+    (void)pattern;
+    for (; from < length; from += bytes) {
+        bytes = pv_utf8_step(text + from, &code_point);
+        if (is_cjk(code_point)) break;
+    }
+    *start = from;
+    for (; from < length; from += bytes) {
+        bytes = pv_utf8_step(text + from, &code_point);
+        if (!is_cjk(code_point)) break;
+    }
+    *end = from;
+    return *end > *start;
+}
+
 /* \s */
 static bool find_space(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start, size_t *end)
 {
@@ -318,6 +382,10 @@ static const struct {
     {"[\r\n]", {.name = "newline", .find = find_newline}},
     {"\\s+$", {.name = "line end", .find = find_line_end}},
     {"\\s", {.name = "space", .find = find_space}},
+    {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+     "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+     {.name = "deepseek3", .find = find_deepseek3}},
+    {"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", {.name = "cjk", .find = find_cjk}},
     {"[\\p{P}$+<=>\\^`|~]", {.name = "punctuation", .find = find_punctuation}},
 };
 

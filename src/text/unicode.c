@@ -285,7 +285,8 @@ void pv_unicode_lower(const char *text, size_t length, pv_bytes *out)
 
 bool pv_unicode_mark(uint32_t code_point)
 {
-    bool mark = pv_unicode_class(code_point) & PV_MARK;
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code_point);
+    bool mark = category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME;
     return code_point >= 0x300 && LOOK_UP(pv_unicode_marks, code_point, mark) != 0;
 }
 
