@@ -6,16 +6,20 @@
 #include "backend/backend.h"
 
 /* A part of a tensor has the name and the whole of what it is a part of. */
-#define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first)                                                         \
-    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, 0, false}
+#define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first) \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, whole, first, ALL)
+#define LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, whole, first, layers)                                                   \
+    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, \
+     PV_LAYERS_##layers, 0, false}
 #define LAYER(member, gguf, huggingface, optional, rows, cols, uses) \
     LAYER_PART(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO)
 #define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses) \
-    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, 0, false}
+    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, \
+     PV_LAYERS_ALL, 0, false}
 #define EXPERT(member, gguf, huggingface, optional, rows, cols, uses) EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, 0)
 #define EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, interleaved)                                                                                  \
     {"blk.%u." gguf, "model.layers.%u." huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, \
-     PV_SIZE_ZERO, PV_SIZE_ZERO, interleaved, true}
+     PV_SIZE_ZERO, PV_SIZE_ZERO, PV_LAYERS_ALL, interleaved, true}
 #define TABLE(name) static const pv_role_table name = {name##_roles, sizeof name##_roles / sizeof name##_roles[0]}
 
 /* ---- The Llama family's names, which most later families took over ---- */
@@ -128,6 +132,30 @@ static const pv_role gpt2_roles[] = {
 };
 TABLE(gpt2);
 
+#define LFM "model.layers.%u."
+static const pv_role lfm2_roles[] = {
+    GLOBAL(embed, "token_embd.weight", "model.embed_tokens.weight", false, VOCABULARY, WIDTH, PV_USE_ROWS),
+    GLOBAL(output_norm, "token_embd_norm.weight", "model.embedding_norm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    GLOBAL(output, "output.weight", "lm_head.weight", true, VOCABULARY, WIDTH, PV_USE_MATRIX),
+    LAYER(attention_norm, "attn_norm.weight", "operator_norm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(feed_forward_norm, "ffn_norm.weight", "ffn_norm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER(gate, "ffn_gate.weight", "feed_forward.w1.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    LAYER(up, "ffn_up.weight", "feed_forward.w3.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    LAYER(down, "ffn_down.weight", "feed_forward.w2.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
+    LAYER_OF(q, "attn_q.weight", LFM "self_attn.q_proj.weight", false, HEADS, WIDTH, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
+    LAYER_OF(k, "attn_k.weight", LFM "self_attn.k_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
+    LAYER_OF(v, "attn_v.weight", LFM "self_attn.v_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
+    LAYER_OF(attention_out, "attn_output.weight", LFM "self_attn.out_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
+    LAYER_OF(q_norm, "attn_q_norm.weight", LFM "self_attn.q_layernorm.weight", false, ONE, HEAD, PV_USE_VECTOR, ZERO, ZERO, ATTENTION),
+    LAYER_OF(k_norm, "attn_k_norm.weight", LFM "self_attn.k_layernorm.weight", false, ONE, HEAD, PV_USE_VECTOR, ZERO, ZERO, ATTENTION),
+    LAYER_OF(conv, "shortconv.conv.weight", LFM "conv.conv.weight", false, WIDTH, TAPS, PV_USE_VECTOR, ZERO, ZERO, CONV),
+    LAYER_OF(conv_before, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, ZERO, CONV),
+    LAYER_OF(conv_after, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, WIDTH, CONV),
+    LAYER_OF(conv_x, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, WIDTH_2, CONV),
+    LAYER_OF(conv_out, "shortconv.out_proj.weight", LFM "conv.out_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, ZERO, ZERO, CONV),
+};
+TABLE(lfm2);
+
 /* ---- Experts ---- */
 
 static const pv_role mixtral_roles[] = {
@@ -182,6 +210,7 @@ static const pv_architecture architectures[] = {
     {"stablelm", "StableLmForCausalLM", {LLAMA_TABLES, &norm_bias}, PV_ROPE_HALVES, .norm = PV_NORM_LAYER, .activation = PV_ACTIVATION_SILU},
     {"gpt2", "GPT2LMHeadModel", {&gpt2}, PV_ROPE_HALVES, .norm = PV_NORM_LAYER, .activation = PV_ACTIVATION_GELU, .transposed = true,
      .feed_forward_widths = 4, .no_rope_every = 1, .prefix = "transformer."},
+    {"lfm2", "Lfm2ForCausalLM", {&lfm2}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU, .conv = true},
     {"llama", "MixtralForCausalLM", {&ends, &pre_norm, &attention, &mixtral}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU, .experts = true,
      .experts_normalize = true},
     {"qwen3moe", "Qwen3MoeForCausalLM", {&ends, &pre_norm, &attention, &mlp_experts, &head_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU,
@@ -222,7 +251,7 @@ const pv_architecture *pv_architecture_find(const char *gguf_name, bool experts,
 
 const char *pv_architecture_names(void)
 {
-    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss";
+    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss, lfm2";
 }
 
 uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
@@ -242,6 +271,9 @@ uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
     case PV_SIZE_EXPERTS: return d->experts;
     case PV_SIZE_EXPERT_FEED_FORWARD: return d->expert_feed_forward;
     case PV_SIZE_ATTENTION_HEADS: return d->heads;
+    case PV_SIZE_TAPS: return d->conv_taps;
+    case PV_SIZE_WIDTH_2: return 2 * d->width;
+    case PV_SIZE_WIDTH_3: return 3 * d->width;
     case PV_SIZE_VOCABULARY: return d->vocabulary;
     case PV_SIZE_CONTEXT: return d->trained_context;
     }

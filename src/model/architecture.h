@@ -8,6 +8,7 @@
 typedef struct pv_layer_weights {
     pv_tensor attention_norm, q, k, v, q_norm, k_norm, attention_out, attention_post_norm;
     pv_tensor feed_forward_norm, gate, up, down, feed_forward_post_norm;
+    pv_tensor conv_before, conv_after, conv_x, conv, conv_out;
     pv_tensor router, router_bias, expert_gate, expert_up, expert_down;
     pv_tensor expert_gate_bias, expert_up_bias, expert_down_bias, sinks;
     pv_tensor attention_norm_bias, feed_forward_norm_bias;
@@ -37,6 +38,9 @@ typedef enum pv_size {
     PV_SIZE_ATTENTION_HEADS, /* how many there are */
     PV_SIZE_VOCABULARY,
     PV_SIZE_CONTEXT,   /* of the training */
+    PV_SIZE_TAPS,      /* of a convolution */
+    PV_SIZE_WIDTH_2,   /* 2 WIDTH */
+    PV_SIZE_WIDTH_3,
 } pv_size;
 
 uint32_t pv_decoder_size(const pv_decoder *decoder, pv_size size);
@@ -48,6 +52,7 @@ typedef struct pv_role {
     pv_size rows, cols;
     unsigned uses;                  /* pv_weight_use */
     pv_size whole, first;           /* a part of a fused tensor: rows (columns of a vector) that this one has, and where the part begins */
+    enum { PV_LAYERS_ALL, PV_LAYERS_ATTENTION, PV_LAYERS_CONV } layers; /* that have it */
     uint8_t interleaved;            /* Hugging Face files hold it as every second row: 1: from the first on, 2: from the second on */
     bool experts;                   /* every expert has one; they stand one behind the other, in files as one tensor or as many */
 } pv_role;
@@ -76,6 +81,7 @@ typedef struct pv_architecture {
     uint32_t no_rope_every;       /* where the file has no list: of so many layers the last goes without RoPE; 0: none does */
     double window_theta;          /* of layers with a window, where the file has none; 0: as all others */
     uint32_t scale_by_width_at;   /* GGUF files leave the query's scale out; with so many layers it follows from width / heads */
+    bool conv;                    /* some layers have short convolutions */
     const char *prefix;           /* of Hugging Face names, which some files leave out */
     bool experts;                 /* it is the architecture of this name with experts */
     bool experts_normalize;       /* where the file does not say */

@@ -46,6 +46,53 @@ static pv_status find_huggingface_architecture(pv_config *c, const pv_allocator 
 
 /* ---- Sizes ---- */
 
+/* With convolutions GGUF files have a list: 0 for these, the same for all others. */
+static pv_status read_kv_heads(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%s.attention.head_count_kv", c->gguf ? c->prefix : "");
+    const pv_meta *meta = c->gguf && d->architecture->conv ? pv_source_meta(c->source, key) : NULL;
+    if (meta == NULL || meta->type != PV_META_ARRAY)
+        return pv_config_count(c, "attention.head_count_kv", "num_key_value_heads", 1, d->heads, d->heads, &d->kv_heads, error);
+    if (meta->count != d->layers || meta->element == PV_META_STRING)
+        return pv_fail_at(error, PV_BAD_FILE, key, PV_NO_OFFSET, "%s has %llu entries, %u numbers are wanted", key, (unsigned long long)meta->count, d->layers);
+    double heads = 0;
+    for (uint32_t i = 0; i < d->layers; i++) {
+        const double here = pv_meta_number(meta, i);
+        if (!(here >= 0 && here <= d->heads) || here != floor(here) || (here > 0 && heads > 0 && here != heads))
+            return pv_fail_at(error, PV_BAD_FILE, key, PV_NO_OFFSET, "%s[%u] is %g, 0 or the number of the other layers is wanted", key, i, here);
+        if (here > 0) heads = here;
+    }
+    d->kv_heads = heads > 0 ? (uint32_t)heads : d->heads;
+    return PV_OK;
+}
+
+/* LFM2: the feed-forward width in config.json is that before it is adjusted. */
+static pv_status adjust_feed_forward(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    double factor = 1;
+    bool found;
+    uint32_t multiple;
+    if (c->gguf || !pv_flat_true(&c->flat, "block_auto_adjust_ff_dim")) return PV_OK;
+    pv_status status = pv_config_number(c, "", "block_ffn_dim_multiplier", &factor, &found, error);
+    if (status == PV_OK) status = pv_config_count(c, "", "block_multiple_of", 1, 1 << 16, 256, &multiple, error);
+    if (status != PV_OK) return status;
+    d->feed_forward = 2 * d->feed_forward / 3;
+    if (!found) return PV_OK;
+    if (!(factor >= 1e-3 && factor <= 16)) return pv_fail(error, PV_BAD_FILE, "config.json: block_ffn_dim_multiplier is %g", factor);
+    d->feed_forward = ((uint32_t)(factor * d->feed_forward) + multiple - 1) / multiple * multiple;
+    return PV_OK;
+}
+
+static pv_status read_convolution(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    if (!d->architecture->conv) return PV_OK;
+    pv_status status = adjust_feed_forward(c, d, error);
+    if (status == PV_OK) status = pv_config_count(c, "shortconv.l_cache", "conv_L_cache", 1, PV_PAGE_TOKENS, 0, &d->conv_taps, error);
+    if (status == PV_OK && d->width % 2 != 0) status = pv_fail(error, PV_UNSUPPORTED, "a width of %u with convolutions: an even one is wanted", d->width);
+    return status;
+}
+
 static pv_status read_sizes(const pv_config *c, pv_decoder *d, pv_error *error)
 {
     const struct {
@@ -66,7 +113,7 @@ static pv_status read_sizes(const pv_config *c, pv_decoder *d, pv_error *error)
     uint32_t ignored;
     if ((status = pv_config_count(c, "feed_forward_length", "intermediate_size|n_inner", 1, 1 << 20, widths * d->width, &d->feed_forward, error)) != PV_OK)
         return status;
-    if ((status = pv_config_count(c, "attention.head_count_kv", "num_key_value_heads", 1, d->heads, d->heads, &d->kv_heads, error)) != PV_OK) return status;
+    if ((status = read_kv_heads(c, d, error)) != PV_OK) return status;
     if ((status = pv_config_count(c, "attention.key_length", "head_dim", 2, 1024, head_dim > 0 ? head_dim : 1, &d->head_dim, error)) != PV_OK) return status;
     if ((status = pv_config_count(c, "attention.value_length", "", d->head_dim, d->head_dim, d->head_dim, &ignored, error)) != PV_OK) return status;
     if (d->heads % d->kv_heads != 0 || d->head_dim % 2 != 0)
@@ -182,7 +229,7 @@ static pv_status read_scales(const pv_config *c, pv_decoder *d, pv_error *error)
         const char *gguf, *huggingface;
         double low, high, missing;
     } reals[] = {
-        {&epsilon, "attention.layer_norm_rms_epsilon|attention.layer_norm_epsilon", "rms_norm_eps|layer_norm_eps|layer_norm_epsilon", 0, 1,
+        {&epsilon, "attention.layer_norm_rms_epsilon|attention.layer_norm_epsilon", "rms_norm_eps|layer_norm_eps|layer_norm_epsilon|norm_eps", 0, 1,
          d->architecture->norm == PV_NORM_LAYER ? 1e-5 : 1e-6},
         {&scalar, "", "query_pre_attn_scalar", 0, 1e6, 0},
         {&embed, "embedding_scale", "embedding_multiplier", 1e-6, 1e6, by_width},
@@ -220,15 +267,27 @@ static const pv_flat_entry *list_entry(const pv_config *c, const char *list, uin
 
 static bool is_last_of(uint32_t layer, uint32_t every) { return every > 0 && (layer + 1) % every == 0; }
 
-static pv_status layer_has_window(const pv_config *c, uint32_t layer, uint32_t first, uint32_t every, bool *window, pv_error *error)
+static pv_status layer_has_window(const pv_config *c, uint32_t layer, uint32_t first, uint32_t every, bool conv, bool *window, pv_error *error)
 {
     const pv_flat_entry *type = list_entry(c, "layer_types", layer);
     *window = layer >= first && !is_last_of(layer, every);
     if (type == NULL) return PV_OK;
     const char *name = type->type == PV_JSON_STRING ? pv_flat_value(&c->flat, type) : "(no text)";
     *window = strcmp(name, "sliding_attention") == 0;
-    if (*window || strcmp(name, "full_attention") == 0) return PV_OK;
+    if (*window || strcmp(name, "full_attention") == 0 || (conv && strcmp(name, "conv") == 0)) return PV_OK;
     return pv_fail(error, PV_UNSUPPORTED, "config.json: layer_types[%u] is '%s'; 'full_attention' and 'sliding_attention' are supported", layer, name);
+}
+
+/* GGUF files give such layers no key-value heads. */
+static bool layer_is_conv(const pv_config *c, const pv_decoder *d, uint32_t layer)
+{
+    if (!d->architecture->conv) return false;
+    const pv_flat_entry *type = list_entry(c, "layer_types", layer);
+    if (type != NULL) return type->type == PV_JSON_STRING && strcmp(pv_flat_value(&c->flat, type), "conv") == 0;
+    char key[96];
+    snprintf(key, sizeof key, "%s.attention.head_count_kv", c->gguf ? c->prefix : "");
+    const pv_meta *meta = c->gguf ? pv_source_meta(c->source, key) : NULL;
+    return meta != NULL && meta->type == PV_META_ARRAY && layer < meta->count && pv_meta_number(meta, layer) == 0;
 }
 
 static bool layer_turns(const pv_config *c, const pv_decoder *d, uint32_t layer)
@@ -237,19 +296,20 @@ static bool layer_turns(const pv_config *c, const pv_decoder *d, uint32_t layer)
     return turns != NULL && turns->type == PV_JSON_NUMBER ? turns->number != 0 : !is_last_of(layer, d->architecture->no_rope_every);
 }
 
-static uint32_t find_group(pv_decoder *d, uint32_t window)
+static uint32_t find_group(pv_decoder *d, uint32_t window, bool conv)
 {
     for (uint32_t g = 0; g < d->group_count; g++)
-        if (d->group_window[g] == window) return g;
+        if (d->group_window[g] == window && d->group_conv[g] == conv) return g;
     d->group_window[d->group_count] = window;
+    d->group_conv[d->group_count] = conv;
     return d->group_count++;
 }
 
-/* At most four kinds: with and without a window, with and without RoPE. */
+/* At most four kinds: with and without a window, with and without RoPE; or with and without a convolution. */
 static uint8_t find_kind(pv_decoder *d, pv_layer_kind kind)
 {
     for (uint32_t k = 0; k < d->kind_count; k++)
-        if (d->kinds[k].rope == kind.rope && d->kinds[k].group == kind.group) return (uint8_t)k;
+        if (d->kinds[k].rope == kind.rope && d->kinds[k].conv == kind.conv && d->kinds[k].group == kind.group) return (uint8_t)k;
     d->kinds[d->kind_count] = kind;
     return (uint8_t)d->kind_count++;
 }
@@ -281,15 +341,15 @@ static pv_status read_layers(const pv_config *c, pv_decoder *d, pv_error *error)
         status = pv_config_count(c, "attention.sliding_window_pattern", "sliding_window_pattern", 1, PV_MAX_LAYERS, every, &every, error);
     for (uint32_t layer = 0; layer < d->layers && status == PV_OK; layer++) {
         bool windowed = false;
-        if (window > 0 || list_entry(c, "layer_types", layer) != NULL) status = layer_has_window(c, layer, first, every, &windowed, error);
+        if (window > 0 || list_entry(c, "layer_types", layer) != NULL) status = layer_has_window(c, layer, first, every, d->architecture->conv, &windowed, error);
         d->kind_of[layer] = windowed;
-        if (!windowed) find_group(d, 0); /* if there is a group that sees everything it is the first */
+        if (!windowed && !layer_is_conv(c, d, layer)) find_group(d, 0, false); /* if there is a group that sees everything it is the first */
     }
     for (uint32_t layer = 0; layer < d->layers && status == PV_OK; layer++) {
-        const bool windowed = d->kind_of[layer] != 0;
+        const bool windowed = d->kind_of[layer] != 0, conv = layer_is_conv(c, d, layer);
         const int rope = windowed && d->rope_count > 1 ? 1 : 0;
-        const uint32_t group = find_group(d, windowed ? window : 0);
-        d->kind_of[layer] = find_kind(d, (pv_layer_kind){.rope = layer_turns(c, d, layer) ? rope : -1, .group = group});
+        const uint32_t group = find_group(d, conv ? d->conv_taps : windowed ? window : 0, conv);
+        d->kind_of[layer] = find_kind(d, (pv_layer_kind){.rope = !conv && layer_turns(c, d, layer) ? rope : -1, .conv = conv, .group = group});
     }
     d->rope_count = 0;
     for (uint32_t k = 0; k < d->kind_count; k++)
@@ -339,6 +399,7 @@ static pv_status read_description(const pv_config *c, pv_decoder *d, pv_error *e
     if (status == PV_OK) status = read_sizes(c, d, error);
     if (status == PV_OK) status = read_vocabulary(c, d, error);
     if (status == PV_OK) status = read_experts(c, d, error);
+    if (status == PV_OK) status = read_convolution(c, d, error);
     if (status == PV_OK) status = read_activation(c, d, error);
     if (status == PV_OK) status = read_scales(c, d, error);
     if (status == PV_OK) status = pv_rope_read(c, d, error);

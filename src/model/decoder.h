@@ -36,6 +36,7 @@ typedef struct pv_rope_settings {
 /* What sets layers apart. */
 typedef struct pv_layer_kind {
     int rope;       /* which of the decoder's ropes; -1: positions do not turn anything */
+    bool conv;      /* a short convolution stands in place of attention */
     uint32_t group; /* cache group */
 } pv_layer_kind;
 
@@ -57,7 +58,9 @@ typedef struct pv_decoder {
     pv_layer_kind kinds[PV_MAX_LAYER_KINDS];
     uint32_t kind_count;
     uint8_t kind_of[PV_MAX_LAYERS];       /* layer → kinds */
+    uint32_t conv_taps;                   /* of short convolutions; 0: there are none */
     uint32_t group_window[PV_MAX_GROUPS]; /* keys that layers of a cache group look back at, 0: all of them */
+    bool group_conv[PV_MAX_GROUPS];       /* what a cache group keeps are inputs of convolutions: a vector of the width for each token */
     uint32_t group_count;
 } pv_decoder;
 

@@ -87,6 +87,25 @@ static void attention_block(const pass *p)
     add_to_stream(p, mixed, w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
 }
 
+/* x += out(c × convolution(b × y)), {b, c, y} = in(norm(x)) */
+static void convolution_block(const pass *p)
+{
+    const pv_decoder *d = p->d;
+    const pv_layer_weights *w = &p->f->weights->layers[p->layer];
+    pv_tensor b = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width), c = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width);
+    pv_tensor y = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width), mixed = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width);
+
+    normed in = norm_before(p, p->x, w->attention_norm, w->attention_norm_bias, PV_EXTENT_ROWS);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 3,
+        .parts = {{w->conv_before, {0}, b}, {w->conv_after, {0}, c}, {w->conv_x, {0}, y}},
+    }}, "layer %u conv in", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_conv1d, .conv1d = {
+        .x = y, .before = b, .after = c, .out = mixed, .weight = w->conv, .taps = d->conv_taps, .store = p->f->cache[p->layer],
+    }}, "layer %u conv", p->layer);
+    add_to_stream(p, mixed, w->conv_out, (pv_tensor){0}, w->attention_post_norm, "conv out");
+}
+
 /* x += down(activation(gate(norm(x))) × up(norm(x))), or without a gate down(activation(up(norm(x)))) */
 static void feed_forward_block(const pass *p)
 {
@@ -188,7 +207,10 @@ pv_tensor pv_forward_build(const pv_forward *f, pv_builder *b)
     pass p = {.f = f, .d = f->decoder, .b = b};
     begin(&p);
     for (; p.layer < p.d->layers; p.layer++) {
-        attention_block(&p);
+        if (pv_decoder_kind(p.d, p.layer)->conv)
+            convolution_block(&p);
+        else
+            attention_block(&p);
         if (p.d->experts > 0)
             experts_block(&p);
         else

@@ -16,7 +16,7 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
 {
     const pv_role *role = entry->role;
     const pv_source_tensor *tensor = entry->source;
-    uint32_t rows = entry->rows, cols = entry->cols;
+    uint32_t rows = is_vector(role) ? pv_decoder_size(decoder, role->rows) : entry->rows, cols = entry->cols;
     if (role->whole != PV_SIZE_ZERO) *(is_vector(role) ? &cols : &rows) = pv_decoder_size(decoder, role->whole);
     const uint32_t experts = role->experts ? decoder->experts : 1, own = entry->at > 0 || entry->rows != entry->stacked ? 1 : experts;
     *(is_vector(role) ? &cols : &rows) *= entry->step;
@@ -25,7 +25,7 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
         rows = cols * own, cols = swapped;
     }
     if (role->experts && is_vector(role)) rows = experts;
-    if (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts ? 3 : 2))
+    if (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts || role->cols == PV_SIZE_TAPS ? 3 : 2))
         return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor %s has the shape [%llu, %llu], [%u, %u] is wanted",
                           tensor->name, (unsigned long long)tensor->rows, (unsigned long long)tensor->cols, rows, cols);
     if (tensor->layout == PV_LAYOUT_COUNT)
@@ -85,9 +85,9 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
         return pv_fail_at(error, PV_NOT_FOUND, name, PV_NO_OFFSET, "%s has no tensor %s, which the architecture %s needs",
                           pv_source_path(source), name, decoder->architecture->name);
     const uint32_t rows = pv_decoder_size(decoder, role->rows), cols = pv_decoder_size(decoder, role->cols);
-    const uint32_t stacked = (is_vector(role) ? cols : rows) * (role->experts ? decoder->experts : 1);
+    const uint32_t stacked = (is_vector(role) ? rows * cols : rows) * (role->experts ? decoder->experts : 1);
     const pv_weight_entry entry = {
-        .role = role, .layer = layer, .source = tensor, .rows = role->experts && !apart && !is_vector(role) ? stacked : rows, .cols = cols,
+        .role = role, .layer = layer, .source = tensor, .rows = is_vector(role) ? 1 : role->experts && !apart ? stacked : rows, .cols = cols,
         .first = !gguf && role->interleaved > 0 ? role->interleaved - 1u : pv_decoder_size(decoder, role->first), .at = expert * rows,
         .stacked = stacked, .uses = role->uses, .step = !gguf && role->interleaved > 0 ? 2 : 1,
         .transposed = !gguf && role->uses == PV_USE_MATRIX &&
@@ -148,6 +148,11 @@ static pv_status ask_device(const pv_backend_device *device, pv_weight_list *lis
     return PV_OK;
 }
 
+static bool has_role(const pv_decoder *decoder, const pv_role *role, uint32_t layer)
+{
+    return role->layers == PV_LAYERS_ALL || (role->layers == PV_LAYERS_CONV) == pv_decoder_kind(decoder, layer)->conv;
+}
+
 pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source,
                           const pv_backend_device *device, pv_weight_list *list, pv_error *error)
 {
@@ -163,7 +168,7 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
         uint32_t times = role->per_layer ? decoder->layers : 1;
         uint32_t experts = has_experts_apart(source, role) ? decoder->experts : 1;
         for (uint32_t layer = 0; layer < times && status == PV_OK; layer++)
-            for (uint32_t expert = 0; expert < experts && status == PV_OK; expert++)
+            for (uint32_t expert = 0; expert < experts && status == PV_OK && has_role(decoder, role, layer); expert++)
                 status = add_weight(decoder, source, role, layer, expert, list, error);
     }
     if (status == PV_OK) status = refuse_strangers(source, list, error);

@@ -35,6 +35,9 @@ static const struct {
     [PV_OP_attention] = {"attention", 5, {FIELD(attention.q, PV_READ), FIELD(attention.cache.pages, PV_READ),
                                           FIELD(attention.cache.table, PV_READ), FIELD(attention.sinks, PV_READ),
                                           FIELD(attention.out, PV_WRITE)}},
+    [PV_OP_conv1d] = {"conv1d", 7, {FIELD(conv1d.x, PV_READ), FIELD(conv1d.before, PV_READ), FIELD(conv1d.after, PV_READ),
+                                    FIELD(conv1d.weight, PV_READ), FIELD(conv1d.store.table, PV_READ), FIELD(conv1d.store.pages, PV_UPDATE),
+                                    FIELD(conv1d.out, PV_WRITE)}},
     [PV_OP_glu] = {"glu", 3, {FIELD(glu.gate, PV_READ), FIELD(glu.up, PV_READ), FIELD(glu.out, PV_WRITE)}},
     [PV_OP_activation] = {"activation", 3, {FIELD(activation.x, PV_READ), FIELD(activation.residual, PV_READ),
                                             FIELD(activation.out, PV_WRITE)}},
@@ -209,6 +212,13 @@ static pv_cost attention_cost(const pv_op *op, uint32_t rows, uint32_t kv_length
     }
     return (pv_cost){tensor_bytes(&attention->q, rows) + tensor_bytes(&attention->out, rows) + fetched * token_bytes(&attention->cache),
                      live > 0 ? 4 * tensor_cells(&attention->q, rows) * (seen > 1 ? seen : 1) : 0};
+}
+
+static pv_cost conv1d_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    return (pv_cost){5 * tensor_bytes(&op->conv1d.out, rows) + tensor_bytes(&op->conv1d.weight, rows),
+                     (2.0 * op->conv1d.taps + 2) * tensor_cells(&op->conv1d.out, rows)};
 }
 
 static pv_cost glu_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)

@@ -18,7 +18,7 @@
 #include "runtime/tensor.h"
 
 #define PV_OP_LIST(X)                                                                                               \
-    X(begin) X(embed) X(rope_angles) X(rms_norm) X(layer_norm) X(linear) X(rope) X(kv_store) X(attention) X(glu)     \
+    X(begin) X(embed) X(rope_angles) X(rms_norm) X(layer_norm) X(linear) X(rope) X(kv_store) X(attention) X(conv1d) X(glu) \
     X(activation) X(moe_route) X(moe_linear) X(moe_sum) X(gather_rows) X(sample)
 
 typedef enum pv_op_kind {
@@ -142,6 +142,16 @@ typedef struct pv_op_attention {
     float soft_cap;   /* 0: none */
     pv_tensor sinks;  /* f32 [1, heads], or absent */
 } pv_op_attention;
+
+/* A short convolution along a sequence, column by column: u = before × x, rounded to f16; out[r] = after × Σ weight[c][j] × u at position
+ * p − taps + 1 + j, j in 0 … taps − 1, p being the row's position; before position 0 u is 0. u of every row goes into the cache, [page][token]
+ * [cols] in f16, where later steps find it: pages before the first position that is needed are not touched. The sum runs by rising j. */
+typedef struct pv_op_conv1d {
+    pv_tensor x, before, after, out; /* [R, cols] */
+    pv_tensor weight;                /* f32 [1, cols × taps] */
+    uint32_t taps;
+    pv_kv_view store;                /* kv_heads × head_dim × 2 = cols */
+} pv_op_conv1d;
 
 /* out = activation(gate) × up. out may be gate. */
 typedef struct pv_op_glu {

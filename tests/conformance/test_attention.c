@@ -1,4 +1,4 @@
-/* rope, kv_store and attention, over block tables whose pages lie anywhere and whose free cells hold NaN. */
+/* rope, kv_store, conv1d and attention, over block tables whose pages lie anywhere and whose free cells hold NaN. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -230,6 +230,88 @@ static void kv_store_cases(rig *r)
         run_kv_store(r, 3, head_dims[i]);
     }
     rig_expect_ran(r, "kv_store", NULL);
+}
+
+/* ---- conv1d ---------------------------------------------------------------------------------------------------------- */
+
+/* Rows of rope_sequences; what the cache holds of earlier positions is random, and of later ones poison. */
+static void run_conv1d(rig *r, uint32_t cols, uint32_t taps)
+{
+    rig_reset(r);
+    rig_step(r, rope_sequences, ARRAY_COUNT(rope_sequences));
+    uint64_t seed = cols * 100 + taps;
+    float *x = random_floats(&seed, (size_t)ROPE_ROWS * cols, 2), *before = random_floats(&seed, (size_t)ROPE_ROWS * cols, 1);
+    float *after = random_floats(&seed, (size_t)ROPE_ROWS * cols, 1), *weight = random_floats(&seed, (size_t)cols * taps, 1);
+    cache c = make_cache(r, 48, 1, cols / 2);
+    uint16_t *earlier = malloc((size_t)ARRAY_COUNT(rope_sequences) * taps * cols * sizeof *earlier), *stored = malloc(cols * sizeof *stored);
+    for (size_t i = 0; i < ARRAY_COUNT(rope_sequences); i++) {
+        const rig_sequence *s = &rope_sequences[i];
+        give_pages(r, &c, s->slot, (uint32_t)(s->first + s->count));
+        for (uint32_t ago = 1; ago < taps && (int32_t)ago <= s->first; ago++) {
+            uint16_t *cell = earlier + (i * taps + ago) * cols;
+            const int32_t position = s->first - (int32_t)ago;
+            for (uint32_t col = 0; col < cols; col++) cell[col] = ref_to_f16(ref_normal(&seed));
+            rig_put(r, &c.view.pages, (uint64_t)c.table[s->slot][position / PV_PAGE_TOKENS] * c.view.page_bytes + (uint64_t)(position % PV_PAGE_TOKENS) * cols * 2,
+                    cell, cols * 2ull);
+        }
+        for (int32_t j = 0; j < s->count; j++)
+            rig_may_write(r, &c.view.pages,
+                          (uint64_t)c.table[s->slot][(s->first + j) / PV_PAGE_TOKENS] * c.view.page_bytes + (uint64_t)((s->first + j) % PV_PAGE_TOKENS) * cols * 2,
+                          cols * 2ull);
+    }
+    pv_op op = {.kind = PV_OP_conv1d};
+    op.conv1d = (pv_op_conv1d){.x = rig_input(r, PV_EXTENT_ROWS, cols, x), .before = rig_input(r, PV_EXTENT_ROWS, cols, before),
+                               .after = rig_input(r, PV_EXTENT_ROWS, cols, after), .weight = rig_vector(r, weight, cols * taps), .taps = taps,
+                               .store = c.view, .out = rig_activation(r, PV_EXTENT_ROWS, cols)};
+    ref_value *wanted = malloc((size_t)ROPE_ROWS * cols * sizeof *wanted);
+    uint16_t *u = malloc((size_t)ROPE_ROWS * cols * sizeof *u);
+    for (size_t i = 0; i < (size_t)ROPE_ROWS * cols; i++) u[i] = ref_to_f16(before[i] * x[i]);
+    for (uint32_t i = 0, first = 0; i < ARRAY_COUNT(rope_sequences); first += (uint32_t)rope_sequences[i++].count) {
+        for (uint32_t j = 0; j < (uint32_t)rope_sequences[i].count; j++) {
+            for (uint32_t col = 0; col < cols; col++) {
+                double sum = 0, magnitude = 0;
+                for (uint32_t ago = 0; ago < taps && (int32_t)ago <= rope_sequences[i].first + (int32_t)j; ago++) {
+                    const uint16_t bits = ago <= j ? u[(size_t)(first + j - ago) * cols + col] : earlier[(i * taps + ago - j) * cols + col];
+                    const double product = weight[col * taps + taps - 1 - ago] * ref_f16(bits);
+                    sum += product, magnitude += fabs(product);
+                }
+                const double factor = after[(size_t)(first + j) * cols + col];
+                wanted[(size_t)(first + j) * cols + col] = (ref_value){factor * sum, (taps + 1) * REF_U * fabs(factor) * magnitude};
+            }
+        }
+    }
+    rig_may_write_rows(r, &op.conv1d.out);
+    rig_run(r, &op, 1);
+    float *found = rig_rows(r, &op.conv1d.out, ROPE_ROWS);
+    rig_expect_values(r, "conv1d", found, wanted, (size_t)ROPE_ROWS * cols);
+    rig_same_bits(r, found, (size_t)ROPE_ROWS * cols * 4);
+    for (uint32_t i = 0, row = 0; i < ARRAY_COUNT(rope_sequences); i++) {
+        for (int32_t j = 0; j < rope_sequences[i].count; j++, row++) {
+            const int32_t position = rope_sequences[i].first + j;
+            rig_get(r, &c.view.pages,
+                    (uint64_t)c.table[rope_sequences[i].slot][position / PV_PAGE_TOKENS] * c.view.page_bytes + (uint64_t)(position % PV_PAGE_TOKENS) * cols * 2,
+                    stored, cols * 2ull);
+            rig_expect_bytes(r, "conv1d: cache", stored, u + (size_t)row * cols, cols * 2ull);
+        }
+    }
+    free(x);
+    free(before);
+    free(after);
+    free(weight);
+    free(earlier);
+    free(stored);
+    free(wanted);
+    free(u);
+    free(found);
+}
+
+static void conv1d_cases(rig *r)
+{
+    run_conv1d(r, 64, 3);
+    run_conv1d(r, 30, 4);
+    run_conv1d(r, 200, 1);
+    run_conv1d(r, 2, 7);
+    rig_expect_ran(r, "conv1d", NULL);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------------------------- */
@@ -507,6 +589,7 @@ static void few_of_each(rig *r)
 {
     run_rope(r, &(rope_case){4, 2, 64, 64, PV_ROPE_HALVES, false});
     run_kv_store(r, 1, 64);
+    run_conv1d(r, 64, 3);
     for (size_t i = 0; i < 4; i++) {
         if (solutions[i].q == NULL) solve(&solutions[i], &attention_table[i]);
         run_attention(r, &solutions[i], false);
@@ -521,6 +604,7 @@ static void few_of_each(rig *r)
     }
 FOR_ALL(rope_cases)
 FOR_ALL(kv_store_cases)
+FOR_ALL(conv1d_cases)
 FOR_ALL(attention_cases)
 FOR_ALL(shared_page_case)
 
@@ -535,6 +619,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rope_cases),
         cmocka_unit_test(test_kv_store_cases),
+        cmocka_unit_test(test_conv1d_cases),
         cmocka_unit_test(test_attention_cases),
         cmocka_unit_test(test_shared_page_case),
         cmocka_unit_test(a_tampered_result_is_noticed),

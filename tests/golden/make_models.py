@@ -7,7 +7,7 @@ case.json gives for each tensor, rounded through the layout as src/format/layout
 How the reference is made and what the deviations mean is told in make_llama.py; the difference is that nothing here knows a family's
 code. Exact: the model is built and run in float64 while torch.float32 is torch.float64, so that what modules compute "in float32" is
 exact as well. Contract, with the roundings of src/runtime/op.h: keys and values through f16 where eager attention takes them, arguments of
-sines and cosines in f32, inputs of quantized linears in groups of 32.
+sines and cosines in f32, inputs of short convolutions in f16, inputs of quantized linears in groups of 32.
 
 In case.json: seed; tokens; layouts; gguf: whether converters to GGUF can say all of it; metadata: [key, type, value] of the GGUF file as
 llama.cpp's converter writes them, under general.architecture; tensors: {name, shape, centre, scale, gguf} in the checkpoint's names
@@ -68,6 +68,12 @@ def contract(model: nn.Module, steps: int, quantized: bool):
     module = sys.modules[type(model).__module__]
     attend, cos, sin = module.eager_attention_forward, torch.Tensor.cos, torch.Tensor.sin
 
+    def convolve(x, *rest, **more):
+        return model_convolve(x.half().double(), *rest, **more)
+
+    model_convolve = getattr(module, "causal_conv1d_fn", None)
+    more_changes = [(module, "causal_conv1d_fn", convolve)] if model_convolve else []
+
     def attention(self, query, key, value, *rest, **more):
         return attend(self, query, key.half().double(), value.half().double(), *rest, **more)
 
@@ -83,7 +89,7 @@ def contract(model: nn.Module, steps: int, quantized: bool):
         (module, "eager_attention_forward", attention), (torch.Tensor, "cos", lambda x: cos(to_float32(x))),
         (torch.Tensor, "sin", lambda x: sin(to_float32(x))),
         (nn.functional, "linear", lambda x, weight, bias=None: linear(in_groups(x), weight, bias)),
-        (Conv1D, "forward", lambda self, x: conv1d(self, in_groups(x))))  # fmt: skip
+        (Conv1D, "forward", lambda self, x: conv1d(self, in_groups(x))), *more_changes)  # fmt: skip
 
 
 def run(make, config, state: dict, tokens: list[int], dtype: torch.dtype, rounding=None) -> np.ndarray:
@@ -161,6 +167,8 @@ def describe(case: dict, config, name: str, shape: tuple) -> dict:
     """A tensor's line in case.json: how it is seeded, and what becomes of it in a GGUF file."""
     about = {"name": name, "shape": list(shape)}
     norm = len(shape) == 1 and name.endswith("weight")
+    if name.endswith(".conv.conv.weight"):
+        return about | {"centre": 0.0, "scale": 1.0, "gguf": f"blk.{name.split('.')[2]}.shortconv.conv.weight"}
     if case.get("stacked") and (".experts." in name or name.endswith(".sinks")):
         return about | describe_stacked(config, name, shape)
     if norm:
@@ -195,7 +203,7 @@ def weights(case: dict, layout: str, tensors: list[dict], library) -> dict[str, 
     for about in tensors:
         name, shape, vector = about["name"], tuple(about["shape"]), len(about["shape"]) == 1
         flat = seeded.fill(seeded.key(case["seed"], name), 0, int(np.prod(shape)), np.float32(about["centre"]), np.float32(about["scale"]))
-        vector |= name.endswith("_bias")
+        vector |= name.endswith(("_bias", ".conv.conv.weight"))
         kind = "F32" if vector and layout not in DENSE else layout
 
         def rounded(rows):
@@ -203,7 +211,7 @@ def weights(case: dict, layout: str, tensors: list[dict], library) -> dict[str, 
             assert np.array_equal(found.view(np.uint32), make_llama.through_c(library, kind, rows).view(np.uint32)), (name, kind)
             return found
 
-        if len(shape) == 3:
+        if len(shape) == 3 and shape[1] > 1:
             step = 2 if "gguf_second" in about else 1
             value = np.empty(shape, np.float32)
             for h, rows in enumerate(turned(flat.reshape(shape), step)):
@@ -229,9 +237,11 @@ def common(config, prefix: str, head_dim: int | None = None) -> list:
 def llama_like(config, prefix: str, *more, epsilon: str = "layer_norm_rms_epsilon") -> list:
     rope = config.rope_parameters
     rope = rope.get("full_attention", rope)
-    value = config.rms_norm_eps if epsilon == "layer_norm_rms_epsilon" else config.layer_norm_eps
+    value = config.norm_eps if epsilon == "norm_eps" else config.rms_norm_eps if epsilon == "layer_norm_rms_epsilon" else config.layer_norm_eps
+    epsilon = "layer_norm_rms_epsilon" if epsilon == "norm_eps" else epsilon
+    width = int(2 * config.intermediate_size / 3) if getattr(config, "block_auto_adjust_ff_dim", False) else config.intermediate_size
     return common(config, prefix) + [[f"{prefix}.{key}", kind, value] for key, kind, value in [
-        ("feed_forward_length", "u32", config.intermediate_size), ("attention.head_count_kv", "u32", config.num_key_value_heads),
+        ("feed_forward_length", "u32", width), ("attention.head_count_kv", "u32", config.num_key_value_heads),
         (f"attention.{epsilon}", "f32", value), ("rope.freq_base", "f32", rope["rope_theta"]), *more]]  # fmt: skip
 
 
@@ -333,6 +343,11 @@ CASES = {
         head_dim=32, num_experts=16, num_experts_per_tok=3, moe_intermediate_size=64, norm_topk_prob=True), metadata=lambda c: llama_like(
             c, "qwen3moe", *heads(c), ("expert_count", "u32", 16), ("expert_used_count", "u32", 3), ("expert_feed_forward_length", "u32", 64)),
         **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    "lfm2": dict(make="Lfm2", arch=ARCH.LFM2, tokens=150, layouts=["F32", "Q8_0"], config=dict(
+        num_hidden_layers=4, intermediate_size=144, block_multiple_of=32, layer_types=["conv", "conv", "full_attention", "conv"],
+        tie_word_embeddings=True), metadata=lambda c: [line for line in llama_like(
+            c, "lfm2", ("shortconv.l_cache", "u32", c.conv_L_cache), epsilon="norm_eps") if "head_count_kv" not in line[0]] + [
+                ["lfm2.attention.head_count_kv", "i32s", [0 if kind == "conv" else c.num_key_value_heads for kind in c.layer_types]]]),
     "gpt_oss": dict(make="GptOss", arch=ARCH.GPT_OSS, tokens=150, layouts=["F32", "Q8_0", "MXFP4"], stacked=True, config=dict(
         head_dim=32, num_local_experts=8, num_experts_per_tok=3, intermediate_size=64, sliding_window=40, num_hidden_layers=3, rope_parameters={
             "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "beta_fast": 8.0, "beta_slow": 1.0, "truncate": False,

@@ -18,6 +18,7 @@ typedef struct tensor {
     const char *name, *gguf, *second; /* second: GGUF has every second column of a stack as a tensor of its own */
     uint64_t depth, rows, cols;       /* in the checkpoint; a vector has one row; depth: experts of a stack of matrices, else 0 */
     bool vector, transposed, bias;    /* bias: a vector for each row */
+    bool taps;                        /* of a convolution: such vectors, [cols, 1, taps] in the checkpoint */
     uint64_t permuted;           /* head size; 0: rows stay in order */
     uint64_t expert, experts;    /* GGUF: one of so many that are one tensor; 0: a tensor by itself */
     float centre, scale, add;
@@ -60,10 +61,11 @@ static bool tensor_at(const golden_case *c, size_t i, tensor *t)
     *t = (tensor){.name = text_of(c, "tensors", i, "name"), .gguf = text_of(c, "tensors", i, "gguf"), .second = text_of(c, "tensors", i, "gguf_second")};
     if (t->name == NULL) return false;
     const uint64_t dim[3] = {(uint64_t)number_of(c, i, "shape.0"), (uint64_t)number_of(c, i, "shape.1"), (uint64_t)number_of(c, i, "shape.2")};
-    t->bias = dim[1] > 0 && strstr(t->name, "_bias") != NULL;
+    const bool taps = t->taps = dim[1] == 1 && dim[2] > 0;
+    t->bias = taps || (dim[1] > 0 && strstr(t->name, "_bias") != NULL);
     t->vector = dim[1] == 0 || t->bias;
-    t->depth = dim[2] > 0 ? dim[0] : 0;
-    t->rows = dim[2] > 0 ? dim[1] : dim[1] > 0 ? dim[0] : 1;
+    t->depth = dim[2] > 0 && !taps ? dim[0] : 0;
+    t->rows = dim[2] > 0 && !taps ? dim[1] : dim[1] > 0 ? dim[0] : 1;
     t->cols = dim[2] > 0 ? dim[2] : dim[1] > 0 ? dim[1] : dim[0];
     t->transposed = number_of(c, i, "transpose") != 0;
     t->permuted = (uint64_t)number_of(c, i, "permute");
@@ -129,10 +131,11 @@ static void declare_stack(writing *w, const tensor *t)
 {
     const bool gguf = w->file->gguf;
     const uint64_t outs = t->cols / step_of(t), turned[3] = {t->depth, outs, t->rows}, plain[3] = {t->depth, t->rows, t->cols};
-    const uint64_t pair[2] = {t->rows, gguf ? outs : t->cols};
+    const uint64_t pair[2] = {t->rows, gguf ? outs : t->cols}, taps[3] = {t->rows, 1, t->cols};
     for (uint64_t half = 0; half < (gguf ? step_of(t) : 1); half++)
-        check(w, pv_model_writer_declare(w->writer, !gguf ? t->name : half == 0 ? t->gguf : t->second, layout_of(w, t), t->bias ? 2 : 3,
-                                         t->bias ? pair : gguf ? turned : plain, &w->error));
+        check(w, pv_model_writer_declare(w->writer, !gguf ? t->name : half == 0 ? t->gguf : t->second, layout_of(w, t),
+                                         t->bias && (gguf || !t->taps) ? 2 : 3, t->taps && !gguf ? taps : t->bias ? pair : gguf ? turned : plain,
+                                         &w->error));
 }
 
 /* `count` elements of the checkpoint, `step` apart, as a row of the file. */
@@ -229,6 +232,17 @@ static void write_extras(writing *w)
 
 /* ---- Metadata ---- */
 
+static void write_list(writing *w, const char *key, size_t line)
+{
+    int32_t values[64];
+    size_t count = 0;
+    char member[32];
+    const pv_flat_entry *value;
+    while (snprintf(member, sizeof member, "2.%zu", count), count < 64 && (value = entry(w->c, "metadata", line, member)) != NULL)
+        values[count++] = (int32_t)value->number;
+    check(w, pv_model_writer_i32s(w->writer, key, values, count, &w->error));
+}
+
 static void write_metadata(writing *w)
 {
     const golden_case *c = w->c;
@@ -242,6 +256,8 @@ static void write_metadata(writing *w)
             check(w, pv_model_writer_f32(w->writer, key, (float)value->number, &w->error));
         else if (strcmp(type, "bool") == 0)
             check(w, pv_model_writer_bool(w->writer, key, value->type == PV_JSON_TRUE, &w->error));
+        else if (strcmp(type, "i32s") == 0)
+            write_list(w, key, i);
         else
             check(w, pv_model_writer_string(w->writer, key, pv_flat_value(&c->about, value), &w->error));
     }

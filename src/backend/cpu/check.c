@@ -105,6 +105,16 @@ static const char *check_attention(const pv_op *op)
                : "q or out does not have the heads";
 }
 
+static const char *check_conv1d(const pv_op *op)
+{
+    const pv_op_conv1d *conv = &op->conv1d;
+    const char *wrong = check_cache(&conv->store);
+    if (wrong != NULL) return wrong;
+    if (2ull * conv->store.kv_heads * conv->store.head_dim != conv->x.cols) return "the cache does not have the columns";
+    if (conv->taps == 0 || conv->weight.cols != (uint64_t)conv->x.cols * conv->taps) return "the weight does not have the columns and taps";
+    return conv->before.cols == conv->x.cols && conv->after.cols == conv->x.cols && conv->out.cols == conv->x.cols ? NULL : "columns differ";
+}
+
 static const char *check_glu(const pv_op *op)
 {
     return op->glu.gate.cols == op->glu.up.cols && op->glu.gate.cols == op->glu.out.cols ? NULL : "columns differ";

@@ -200,6 +200,58 @@ static void kv_store_run(const pv_cpu_context *context, const pv_op *op)
     }
 }
 
+/* u of a row that is in the step, as the cache holds it. */
+static vf conv_input(const pv_op_conv1d *conv, uint32_t row, uint32_t at, uint32_t count)
+{
+    uint16_t halves[PV_LANES];
+    vf_to_f16(halves, vf_mul(vf_load_part(pv_cpu_row(&conv->before, row) + at, count), vf_load_part(pv_cpu_row(&conv->x, row) + at, count)));
+    return vf_from_f16(halves);
+}
+
+static uint16_t *conv_cell(const pv_op_conv1d *conv, int32_t slot, int32_t position)
+{
+    const pv_kv_view *store = &conv->store;
+    const int32_t page = cells(&store->table, slot)[position / PV_PAGE_TOKENS];
+    return (uint16_t *)((uint8_t *)pv_tensor_host(&store->pages) + (uint64_t)page * store->page_bytes) +
+           (size_t)(position % PV_PAGE_TOKENS) * conv->x.cols;
+}
+
+static void conv_row(const pv_cpu_context *context, const pv_op_conv1d *conv, uint32_t r)
+{
+    const pv_step_row *row = &context->step.rows[r];
+    const int32_t back = (int32_t)r - context->step.seqs[row->seq].first_row; /* rows of the sequence before it in this step */
+    const uint32_t cols = conv->x.cols;
+    const float *weight = pv_tensor_host(&conv->weight);
+    float *out = pv_cpu_row(&conv->out, r);
+    for (uint32_t i = 0; i < cols; i += PV_LANES) {
+        const uint32_t count = lanes_left(cols, i);
+        vf sum = vf_zero();
+        for (uint32_t j = 0; j < conv->taps; j++) {
+            const int32_t ago = (int32_t)(conv->taps - 1 - j);
+            if (row->position < ago) continue;
+            float taps[PV_LANES] = {0};
+            uint16_t halves[PV_LANES] = {0};
+            for (uint32_t c = 0; c < count; c++) taps[c] = weight[(size_t)(i + c) * conv->taps + j];
+            if (ago > back) memcpy(halves, conv_cell(conv, row->slot, row->position - ago) + i, count * sizeof *halves);
+            const vf u = ago <= back ? conv_input(conv, r - (uint32_t)ago, i, count) : vf_from_f16(halves);
+            sum = vf_fma(vf_load(taps), u, sum);
+        }
+        vf_store_part(out + i, vf_mul(vf_load_part(pv_cpu_row(&conv->after, r) + i, count), sum), count);
+    }
+    for (uint32_t i = 0; i < cols; i += PV_LANES) {
+        float u[PV_LANES];
+        vf_store(u, conv_input(conv, r, i, lanes_left(cols, i)));
+        store_halves(conv_cell(conv, row->slot, row->position) + i, u, lanes_left(cols, i));
+    }
+}
+
+static void conv1d_run(const pv_cpu_context *context, const pv_op *op)
+{
+    const pv_op_conv1d *conv = &op->conv1d;
+    const pv_cpu_range share = pv_cpu_share(context, pv_cpu_rows(context, &conv->x));
+    for (uint32_t r = share.first; r < share.end; r++) conv_row(context, conv, r);
+}
+
 /* sin and cos of non-negative angles below 2^20 or so, in double, right after rounding to f32 to well under an ulp of 1e-7: the angle
  * less a multiple of π/2 in two exact parts, then the series. `out`: cos, sin in turn. Written for the compiler to vectorise; every
  * operation rounds once, so all instruction sets agree. */
@@ -292,6 +344,7 @@ const pv_cpu_kernel PV_K(pv_cpu_layer_norm) = {layer_norm_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_activation) = {activation_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_glu) = {glu_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_gather_rows) = {gather_rows_run, NULL};
+const pv_cpu_kernel PV_K(pv_cpu_conv1d) = {conv1d_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_kv_store) = {kv_store_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_rope_angles) = {rope_angles_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_rope) = {rope_run, NULL};

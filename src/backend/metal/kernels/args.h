@@ -40,6 +40,13 @@ typedef struct pv_args_rows {
     float epsilon, scale, soft_cap;
 } pv_args_rows;
 
+typedef struct pv_args_conv1d {
+    pv_step_layout step;
+    uint32_t cols, taps;
+    uint32_t x_stride, before_stride, after_stride, out_stride;
+    uint32_t table_cols, page_halves;
+} pv_args_conv1d;
+
 typedef struct pv_args_moe_route {
     pv_step_layout step;
     uint32_t experts, used, normalize;
