@@ -111,7 +111,7 @@ static pv_status read_sizes(const pv_config *c, pv_decoder *d, pv_error *error)
             return status;
     const uint32_t widths = d->architecture->feed_forward_widths, head_dim = d->width / d->heads;
     uint32_t ignored;
-    if ((status = pv_config_count(c, "feed_forward_length", "intermediate_size|n_inner", 1, 1 << 20, widths * d->width, &d->feed_forward, error)) != PV_OK)
+    if ((status = pv_config_count(c, "feed_forward_length", "block_ff_dim|intermediate_size|n_inner", 1, 1 << 20, widths * d->width, &d->feed_forward, error)) != PV_OK)
         return status;
     if ((status = read_kv_heads(c, d, error)) != PV_OK) return status;
     if ((status = pv_config_count(c, "attention.key_length", "head_dim", 2, 1024, head_dim > 0 ? head_dim : 1, &d->head_dim, error)) != PV_OK) return status;
@@ -284,6 +284,9 @@ static bool layer_is_conv(const pv_config *c, const pv_decoder *d, uint32_t laye
     if (!d->architecture->conv) return false;
     const pv_flat_entry *type = list_entry(c, "layer_types", layer);
     if (type != NULL) return type->type == PV_JSON_STRING && strcmp(pv_flat_value(&c->flat, type), "conv") == 0;
+    for (uint32_t i = 0; (type = list_entry(c, "full_attn_idxs", i)) != NULL; i++)
+        if (type->type == PV_JSON_NUMBER && type->number == layer) return false;
+    if (!c->gguf) return list_entry(c, "full_attn_idxs", 0) != NULL;
     char key[96];
     snprintf(key, sizeof key, "%s.attention.head_count_kv", c->gguf ? c->prefix : "");
     const pv_meta *meta = c->gguf ? pv_source_meta(c->source, key) : NULL;

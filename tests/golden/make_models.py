@@ -1,6 +1,6 @@
 """Makes tests/golden/models: a tiny random model of every family run by Hugging Face transformers, the logits of every position.
 
-A case is a folder: config.json as transformers writes it, case.json, and logits.<LAYOUT>.f32, float32 [tokens][vocabulary], for each
+A case is a folder: config.json as transformers writes it, legacy.json, the spelling before version 5, case.json, and logits.<LAYOUT>.f32, float32 [tokens][vocabulary], for each
 layout of weights. The weights are not kept: they come from a seed (src/format/seeded.h, seeded.py) and the centre and scale that
 case.json gives for each tensor, rounded through the layout as src/format/layout.h does.
 
@@ -358,6 +358,30 @@ CASES = {
 }  # fmt: skip
 
 
+def legacy(config: dict, kind: str) -> dict:
+    """As transformers 4 wrote it, and as most checkpoints have it: RoPE in several places, layers by their pattern."""
+    old = {k: v for k, v in config.items() if k not in ("rope_parameters", "dtype")}
+    rope = dict(config.get("rope_parameters", {}))
+    if "full_attention" in rope:
+        old["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = dict(rope["full_attention"])
+    if rope:
+        old["rope_theta"] = rope.pop("rope_theta")
+        if rope.pop("partial_rotary_factor", 1) != 1:
+            old["partial_rotary_factor"] = config["rope_parameters"]["partial_rotary_factor"]
+        rope["type"] = rope.pop("rope_type")
+        old["rope_scaling"] = None if rope["type"] == "default" else rope
+    if kind in ("Gemma2", "Gemma3", "Qwen2", "Lfm2"):
+        types = old.pop("layer_types")
+        if kind == "Gemma3":
+            old["sliding_window_pattern"] = 6
+        if kind == "Lfm2":
+            old["full_attn_idxs"] = [i for i, kind in enumerate(types) if kind == "full_attention"]
+            old["block_ff_dim"] = old.pop("intermediate_size")
+    old["torch_dtype"] = "float32"
+    return old
+
+
 def make(name: str, index: int, case: dict, steps: int, library) -> None:
     case = {"config": {}, "metadata": lambda c: [], "extra": lambda c: {}, "split": lambda c, shapes: shapes, "join": lambda c, state: state, "name": name, "seed": 2000 + index, "gguf": "arch" in case} | case
     class_name = case["make"] if case["make"].endswith("Model") else case["make"] + "ForCausalLM"
@@ -370,6 +394,7 @@ def make(name: str, index: int, case: dict, steps: int, library) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if v is not None}
     (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+    (folder / "legacy.json").write_text(json.dumps(legacy(written, case["make"]), indent=1, sort_keys=True) + "\n")
     tokens = np.random.default_rng(case["seed"]).integers(0, config.vocab_size, case["tokens"]).tolist()
     shapes = {name: tuple(value.shape) for name, value in build(config).state_dict().items()}
     if config.tie_word_embeddings:

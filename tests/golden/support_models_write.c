@@ -271,11 +271,19 @@ static void copy_config(const writing *w, const char *folder)
     snprintf(path, sizeof path, "%s/config.json", folder);
     FILE *out = fopen(path, "wb");
     assert_non_null(out);
-    const char *text = w->c->config_text, *from = w->file->from != NULL ? strstr(text, w->file->from) : NULL;
+    char from_path[GOLDEN_PATH + 64], *legacy = NULL;
+    size_t length;
+    pv_allocator allocator = pv_allocator_default();
+    if (w->file->config_name != NULL) {
+        snprintf(from_path, sizeof from_path, "%s/%s", w->c->folder, w->file->config_name);
+        assert_int_equal(pv_read_file(&allocator, from_path, 1 << 20, &legacy, &length, NULL), PV_OK);
+    }
+    const char *text = legacy != NULL ? legacy : w->c->config_text, *from = w->file->from != NULL ? strstr(text, w->file->from) : NULL;
     assert_true(w->file->from == NULL || from != NULL);
     const size_t before = from != NULL ? (size_t)(from - text) : strlen(text);
     assert_int_equal(fwrite(text, 1, before, out), before);
     if (from != NULL) assert_true(fprintf(out, "%s%s", w->file->to, from + strlen(w->file->from)) > 0);
+    free(legacy);
     assert_int_equal(fclose(out), 0);
 }
 
