@@ -225,6 +225,7 @@ typedef struct attention_shape {
     rig_sequence sequence[4];
     float soft_cap;
     bool sinks;
+    pv_kv_type type;
 } attention_shape;
 
 /* Attention over a cache of finite cells; returns its bytes that the rows see. */
@@ -238,7 +239,7 @@ static double run_attention(const attention_shape *s)
     while (sequences < 4 && s->sequence[sequences].count > 0) sequences++;
     rig_step(&device, s->sequence, sequences);
     for (uint32_t i = 0; i < sequences; i++) pages += (uint32_t)(s->sequence[i].first + s->sequence[i].count + PV_PAGE_TOKENS - 1) / PV_PAGE_TOKENS;
-    pv_kv_view cache = rig_cache(&device, pages, s->kv_heads, s->head_dim);
+    pv_kv_view cache = rig_cache_of(&device, s->type, pages, s->kv_heads, s->head_dim);
     uint16_t *cells = malloc((size_t)(pages * cache.page_bytes));
     for (size_t i = 0; i < pages * cache.page_bytes / 2; i++) cells[i] = ref_to_f16(ref_normal(&seed));
     rig_put(&device, &cache.pages, 0, cells, pages * cache.page_bytes);
@@ -248,7 +249,7 @@ static double run_attention(const attention_shape *s)
         const int32_t length = s->sequence[i].first + s->sequence[i].count;
         for (int32_t block = 0; block * PV_PAGE_TOKENS < length; block++, next++)
             rig_put(&device, &cache.table, ((uint64_t)s->sequence[i].slot * cache.table.cols + (uint32_t)block) * 4, &next, 4);
-        seen += (s->window > 0 && (uint32_t)length > s->window ? s->window : (double)length) * 4.0 * s->kv_heads * s->head_dim;
+        seen += (s->window > 0 && (uint32_t)length > s->window ? s->window : (double)length) * (double)cache.page_bytes / PV_PAGE_TOKENS;
     }
     const uint32_t heads = s->kv_heads * s->group, width = heads * s->head_dim;
     float *q = random_floats(&seed, (size_t)device.rows * width), *sinks = random_floats(&seed, heads);
@@ -270,10 +271,12 @@ static void decode_rows_load_their_keys_and_values_once(void **state)
         attention_shape shape;
         const char *kernel;
     } cases[] = {
-        {{2, 1, 64, 0, {{1, 699, 1, NULL}}, 0, false}, "attention_split2_4"},
-        {{1, 3, 64, 0, {{1, 699, 1, NULL}, {2, 0, 1, NULL}, {3, 255, 1, NULL}}, 0, false}, "attention_split2_4"},
-        {{1, 8, 128, 0, {{1, 300, 1, NULL}}, 0, false}, "attention_split4_8"},
-        {{1, 2, 64, 100, {{1, 699, 1, NULL}}, 0, false}, "attention_split2_4"},
+        {{2, 1, 64, 0, {{1, 699, 1, NULL}}, 0, false, PV_KV_F16}, "attention_split2_4"},
+        {{1, 3, 64, 0, {{1, 699, 1, NULL}, {2, 0, 1, NULL}, {3, 255, 1, NULL}}, 0, false, PV_KV_F16}, "attention_split2_4"},
+        {{1, 8, 128, 0, {{1, 300, 1, NULL}}, 0, false, PV_KV_F16}, "attention_split4_8"},
+        {{1, 2, 64, 100, {{1, 699, 1, NULL}}, 0, false, PV_KV_F16}, "attention_split2_4"},
+        {{2, 3, 64, 0, {{1, 699, 1, NULL}}, 0, false, PV_KV_8BIT}, "attention_split2_4"},
+        {{1, 3, 96, 0, {{1, 699, 1, NULL}}, 0, false, PV_KV_4BIT}, "attention_split4_4"},
     };
     open_rig(&(softmetal_world){.keep_open = true, .build = SOFTMETAL_CHECKED}, false);
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -327,11 +330,19 @@ static void nothing_is_found_in_attention(void **state)
     (void)state;
     open_rig(&checked_world, false);
     static const attention_shape shapes[] = {
-        {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 12, NULL}}, 0, false},  {1, 1, 80, 40, {{2, 50, 35, NULL}}, 0, true},
-        {1, 5, 96, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 20, true},     {2, 1, 128, 0, {{1, 60, 10, NULL}}, 0, false},
-        {1, 1, 256, 0, {{1, 270, 1, NULL}, {2, 30, 9, NULL}}, 0, false}, {1, 2, 20, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 0, false},
+        {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 12, NULL}}, 0, false, PV_KV_F16},
+        {1, 1, 80, 40, {{2, 50, 35, NULL}}, 0, true, PV_KV_F16},
+        {1, 5, 96, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 20, true, PV_KV_F16},
+        {2, 1, 128, 0, {{1, 60, 10, NULL}}, 0, false, PV_KV_F16},
+        {1, 1, 256, 0, {{1, 270, 1, NULL}, {2, 30, 9, NULL}}, 0, false, PV_KV_F16},
+        {1, 2, 20, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 0, false, PV_KV_F16},
+        {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 12, NULL}}, 0, false, PV_KV_8BIT},
+        {1, 1, 80, 0, {{1, 40, 1, NULL}, {2, 10, 12, NULL}}, 0, false, PV_KV_4BIT},
     };
+    static const char *const tiles[] = {"attention_tile64", "attention_tile80",  "attention_tile96",        "attention_tile128",
+                                        "attention_tile256", "attention_tile64_scaled", "attention_tile80_scaled"};
     for (size_t i = 0; i < ARRAY_COUNT(shapes); i++) run_attention(&shapes[i]);
+    for (size_t i = 0; i < ARRAY_COUNT(tiles); i++) assert_true(counts_of(tiles[i]).dispatches > 0);
     close_rig();
 }
 
