@@ -359,8 +359,10 @@ static void a_tampered_result_is_noticed(void **state)
     rig_expect_noticed(few_of_each);
 }
 
-int main(void)
+/* An argument names the cases to run ("*norm*"). */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_one_part_cases, forget_problems),
         cmocka_unit_test_teardown(test_residual_cases, forget_problems),

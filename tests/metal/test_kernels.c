@@ -369,8 +369,10 @@ static void plain_programs_need_no_matrices(void **state)
     expect_no_report();
 }
 
-int main(void)
+/* An argument names the cases to run ("*loads*", "few*"). */
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     setenv("PENSIEVE_TEST_DEVICE", "metal", 1); /* what the rig opens */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_decode_step_takes_seven_dispatches_a_layer_at_most),
