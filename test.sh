@@ -272,7 +272,7 @@ suite_cross()
 suite_metal()
 {
     have g++ || have clang++-19 || { skip "no g++ (scripts/install-deps metal)"; return; }
-    build build-metal -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_SOFTMETAL=ON -DPENSIEVE_CLI=OFF -DPENSIEVE_EXAMPLES=OFF &&
+    build build-metal -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_SOFTMETAL=ON -DPENSIEVE_CLI=ON -DPENSIEVE_EXAMPLES=OFF &&
         run build-metal -L '^metal$'
 }
 

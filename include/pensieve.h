@@ -102,6 +102,15 @@ typedef struct pv_allocator {
 
 typedef enum pv_log_level { PV_LOG_ERROR, PV_LOG_WARNING, PV_LOG_INFO, PV_LOG_DEBUG } pv_log_level;
 
+/* A stretch of time that something took. Strings live during the call. */
+typedef struct pv_timing {
+    const char *track;        /* "engine", a device such as "metal:0", or "metal:0 ops" where it times each op */
+    const char *name;         /* "wait", "command buffer", "layer 3 qkv" */
+    double begin, end;        /* seconds since some moment, the same for all of a runtime */
+    uint32_t rows;            /* of its step; 0: not known */
+    double bytes, operations; /* that an op takes at least; 0: not known */
+} pv_timing;
+
 typedef struct pv_runtime_options {
     pv_allocator allocator; /* default: the C library's */
     /* Receives messages, a line each without its end. May be called from any thread. Default: silence. */
@@ -111,7 +120,13 @@ typedef struct pv_runtime_options {
     uint32_t threads;        /* of the CPU backend, counting the caller's; default: the processors of this process */
     const char *metal_library; /* a library that stands in for Apple's frameworks (tests); default: those of the system */
     const char *cache;       /* a folder where compiled programs are kept, made when there are some; default: none are */
-    uint64_t reserved[6];
+    /* Receives what took time, on the thread that steps. A device may take longer for it. Default: nothing is measured. */
+    void (*trace)(void *user, const pv_timing *timing);
+    void *trace_user;
+    /* Metal: a file NAME.gputrace that Metal's own capture of the first steps is written to, for Xcode. Default: none is. */
+    const char *capture;
+    PV_BOOL validate;        /* Metal: every op's results are looked at, NaN and infinities are told to the log; slow */
+    uint64_t reserved[2];
 } pv_runtime_options;
 
 /* Finds devices. Errors: PV_NOT_FOUND (cpu_kernels names kernels that the processor lacks or that this build does not have),
@@ -134,6 +149,27 @@ typedef struct pv_device_info {
 PV_API size_t pv_device_count(const pv_runtime *runtime);
 /* Errors: PV_INVALID_ARGUMENT (index out of range). Strings live as long as the runtime. */
 PV_API pv_status pv_device_get_info(const pv_runtime *runtime, size_t index, pv_device_info *info, pv_error *error);
+
+/* One measurement. Strings live during the call. */
+typedef struct pv_tuned {
+    const char *name;    /* what was done */
+    const char *variant; /* by which kernels */
+    double seconds;      /* the best of several */
+    PV_BOOL chosen;
+} pv_tuned;
+
+typedef struct pv_tune_options {
+    uint32_t size; /* rows and columns of the matrices measured with, a multiple of 256; default 4096 */
+    void (*report)(void *user, const pv_tuned *tuned); /* may be NULL */
+    void *user;
+    uint64_t reserved[4];
+} pv_tune_options;
+
+/* Measures a device's variants of kernels and keeps the choice in the runtime's cache folder, where models that are loaded from then on
+ * find it; nothing is chosen by measuring otherwise. The same text is given as before, up to near ties.
+ * Errors: PV_NOT_FOUND (no such device), PV_UNSUPPORTED (it has nothing to choose), PV_INVALID_ARGUMENT (the runtime has no cache
+ * folder, a bad size), PV_IO, PV_OUT_OF_MEMORY, PV_DEVICE_*. */
+PV_API pv_status pv_device_tune(pv_runtime *runtime, const char *device, const pv_tune_options *options, pv_error *error);
 
 /* ---- Files: looking without loading --------------------------------------------------------------------------------- */
 

@@ -22,6 +22,10 @@ typedef struct pv_environment {
     uint32_t threads;        /* 0: one for each processor of the process */
     const char *metal_library; /* stands in for Apple's frameworks; NULL: those */
     const char *cache;       /* folder for compiled programs; NULL: none are kept */
+    void (*trace)(void *user, const pv_timing *timing); /* NULL: nobody listens */
+    void *trace_user;
+    const char *capture;     /* NULL: nothing is captured */
+    bool validate;
 } pv_environment;
 
 typedef struct pv_device_description {
@@ -108,6 +112,9 @@ struct pv_backend {
     pv_status (*wait)(pv_backend_device *device, pv_fence fence, uint32_t timeout_ms, pv_error *error);
     /* How often each op kind ran on each kernel variant, for tests: returns the number of counters, fills up to `capacity`. */
     size_t (*counters)(const pv_backend_device *device, pv_counter *counters, size_t capacity);
+    /* Measures variants on the device with this id and keeps the choice in environment->cache. NULL: there is nothing to choose. */
+    pv_status (*tune)(const pv_backend *backend, const pv_environment *environment, const char *id, const pv_tune_options *options,
+                      pv_error *error);
 };
 
 /* First member of every backend's device. */

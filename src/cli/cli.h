@@ -50,10 +50,10 @@ typedef struct cli_texts {
 typedef struct cli_settings {
     const char *words[CLI_MAX_WORDS]; /* what is no option */
     size_t word_count;
-    bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode;
+    bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode, validate;
     const char *model, *prompt, *device, *gpu_layers, *load, *system, *logits, *profile, *format, *architecture, *shape,
         *layout;
-    uint32_t context, max_tokens, threads, top_k, repetitions, step_rows;
+    uint32_t context, max_tokens, threads, top_k, repetitions, step_rows, size;
     uint64_t seed;
     float temperature, top_p, min_p, repeat_penalty;
     cli_texts stops;
@@ -73,6 +73,7 @@ int cli_inspect(const cli_settings *settings);
 int cli_devices(const cli_settings *settings);
 int cli_tokenize(const cli_settings *settings);
 int cli_synth(const cli_settings *settings);
+int cli_tune(const cli_settings *settings);
 int cli_pull(const cli_settings *settings);
 int cli_list_models(const cli_settings *settings);
 int cli_remove(const cli_settings *settings);
@@ -156,15 +157,26 @@ int cli_interrupted(void);
 /* Readable when an interrupt came; for poll(). */
 int cli_interrupt_descriptor(void);
 
+/* ---- profile.c */
+typedef struct cli_profile cli_profile;
+/* A path that ends in .gputrace, which no profile but Metal itself writes. */
+bool cli_profile_is_capture(const char *path);
+/* NULL for no path and for captures. Errors: PV_NOT_FOUND, PV_IO. */
+pv_status cli_profile_open(const char *path, cli_profile **profile, pv_error *error);
+void cli_profile_add(void *profile, const pv_timing *timing);
+void cli_profile_close(cli_profile *profile);
+
 /* ---- load.c: from MODEL to a loaded model. */
 typedef struct cli_model {
     char *path;
     pv_runtime *runtime;
     pv_model *model;
     pv_model_info info;
+    cli_profile *profile; /* NULL: none is written */
 } cli_model;
 
-pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime **runtime, pv_error *error);
+/* `profile` takes its timings; NULL: none are taken. */
+pv_status cli_runtime(const cli_settings *settings, uint32_t threads, cli_profile *profile, pv_runtime **runtime, pv_error *error);
 /* Checks what the options say about a device; NULL for the default. Errors: PV_INVALID_ARGUMENT. */
 pv_status cli_device(const cli_settings *settings, const char **device, pv_error *error);
 pv_status cli_model_options(const cli_settings *settings, pv_model_options *options, pv_error *error);

@@ -48,7 +48,7 @@ int cli_devices(const cli_settings *settings)
 {
     pv_error error;
     pv_runtime *runtime;
-    if (cli_runtime(settings, settings->threads, &runtime, &error) != PV_OK) return cli_fail(settings, "devices", &error);
+    if (cli_runtime(settings, settings->threads, NULL, &runtime, &error) != PV_OK) return cli_fail(settings, "devices", &error);
     if (settings->json)
         print_json(runtime);
     else

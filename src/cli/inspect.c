@@ -269,7 +269,7 @@ int cli_inspect(const cli_settings *settings)
     view v = {.settings = settings};
     pv_status status = hub_resolve(settings, settings->model, &path, &error);
     v.path = path;
-    if (status == PV_OK) status = cli_runtime(settings, settings->threads, &runtime, &error);
+    if (status == PV_OK) status = cli_runtime(settings, settings->threads, NULL, &runtime, &error);
     if (status == PV_OK) status = gather(&v, runtime, &error);
     int code = CLI_DONE;
     if (status != PV_OK)

@@ -5,7 +5,7 @@
 #include "cli.h"
 #include "hub.h"
 
-pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime **runtime, pv_error *error)
+pv_status cli_runtime(const cli_settings *settings, uint32_t threads, cli_profile *profile, pv_runtime **runtime, pv_error *error)
 {
     const char *folder = cli_environment_cache();
     char *programs = folder[0] != '\0' ? cli_format("%s/programs", folder) : NULL;
@@ -16,6 +16,10 @@ pv_status cli_runtime(const cli_settings *settings, uint32_t threads, pv_runtime
         .threads = threads,
         .metal_library = cli_environment_metal(),
         .cache = programs,
+        .trace = profile != NULL ? cli_profile_add : NULL,
+        .trace_user = profile,
+        .capture = cli_profile_is_capture(settings->profile) ? settings->profile : NULL,
+        .validate = settings->validate,
     };
     pv_status status = pv_runtime_create(&options, runtime, error);
     free(programs);
@@ -105,7 +109,8 @@ pv_status cli_load(const cli_settings *settings, const pv_model_options *options
 {
     *model = (cli_model){0};
     pv_status status = hub_resolve(settings, settings->model, &model->path, error);
-    if (status == PV_OK) status = cli_runtime(settings, threads, &model->runtime, error);
+    if (status == PV_OK) status = cli_profile_open(settings->profile, &model->profile, error);
+    if (status == PV_OK) status = cli_runtime(settings, threads, model->profile, &model->runtime, error);
     if (status == PV_OK) status = load_with_budget(settings, options, model, error);
     if (status != PV_OK) cli_unload(model);
     return status;
@@ -115,6 +120,7 @@ void cli_unload(cli_model *model)
 {
     pv_model_destroy(model->model);
     pv_runtime_destroy(model->runtime);
+    cli_profile_close(model->profile);
     free(model->path);
     *model = (cli_model){0};
 }

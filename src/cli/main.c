@@ -25,6 +25,9 @@ static const cli_verb verbs[] = {
     {"synth", "OUT", "Writes a model with random weights in a real shape, to measure speed without a download",
      "OUT ending in .gguf becomes a GGUF file, any other a folder with SafeTensors (F32, F16, BF16).", CLI_VERB_SYNTH, 1, 1,
      cli_synth},
+    {"tune", "", "Measures a device's variants of kernels and keeps the choice in the cache folder",
+     "Only --device metal has something to choose; models that are run from then on use it. Nothing is tuned otherwise.",
+     CLI_VERB_TUNE, 0, 0, cli_tune},
     {"pull", "MODEL", "Fetches org/name[:QUANT][@REVISION] from the Hub",
      "HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT are honoured.\n"
      "Files go to $PENSIEVE_CACHE/hub, else $HF_HUB_CACHE, else $HF_HOME/hub, else the cache folder's hub.",
@@ -33,7 +36,7 @@ static const cli_verb verbs[] = {
     {"rm", "MODEL", "Removes a model from the cache", NULL, CLI_VERB_RM, 1, 1, cli_remove},
 };
 
-static const char *const later_verbs[] = {"convert", "tune", "doctor", "serve"};
+static const char *const later_verbs[] = {"convert", "doctor", "serve"};
 
 static void print_usage(FILE *out)
 {

@@ -214,7 +214,6 @@ static int answer_prompt(const cli_settings *settings, cli_model *model, run_pro
 
 static int check_settings(const cli_settings *settings, pv_error *error)
 {
-    if (settings->profile != NULL) return cli_error(error, PV_UNSUPPORTED, "--profile is not in this version");
     if (settings->prompt != NULL && settings->word_count > 0)
         return cli_error(error, PV_INVALID_ARGUMENT, "the prompt is given twice: '%s' and '%s'", settings->prompt,
                          settings->words[0]);

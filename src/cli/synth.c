@@ -35,7 +35,7 @@ int cli_synth(const cli_settings *settings)
     };
     pv_status status = PV_OK;
     if (options.shape == NULL) status = cli_error(&error, PV_INVALID_ARGUMENT, "synth needs --shape 8b, 1b, 135m or tiny");
-    if (status == PV_OK) status = cli_runtime(settings, settings->threads, &runtime, &error);
+    if (status == PV_OK) status = cli_runtime(settings, settings->threads, NULL, &runtime, &error);
     if (status == PV_OK) status = pv_synth(runtime, &options, path, &error);
     if (status == PV_OK) print_made(settings, &options, path);
     pv_runtime_destroy(runtime);

@@ -323,13 +323,16 @@ static pv_status finish_oldest(pv_engine *engine, pv_error *error)
     }
     if (status != PV_OK) return pv_recover(engine, step, &cause, error);
     if (step->fence == engine->newest) engine->newest = 0;
+    pv_runtime_timing(engine->model->runtime, "engine", "wait", start, step->rows);
     double seconds = pv_seconds() - start;
     double rate = step->rows / (seconds > 1e-6 ? seconds : 1e-6);
     engine->rows_per_second = engine->rows_per_second > 0 ? 0.9 * engine->rows_per_second + 0.1 * rate : rate;
     pv_pool_completed(p->pool, step->fence);
     if (engine->failures > 0) engine->stats.recovered++;
     engine->failures = engine->rebuilds = 0;
+    start = pv_seconds();
     pv_step_commit(engine, step);
+    pv_runtime_timing(engine->model->runtime, "engine", "commit", start, step->rows);
     if (engine->row_budget < engine->prefill_rows) engine->row_budget = (uint32_t)pv_min_size(2 * (size_t)engine->row_budget, engine->prefill_rows);
     return PV_OK;
 }
@@ -339,10 +342,12 @@ static pv_status submit_steps(pv_engine *engine, pv_error *error)
 {
     while (engine->in_flight < engine->steps_ahead) {
         pv_step *step = &engine->steps[(engine->oldest_step + engine->in_flight) % PV_STEP_RING];
+        double start = pv_seconds();
         pv_schedule(engine, step);
         if (step->rows == 0) return PV_OK;
         pv_error cause = {0};
         if (pv_step_submit(engine, step, &cause) != PV_OK) return pv_recover(engine, step, &cause, error);
+        pv_runtime_timing(engine->model->runtime, "engine", "submit", start, step->rows);
         if (step->wants_logits) return PV_OK; /* the next step would overwrite them */
     }
     return PV_OK;

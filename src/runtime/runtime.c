@@ -6,6 +6,7 @@
 
 #include "backend/ane/ane.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 
 static const pv_backend *const builtin_backends[] = {&pv_metal_backend, &pv_cpu_backend, &pv_ane_backend};
 
@@ -54,11 +55,16 @@ pv_status pv_runtime_create_with(const pv_runtime_options *options, const pv_bac
         .log_user = options->log_user,
         .cpu_kernels = runtime->kernels[0] != '\0' ? runtime->kernels : NULL,
         .threads = options->threads,
+        .trace = options->trace,
+        .trace_user = options->trace_user,
+        .validate = options->validate,
     };
     pv_status status = copy_option(&runtime->allocator, options->metal_library, &runtime->metal_library, error);
     if (status == PV_OK) status = copy_option(&runtime->allocator, options->cache, &runtime->cache, error);
+    if (status == PV_OK) status = copy_option(&runtime->allocator, options->capture, &runtime->capture, error);
     runtime->environment.metal_library = runtime->metal_library;
     runtime->environment.cache = runtime->cache;
+    runtime->environment.capture = runtime->capture;
     if (status == PV_OK) status = find_devices(runtime, backends, count, error);
     if (status != PV_OK) {
         pv_runtime_destroy(runtime);
@@ -79,6 +85,7 @@ void pv_runtime_destroy(pv_runtime *runtime)
     pv_allocator allocator = runtime->allocator;
     pv_free(&allocator, runtime->metal_library);
     pv_free(&allocator, runtime->cache);
+    pv_free(&allocator, runtime->capture);
     pv_free(&allocator, runtime);
 }
 
@@ -131,6 +138,18 @@ pv_status pv_device_get_info(const pv_runtime *runtime, size_t index, pv_device_
     return PV_OK;
 }
 
+pv_status pv_device_tune(pv_runtime *runtime, const char *id, const pv_tune_options *options, pv_error *error)
+{
+    static const pv_tune_options defaults;
+    const pv_runtime_device *device = NULL;
+    if (runtime == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "runtime is NULL");
+    pv_status status = pv_runtime_find_device(runtime, id, &device, error);
+    if (status != PV_OK) return status;
+    if (device->backend->tune == NULL)
+        return pv_fail(error, PV_UNSUPPORTED, "device %s has nothing that is chosen by measuring", device->description.id);
+    return device->backend->tune(device->backend, &runtime->environment, device->description.id, options != NULL ? options : &defaults, error);
+}
+
 void pv_runtime_log(const pv_runtime *runtime, pv_log_level level, const char *format, ...)
 {
     if (runtime->environment.log == NULL) return;
@@ -140,4 +159,12 @@ void pv_runtime_log(const pv_runtime *runtime, pv_log_level level, const char *f
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     runtime->environment.log(runtime->environment.log_user, level, line);
+}
+
+void pv_runtime_timing(const pv_runtime *runtime, const char *track, const char *name, double begin, uint32_t rows)
+{
+    const pv_environment *environment = &runtime->environment;
+    if (environment->trace == NULL) return;
+    const pv_timing timing = {.track = track, .name = name, .begin = begin, .end = pv_seconds(), .rows = rows};
+    environment->trace(environment->trace_user, &timing);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Verbs, options, exit codes, and what each stream carries."""
+import json
 import os
 import re
 import shutil
@@ -39,7 +40,7 @@ def test_version():
 
 
 def test_later_verbs_say_so():
-    for verb in ["convert", "tune", "doctor", "serve"]:
+    for verb in ["convert", "doctor", "serve"]:
         exits(run(verb, "x"), 2, f"{verb} is not in this version")
 
 
@@ -85,7 +86,7 @@ def test_a_misuse_is_json_where_json_is_asked_for():
     for arguments, verb, part in [
         (["run", tiny(), "hi", "--json", "--ctx", "many"], "run", "'many'"), (["run", "--walk", "--json"], "run", "'--walk'"), (["run", "--json"], "run", "MODEL"),
         (["bench", tiny(), "-o", "jsonl", "-p", "x"], "bench", "'x'"), (["bench", tiny(), "-p", "x", "--output=json"], "bench", "'x'"),
-        (["devices", "cpu", "--json"], "devices", "'cpu'"), (["run", tiny(), "hi", "--json", "--profile", "x"], "run", "--profile"),
+        (["devices", "cpu", "--json"], "devices", "'cpu'"), (["run", tiny(), "hi", "--json", "--profile"], "run", "--profile"),
         (["serve", "--json"], "serve", "not in this version"),
     ]:
         found = exits(run(*arguments), 2, part).json
@@ -229,8 +230,22 @@ def test_devices():
     contains(exits(run("devices"), 0).out, "cpu")
 
 
-def test_profile_is_refused_clearly():
-    exits(run("run", tiny(), "hi", "--profile", "trace.json"), 2, "--profile")
+def test_a_profile_tells_of_every_step():
+    path = cli.fresh("trace.json")
+    exits(run("run", tiny(), "hi", "-n", "4", "--ignore-eos", "--profile", path), 0)
+    with open(path) as file:
+        events = json.load(file)["traceEvents"]
+    names = {e["args"]["name"]: e["tid"] for e in events if e["ph"] == "M"}
+    steps = [e for e in events if e["ph"] == "X" and e["tid"] == names["engine"]]
+    for name in ("submit", "wait", "commit"):
+        equal(len([e for e in steps if e["name"] == name]), 4, name)
+    check(all(e["dur"] >= 0 and e["args"]["rows"] > 0 for e in steps), "times and rows")
+    exits(run("run", tiny(), "hi", "--profile", os.path.join(cli.fresh("none"), "trace.json")), 3, "trace.json")
+
+
+def test_there_is_nothing_to_tune_on_a_processor():
+    exits(run("tune", "--device", "cpu"), 4, "cpu")
+    exits(run("tune", "--size", "100"), 2, "--size")
 
 
 def test_the_command_sees_the_public_header_alone():

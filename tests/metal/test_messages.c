@@ -20,8 +20,9 @@ typedef struct message {
 static const message messages[] = {
 #define GETTER(result, name, class, selector, encoding) {#class, selector, encoding, false},
 #define CALL(result, name, class, selector, encoding, parameters, passed) {#class, selector, encoding, false},
+#define CLASS_GETTER(result, name, class, selector, encoding) {#class, selector, encoding, true},
 #define CLASS_CALL(result, name, class, selector, encoding, parameters, passed) {#class, selector, encoding, true},
-    PV_METAL_GETTERS(GETTER) PV_METAL_CALLS(CALL) PV_METAL_CLASS_CALLS(CLASS_CALL)
+    PV_METAL_GETTERS(GETTER) PV_METAL_CALLS(CALL) PV_METAL_CLASS_GETTERS(CLASS_GETTER) PV_METAL_CLASS_CALLS(CLASS_CALL)
 };
 #define MESSAGES (sizeof messages / sizeof messages[0])
 
@@ -99,8 +100,11 @@ static bool find_method(const message *sent, char encoding[128])
     return false;
 }
 
-/* metal-cpp makes strings another way. */
-static bool beyond_the_table(const message *sent) { return strcmp(sent->selector, "stringWithUTF8String:") == 0; }
+/* metal-cpp makes strings another way, and asks data for bytes that may be written. */
+static bool beyond_the_table(const message *sent)
+{
+    return strcmp(sent->selector, "stringWithUTF8String:") == 0 || strcmp(sent->selector, "bytes") == 0;
+}
 
 /* The table has no names of structs: "{MTLSize=QQQ}" is "{?=QQQ}". */
 static void drop_names(const char *encoding, char plain[128])
@@ -127,7 +131,7 @@ static void apples_headers_have_every_method_with_these_types(void **state)
         if (strcmp(encoding, sent) != 0) fail_msg("%s %s: %s is sent, %s is declared", messages[i].class, messages[i].selector, sent, encoding);
         found++;
     }
-    assert_true(found == MESSAGES - 1);
+    assert_true(found == MESSAGES - 2);
 }
 
 static void a_wrong_message_would_be_found(void **state)

@@ -188,6 +188,38 @@ static void trim_returns_unused_slabs_only(void **state)
     tear_down(&f);
 }
 
+/* Large ranges: a slab each, of their own tier, taken again by those that waste little of it, given back by trim. */
+static void large_ranges_are_kept_apart(void **state)
+{
+    (void)state;
+    fixture f;
+    set_up(&f);
+    pv_pool_keep_apart(f.pool, SLAB / 4);
+    pv_range large = take(&f, PV_MEMORY_KV, SLAB / 2, 256), small = take(&f, PV_MEMORY_KV, 1000, 256);
+    assert_ptr_not_equal(large.buffer, small.buffer);
+    assert_int_equal(large.buffer->bytes, SLAB / 2);
+    assert_int_equal(stats_of(&f, PV_MEMORY_KV).slabs, 2);
+    /* nothing small moves in beside or instead of it */
+    pv_pool_release(f.pool, &large, 0);
+    pv_range more = take(&f, PV_MEMORY_KV, 2000, 256);
+    assert_ptr_equal(more.buffer, small.buffer);
+    /* a little less takes the same slab, much less another */
+    const pv_buffer *whole = large.buffer;
+    pv_range less = take(&f, PV_MEMORY_KV, SLAB / 2 - 1000, 256);
+    assert_ptr_equal(less.buffer, whole);
+    pv_range other = take(&f, PV_MEMORY_KV, SLAB / 4, 256);
+    assert_ptr_not_equal(other.buffer, whole);
+    assert_int_equal(stats_of(&f, PV_MEMORY_KV).slabs, 3);
+    pv_pool_release(f.pool, &less, 0);
+    pv_range again = take(&f, PV_MEMORY_KV, SLAB / 4, 256); /* the free one is twice too large */
+    assert_int_equal(again.buffer->bytes, SLAB / 4);
+    pv_pool_release(f.pool, &again, 0);
+    pv_pool_release(f.pool, &other, 0);
+    pv_pool_trim(f.pool);
+    assert_int_equal(stats_of(&f, PV_MEMORY_KV).slabs, 1);
+    tear_down(&f);
+}
+
 static void reserve_makes_room_ahead(void **state)
 {
     (void)state;
@@ -480,6 +512,7 @@ int main(void)
         cmocka_unit_test(arenas_are_apart),
         cmocka_unit_test(a_large_request_gets_a_slab_of_its_own_size),
         cmocka_unit_test(trim_returns_unused_slabs_only),
+        cmocka_unit_test(large_ranges_are_kept_apart),
         cmocka_unit_test(reserve_makes_room_ahead),
         cmocka_unit_test(addresses_stay_while_slabs_come_and_go),
         cmocka_unit_test(a_range_waits_for_its_fence),

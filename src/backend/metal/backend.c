@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "backend/metal/metal.h"
+#include "backend/metal/profile.h"
 #include "backend/metal/program.h"
+#include "backend/metal/tune.h"
 
 #define FAMILY_APPLE1 1001 /* MTLGPUFamilyApple1; Apple n is 1000 + n */
 #define NEWEST_FAMILY 12
@@ -98,6 +100,8 @@ static void metal_close(pv_backend_device *base)
         pv_metal_free(base, &device->scratch); /* while what never ended is still known */
         pv_pool_destroy(device->args);
         pv_metal_programs_destroy(device, device->programs);
+        pv_metal_capture_stop(device);
+        pv_metal_profile_destroy(device);
         pv_metal_abandon(device);
         pv_metal_watch_drop(device->watch);
         if (device->residency != NULL) objc->release(device->residency);
@@ -135,9 +139,11 @@ static pv_status set_up(pv_metal_device *device, pv_error *error)
     device->watch = pv_metal_watch_create(&device->objc);
     if (device->watch == NULL) return pv_fail_memory(error, 0, "the metal device");
     make_residency(device);
-    const pv_status status = pv_pool_create(device->allocator, &device->base, ARGS_SLAB, &device->args, error);
+    pv_metal_tuning_load(device);
+    pv_status status = pv_pool_create(device->allocator, &device->base, ARGS_SLAB, &device->args, error);
+    if (status == PV_OK) status = pv_metal_profile_create(device, error);
     if (status != PV_OK) return status;
-    return pv_metal_programs_create(device, device->environment->cache, &device->programs, error);
+    return pv_metal_programs_create(device, &device->programs, error);
 }
 
 static pv_status metal_open(const pv_backend *backend, const pv_environment *environment, const char *id, bool plain,
@@ -199,4 +205,5 @@ const pv_backend pv_metal_backend = {
     .submit = pv_metal_submit,
     .wait = pv_metal_wait,
     .counters = metal_counters,
+    .tune = pv_metal_tune,
 };

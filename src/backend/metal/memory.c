@@ -1,4 +1,5 @@
 /* Buffers: few and large, since the pool above carves them up. All of them are shared with the CPU. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -6,10 +7,24 @@
 
 #define STORAGE_SHARED 0u
 
+/* Beyond what the system recommends it pages, or ends command buffers for want of memory. */
+static void watch_memory(pv_metal_device *device)
+{
+    const pv_environment *environment = device->environment;
+    const uint64_t limit = device->traits.facts.working_set;
+    if (device->told_memory || environment->log == NULL || pv_msg_device_allocated(&device->objc, device->device) < limit / 10 * 9) return;
+    char line[192];
+    snprintf(line, sizeof line, "%s holds %.1f of the %.1f MiB that it can keep resident", device->description.id,
+             (double)pv_msg_device_allocated(&device->objc, device->device) / (1 << 20), (double)limit / (1 << 20));
+    environment->log(environment->log_user, PV_LOG_WARNING, line);
+    device->told_memory = true;
+}
+
 /* A new buffer becomes one of ours; residency keeps it mapped for the GPU while nothing runs. */
 static void take(pv_metal_device *device, pv_id made, uint64_t bytes, pv_buffer *buffer)
 {
     *buffer = (pv_buffer){.handle = made, .host = pv_msg_buffer_contents(&device->objc, made), .bytes = bytes, .id = ++device->buffers};
+    watch_memory(device);
     if (device->residency == NULL) return;
     pv_msg_residency_add(&device->objc, device->residency, made);
     device->residency_stale = true;

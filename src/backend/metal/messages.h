@@ -35,6 +35,14 @@ typedef struct pv_metal_range {
     X(pv_id, command_buffer_error, MTLCommandBuffer, "error", "@@:")                                                   \
     X(double, command_buffer_gpu_start, MTLCommandBuffer, "GPUStartTime", "d@:")                                       \
     X(double, command_buffer_gpu_end, MTLCommandBuffer, "GPUEndTime", "d@:")                                           \
+    X(pv_id, device_counter_sets, MTLDevice, "counterSets", "@@:")                                                     \
+    X(pv_id, counter_set_name, MTLCounterSet, "name", "@@:")                                                           \
+    X(pv_id, pass_samples, MTLComputePassDescriptor, "sampleBufferAttachments", "@@:")                                 \
+    X(void, encoder_pop_group, MTLCommandEncoder, "popDebugGroup", "v@:")                                              \
+    X(void, capture_stop, MTLCaptureManager, "stopCapture", "v@:")                                                     \
+    X(uint64_t, array_count, NSArray, "count", "Q@:")                                                                  \
+    X(uint64_t, data_length, NSData, "length", "Q@:")                                                                  \
+    X(const void *, data_bytes, NSData, "bytes", "^v@:")                                                               \
     X(void, encoder_end, MTLCommandEncoder, "endEncoding", "v@:")                                                      \
     X(void *, buffer_contents, MTLBuffer, "contents", "^v@:")                                                          \
     X(uint64_t, buffer_length, MTLBuffer, "length", "Q@:")                                                             \
@@ -92,8 +100,40 @@ typedef struct pv_metal_range {
     X(void, archive_descriptor_url, MTLBinaryArchiveDescriptor, "setUrl:", "v@:@", (pv_id url), (url))                 \
     X(void, residency_add, MTLResidencySet, "addAllocation:", "v@:@", (pv_id allocation), (allocation))                \
     X(void, residency_remove, MTLResidencySet, "removeAllocation:", "v@:@", (pv_id allocation), (allocation))          \
+    X(bool, device_supports_sampling, MTLDevice, "supportsCounterSampling:", "B@:Q", (uint64_t point), (point))        \
+    X(void, device_timestamps, MTLDevice, "sampleTimestamps:gpuTimestamp:", "v@:^Q^Q",                                 \
+      (uint64_t *cpu, uint64_t *gpu), (cpu, gpu))                                                                      \
+    X(pv_id, device_new_samples, MTLDevice, "newCounterSampleBufferWithDescriptor:error:", "@@:@^@",                   \
+      (pv_id descriptor, pv_id *error), (descriptor, error))                                                           \
+    X(void, samples_counter_set, MTLCounterSampleBufferDescriptor, "setCounterSet:", "v@:@", (pv_id set), (set))       \
+    X(void, samples_storage, MTLCounterSampleBufferDescriptor, "setStorageMode:", "v@:Q", (uint64_t mode), (mode))     \
+    X(void, samples_count, MTLCounterSampleBufferDescriptor, "setSampleCount:", "v@:Q", (uint64_t count), (count))     \
+    X(pv_id, samples_resolve, MTLCounterSampleBuffer, "resolveCounterRange:", "@@:{_NSRange=QQ}", (pv_metal_range range), (range)) \
+    X(pv_id, pass_samples_at, MTLComputePassSampleBufferAttachmentDescriptorArray, "objectAtIndexedSubscript:",        \
+      "@@:Q", (uint64_t index), (index))                                                                               \
+    X(void, pass_sample_buffer, MTLComputePassSampleBufferAttachmentDescriptor, "setSampleBuffer:", "v@:@",            \
+      (pv_id samples), (samples))                                                                                      \
+    X(void, pass_sample_start, MTLComputePassSampleBufferAttachmentDescriptor, "setStartOfEncoderSampleIndex:",        \
+      "v@:Q", (uint64_t index), (index))                                                                               \
+    X(void, pass_sample_end, MTLComputePassSampleBufferAttachmentDescriptor, "setEndOfEncoderSampleIndex:",            \
+      "v@:Q", (uint64_t index), (index))                                                                               \
+    X(void, pass_dispatch_type, MTLComputePassDescriptor, "setDispatchType:", "v@:Q", (uint64_t type), (type))         \
+    X(pv_id, command_buffer_encoder_of, MTLCommandBuffer, "computeCommandEncoderWithDescriptor:", "@@:@",              \
+      (pv_id pass), (pass))                                                                                            \
+    X(void, encoder_push_group, MTLCommandEncoder, "pushDebugGroup:", "v@:@", (pv_id name), (name))                    \
+    X(bool, capture_supports, MTLCaptureManager, "supportsDestination:", "B@:q", (int64_t destination), (destination)) \
+    X(bool, capture_start, MTLCaptureManager, "startCaptureWithDescriptor:error:", "B@:@^@",                           \
+      (pv_id descriptor, pv_id *error), (descriptor, error))                                                           \
+    X(void, capture_object, MTLCaptureDescriptor, "setCaptureObject:", "v@:@", (pv_id object), (object))               \
+    X(void, capture_destination, MTLCaptureDescriptor, "setDestination:", "v@:q", (int64_t destination), (destination)) \
+    X(void, capture_url, MTLCaptureDescriptor, "setOutputURL:", "v@:@", (pv_id url), (url))                            \
+    X(pv_id, array_at, NSArray, "objectAtIndex:", "@@:Q", (uint64_t index), (index))                                   \
     X(void, set_label, MTLResource, "setLabel:", "v@:@", (pv_id label), (label))                                       \
     X(bool, responds_to, NSObject, "respondsToSelector:", "B@::", (pv_sel selector), (selector))
+
+/* Sent to a class, without arguments. */
+#define PV_METAL_CLASS_GETTERS(X)                                                                                      \
+    X(pv_id, capture_manager, MTLCaptureManager, "sharedCaptureManager", "@@:")
 
 /* Sent to a class. */
 #define PV_METAL_CLASS_CALLS(X)                                                                                        \

@@ -5,7 +5,8 @@
  *   memory.c    buffers                         record_*.c  each op's kernels: bindings, constants, grids
  *   weights.c   packings                        submit.c    records become command buffers; waiting
  *   backend.c   the table of functions          watch.c     what has ended, and what must live until it has
- *   failure.c   NSError → pv_status
+ *   failure.c   NSError → pv_status             profile.c   times and captures
+ *   tune.c      choices that were measured      validate.c  results that are not finite
  */
 #ifndef PV_METAL_METAL_H
 #define PV_METAL_METAL_H
@@ -22,6 +23,12 @@
 #define PV_METAL_PATIENCE_MS 30000  /* where there is no caller's time-out: longer than the system lets anything run */
 
 typedef struct pv_metal_programs pv_metal_programs;
+typedef struct pv_metal_profile pv_metal_profile;
+
+/* Choices that measuring may change. */
+typedef struct pv_metal_tuning {
+    uint32_t few_rows; /* up to so many rows a matrix product does without matrix units */
+} pv_metal_tuning;
 
 #define PV_METAL_COUNTERS 256
 typedef struct pv_metal_counter {
@@ -37,6 +44,7 @@ typedef struct pv_metal_device {
     pv_id device, queue, residency; /* residency: NULL before macOS 15 */
     bool residency_stale; /* it was changed since it was committed */
     pv_metal_traits traits;
+    pv_metal_tuning tuning;
     pv_device_description description;
     bool plain;
     bool removed; /* nothing works any more */
@@ -46,6 +54,9 @@ typedef struct pv_metal_device {
     pv_buffer scratch;              /* of kernels that need some: as large as the most demanding plan */
     pv_metal_watch *watch;          /* fence f has the slot f % PV_METAL_QUEUE */
     pv_fence submitted, completed;
+    pv_metal_profile *profile;      /* NULL: nobody listens */
+    bool captured, capturing;       /* a capture was tried; is under way */
+    bool told_memory;               /* that it is nearly full */
     pv_metal_counter counters[PV_METAL_COUNTERS];
     size_t counter_count;
 } pv_metal_device;

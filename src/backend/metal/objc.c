@@ -66,6 +66,7 @@ static void look_up(pv_objc *objc, pv_sel (*name_selector)(const char *), pv_id 
 #define PV_METAL_SELECTOR(result, name, class, selector, encoding, ...) objc->selectors.name = name_selector(selector);
     PV_METAL_GETTERS(PV_METAL_SELECTOR)
     PV_METAL_CALLS(PV_METAL_SELECTOR)
+    PV_METAL_CLASS_GETTERS(PV_METAL_SELECTOR)
     PV_METAL_CLASS_CALLS(PV_METAL_SELECTOR)
 #undef PV_METAL_SELECTOR
     objc->selectors.new_ = name_selector("new");

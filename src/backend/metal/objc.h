@@ -11,7 +11,8 @@
 
 #define PV_METAL_CLASSES(X)                                                                                                   \
     X(NSString) X(NSURL) X(NSArray) X(MTLCompileOptions) X(MTLFunctionConstantValues) X(MTLComputePipelineDescriptor)          \
-    X(MTLBinaryArchiveDescriptor) X(MTLResidencySetDescriptor) X(NSMutableDictionary)
+    X(MTLBinaryArchiveDescriptor) X(MTLResidencySetDescriptor) X(NSMutableDictionary) X(MTLCounterSampleBufferDescriptor)      \
+    X(MTLComputePassDescriptor) X(MTLCaptureManager) X(MTLCaptureDescriptor)
 
 typedef struct pv_objc {
     void *libraries[4];
@@ -26,6 +27,7 @@ typedef struct pv_objc {
 #define PV_METAL_SELECTOR(result, name, class, selector, encoding, ...) pv_sel name;
         PV_METAL_GETTERS(PV_METAL_SELECTOR)
         PV_METAL_CALLS(PV_METAL_SELECTOR)
+        PV_METAL_CLASS_GETTERS(PV_METAL_SELECTOR)
         PV_METAL_CLASS_CALLS(PV_METAL_SELECTOR)
 #undef PV_METAL_SELECTOR
         pv_sel new_;
@@ -48,6 +50,7 @@ void pv_objc_close(pv_objc *objc);
         return ((result(*)(pv_id, pv_sel))objc->send)(self, objc->selectors.name);                          \
     }
 PV_METAL_GETTERS(PV_METAL_GETTER)
+PV_METAL_CLASS_GETTERS(PV_METAL_GETTER)
 #undef PV_METAL_GETTER
 
 #define PV_METAL_PARAMETERS(...) (const pv_objc *objc, pv_id self, __VA_ARGS__)

@@ -11,7 +11,6 @@
 #define TYPE_UINT 33 /* MTLDataTypeUInt */
 #define MATH_SAFE 0  /* MTLMathModeSafe */
 #define FAIL_ON_ARCHIVE_MISS (1u << 2) /* MTLPipelineOptionFailOnBinaryArchiveMiss */
-#define MAX_PATH_BYTES 2048
 
 typedef struct pv_metal_library {
     const pv_metal_source *source;
@@ -25,7 +24,7 @@ struct pv_metal_programs {
     size_t pipeline_count, pipeline_capacity;
     pv_id archive;                 /* NULL: none */
     bool archive_changed;
-    char archive_path[MAX_PATH_BYTES];
+    char archive_path[PV_METAL_PATH_BYTES];
 };
 
 /* ---- The archive ---- */
@@ -41,14 +40,14 @@ static void tell(const pv_metal_device *device, pv_id nserror, const char *what,
 }
 
 /* Other sources and another device have another archive; what another system or driver compiled, the system itself does not take. */
-static bool name_archive(const pv_metal_device *device, const char *cache, char path[MAX_PATH_BYTES])
+bool pv_metal_cache_path(const pv_metal_device *device, const char *ending, char path[PV_METAL_PATH_BYTES])
 {
     XXH64_hash_t hash = XXH3_64bits(device->traits.facts.name, strlen(device->traits.facts.name));
     for (const pv_metal_source *source = pv_metal_sources; source->name != NULL; source++) {
         hash = XXH3_64bits_withSeed(source->text, strlen(source->text), hash);
     }
-    const int length = snprintf(path, MAX_PATH_BYTES, "%s/metal-%016llx.archive", cache, (unsigned long long)hash);
-    return length > 0 && length < MAX_PATH_BYTES - 32;
+    const int length = snprintf(path, PV_METAL_PATH_BYTES, "%s/metal-%016llx.%s", device->environment->cache, (unsigned long long)hash, ending);
+    return length > 0 && length < PV_METAL_PATH_BYTES - 32;
 }
 
 static pv_id url_of(const pv_objc *objc, const char *path)
@@ -68,11 +67,11 @@ static pv_id open_archive(const pv_metal_device *device, const char *path, pv_id
 }
 
 /* Without an archive everything is compiled at every start: slow, but no failure. */
-static void use_archive(pv_metal_device *device, pv_metal_programs *programs, const char *cache)
+static void use_archive(pv_metal_device *device, pv_metal_programs *programs)
 {
     const pv_objc *objc = &device->objc;
     pv_id nserror = NULL;
-    if (cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL || !name_archive(device, cache, programs->archive_path)) return;
+    if (device->environment->cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL || !pv_metal_cache_path(device, "archive", programs->archive_path)) return;
     void *pool = objc->push();
     if (access(programs->archive_path, F_OK) == 0) {
         programs->archive = open_archive(device, programs->archive_path, &nserror);
@@ -82,8 +81,7 @@ static void use_archive(pv_metal_device *device, pv_metal_programs *programs, co
     objc->pop(pool);
 }
 
-/* The folders of a file. The path is as it was afterwards. */
-static void make_folders(char *path)
+void pv_metal_make_folders(char *path)
 {
     for (char *at = path + 1; (at = strchr(at, '/')) != NULL; at++) {
         *at = '\0';
@@ -96,11 +94,11 @@ static void make_folders(char *path)
 static void store_archive(pv_metal_device *device, pv_metal_programs *programs)
 {
     const pv_objc *objc = &device->objc;
-    char fresh[MAX_PATH_BYTES + 32];
+    char fresh[PV_METAL_PATH_BYTES + 32];
     pv_id nserror = NULL;
     if (programs->archive == NULL || !programs->archive_changed) return;
     snprintf(fresh, sizeof fresh, "%s.%ld", programs->archive_path, (long)getpid());
-    make_folders(fresh);
+    pv_metal_make_folders(fresh);
     void *pool = objc->push();
     if (!pv_msg_archive_serialize(objc, programs->archive, url_of(objc, fresh), &nserror)) {
         tell(device, nserror, "is not kept", programs->archive_path);
@@ -273,7 +271,7 @@ pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *
 
 /* ---- Beginning and end ---- */
 
-pv_status pv_metal_programs_create(pv_metal_device *device, const char *cache, pv_metal_programs **out, pv_error *error)
+pv_status pv_metal_programs_create(pv_metal_device *device, pv_metal_programs **out, pv_error *error)
 {
     size_t count = 0;
     while (pv_metal_sources[count].name != NULL) count++;
@@ -286,7 +284,7 @@ pv_status pv_metal_programs_create(pv_metal_device *device, const char *cache, p
     }
     programs->library_count = count;
     for (size_t i = 0; i < count; i++) programs->libraries[i].source = &pv_metal_sources[i];
-    use_archive(device, programs, cache);
+    use_archive(device, programs);
     *out = programs;
     return PV_OK;
 }

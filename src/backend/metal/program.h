@@ -20,12 +20,18 @@ typedef struct pv_metal_pipeline {
     pv_metal_kernel kernel;
 } pv_metal_pipeline;
 
-/* `cache`: a folder, or NULL. An archive that cannot be read is made anew; the log is told. */
-pv_status pv_metal_programs_create(pv_metal_device *device, const char *cache, pv_metal_programs **programs, pv_error *error);
+/* An archive in the cache folder that cannot be read is made anew; the log is told. */
+pv_status pv_metal_programs_create(pv_metal_device *device, pv_metal_programs **programs, pv_error *error);
 /* Writes what the archive lacks. */
 void pv_metal_programs_destroy(pv_metal_device *device, pv_metal_programs *programs);
 /* Lives as long as the device. Errors: PV_PROGRAM (the compiler's message, with file and line), PV_OUT_OF_MEMORY. */
 pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *kernel, const pv_metal_pipeline **pipeline, pv_error *error);
+
+#define PV_METAL_PATH_BYTES 2048
+/* A file of the cache folder, of this device and these kernels: false if its name is too long. */
+bool pv_metal_cache_path(const pv_metal_device *device, const char *ending, char path[PV_METAL_PATH_BYTES]);
+/* The folders of a file. The path is as it was afterwards. */
+void pv_metal_make_folders(char *path);
 
 /* The embedded sources, made by the build: name and text; a NULL name ends them. Every program is "common", then "layouts", then its own. */
 typedef struct pv_metal_source {

@@ -3,10 +3,10 @@
 #include "backend/metal/kernels/args.h"
 #include "backend/metal/record.h"
 
-#define FEW_ROWS 8   /* up to here weights go straight into the sums */
 #define SIMDGROUPS 4 /* of a threadgroup */
 
-static bool few(const pv_op_linear *linear) { return linear->x.rows <= FEW_ROWS; }
+/* Up to here weights go straight into the sums. */
+static bool few(const pv_metal_device *device, const pv_op_linear *linear) { return linear->x.rows <= device->tuning.few_rows; }
 static bool has_matrices(const pv_metal_device *device) { return device->traits.simdgroup_matrix && !device->plain; }
 
 static const char *check_part(const pv_op_linear *linear, uint32_t p)
@@ -75,7 +75,7 @@ static linear_kernel kernel_of(const pv_metal_device *device, const pv_op_linear
                                    {"linear", "linear_rows4", 4, 4 * SIMDGROUPS},
                                    {"linear", "linear_rows8", 8, 2 * SIMDGROUPS}};
     static const linear_kernel tiles = {"linear_tiles", "linear_tiles", 32, 64};
-    if (!few(linear) && has_matrices(device)) return tiles;
+    if (!few(device, linear) && has_matrices(device)) return tiles;
     uint32_t k = 0;
     while (k < 3 && kernels[k].rows < linear->x.rows) k++;
     return kernels[k];

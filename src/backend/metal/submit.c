@@ -5,10 +5,13 @@
 #include <string.h>
 
 #include "backend/metal/prepare.h"
+#include "backend/metal/profile.h"
+#include "backend/metal/validate.h"
 
 #define CONCURRENT 1u      /* MTLDispatchTypeConcurrent */
 #define SCOPE_BUFFERS 1u   /* MTLBarrierScopeBuffers */
 #define CUT_SECONDS 0.2    /* of a limit of 0.25 */
+#define CAPTURED_STEPS 4
 
 /* ---- Encoding ---- */
 
@@ -20,12 +23,15 @@ typedef struct encoding {
     double seconds;  /* of work in it */
     uint32_t counts[PV_METAL_COUNTS];
     uint32_t kv_length; /* the longest */
+    const pv_step_counts *step;
+    bool not_finite;    /* validation found something in this submission */
 } encoding;
 
 static void read_counts(encoding *e, const pv_step_layout *layout)
 {
     const pv_step_view step = pv_step_view_of(pv_tensor_host(&e->submission->block), layout);
     const pv_step_counts *counts = step.counts;
+    e->step = counts;
     e->counts[PV_METAL_ONE] = 1;
     e->counts[PV_METAL_ROWS] = counts->rows;
     e->counts[PV_METAL_LOGITS] = counts->logits;
@@ -37,22 +43,33 @@ static void read_counts(encoding *e, const pv_step_layout *layout)
     }
 }
 
+/* With a profile each op has an encoder of its own. */
 static bool open_command_buffer(encoding *e)
 {
     const pv_objc *objc = &e->device->objc;
-    e->command_buffer = pv_msg_queue_command_buffer(objc, e->device->queue);
-    e->encoder = e->command_buffer != NULL ? pv_msg_command_buffer_encoder(objc, e->command_buffer, CONCURRENT) : NULL;
     e->seconds = 0;
+    e->command_buffer = pv_msg_queue_command_buffer(objc, e->device->queue);
+    if (e->command_buffer == NULL || e->device->profile != NULL) return e->command_buffer != NULL;
+    e->encoder = pv_msg_command_buffer_encoder(objc, e->command_buffer, CONCURRENT);
+    if (e->encoder == NULL) e->command_buffer = NULL;
     return e->encoder != NULL;
+}
+
+static void end_encoder(encoding *e)
+{
+    if (e->encoder == NULL) return;
+    if (e->device->profile != NULL) pv_metal_profile_end_op(e->device, e->encoder);
+    pv_msg_encoder_end(&e->device->objc, e->encoder);
+    e->encoder = NULL;
 }
 
 static void commit(encoding *e)
 {
-    const pv_objc *objc = &e->device->objc;
-    pv_msg_encoder_end(objc, e->encoder);
+    end_encoder(e);
     pv_metal_watch_add(e->device->watch, e->slot, e->command_buffer);
-    pv_msg_command_buffer_commit(objc, e->command_buffer);
-    e->encoder = NULL;
+    if (e->device->profile != NULL) pv_metal_profile_add(e->device, e->slot, e->command_buffer);
+    pv_msg_command_buffer_commit(&e->device->objc, e->command_buffer);
+    e->command_buffer = NULL;
 }
 
 static uint64_t extent_of(const encoding *e, const pv_metal_axis *axis)
@@ -98,28 +115,47 @@ static double seconds_for(const pv_metal_traits *traits, pv_cost cost)
     return 1.5 * cost.bytes / traits->bytes_per_second + 3 * cost.operations / traits->operations_per_second;
 }
 
-/* Before an op's first record: the command buffer that is open ends if the op would make it too long. */
+/* The command buffer that is open ends if what comes would make it too long. */
 static bool make_room(encoding *e, double seconds)
 {
-    if (e->encoder != NULL && e->seconds > 0 && e->seconds + seconds > CUT_SECONDS) commit(e);
-    if (e->encoder == NULL && !open_command_buffer(e)) return false;
+    if (e->command_buffer != NULL && e->seconds > 0 && e->seconds + seconds > CUT_SECONDS) commit(e);
+    if (e->command_buffer == NULL && !open_command_buffer(e)) return false;
     e->seconds += seconds;
     return true;
 }
 
-static bool encode_plan(encoding *e, const pv_prepared *prepared)
+/* The op before it runs to its end and is looked at. */
+static void validate(encoding *e, const pv_op *op)
+{
+    if (e->command_buffer != NULL) commit(e);
+    if (e->not_finite || !pv_metal_watch_wait(e->device->watch, e->slot, PV_METAL_PATIENCE_MS)) return;
+    if (pv_metal_watch_failed(e->device->watch, e->slot) == NULL) e->not_finite = pv_metal_validate(e->device, op, e->step);
+}
+
+/* Before an op's first record. `counted`: its time was made room for already. */
+static bool begin_op(encoding *e, const pv_op *op, bool counted)
 {
     const pv_metal_traits *traits = &e->device->traits;
-    const double most = seconds_for(traits, prepared->most);
-    const bool short_ = e->seconds + most <= CUT_SECONDS; /* whatever the step holds: ops need not be looked at */
-    if (short_ && !make_room(e, most)) return false;
+    if (counted && e->device->profile == NULL) return e->command_buffer != NULL || open_command_buffer(e);
+    const pv_cost cost = pv_op_cost(op, e->counts[PV_METAL_ROWS], e->kv_length);
+    if (!make_room(e, counted ? 0 : seconds_for(traits, cost))) return false;
+    if (e->device->profile == NULL) return true;
+    end_encoder(e);
+    e->encoder = pv_metal_profile_encoder(e->device, e->slot, e->command_buffer, op, cost);
+    return e->encoder != NULL;
+}
+
+static bool encode_plan(encoding *e, const pv_prepared *prepared)
+{
+    const double most = seconds_for(&e->device->traits, prepared->most);
+    const bool counted = e->seconds + most <= CUT_SECONDS; /* whatever the step holds: ops need not be looked at */
+    if (counted && !make_room(e, most)) return false;
     for (size_t i = 0; i < prepared->count; i++) {
         const pv_metal_record *record = &prepared->records[i];
-        if (!short_ && (i == 0 || prepared->records[i - 1].op != record->op)) {
-            const pv_op *op = &prepared->plan->ops[record->op];
-            if (!make_room(e, seconds_for(traits, pv_op_cost(op, e->counts[PV_METAL_ROWS], e->kv_length)))) return false;
-        }
+        const pv_op *op = &prepared->plan->ops[record->op];
+        if ((i == 0 || record[-1].op != record->op) && !begin_op(e, op, counted)) return false;
         encode(e, prepared, record);
+        if (e->device->environment->validate && (i + 1 == prepared->count || record[1].op != record->op)) validate(e, op);
     }
     return true;
 }
@@ -128,7 +164,10 @@ static uint32_t slot_of(pv_fence fence) { return (uint32_t)(fence % PV_METAL_QUE
 
 static void complete(pv_metal_device *device)
 {
-    pv_metal_watch_clear(device->watch, slot_of(++device->completed));
+    const uint32_t slot = slot_of(++device->completed);
+    if (device->profile != NULL) pv_metal_profile_end(device, slot, pv_metal_watch_failed(device->watch, slot) == NULL);
+    if (device->completed == CAPTURED_STEPS) pv_metal_capture_stop(device);
+    pv_metal_watch_clear(device->watch, slot);
     pv_pool_completed(device->args, device->completed);
 }
 
@@ -147,9 +186,10 @@ static pv_status encode_submission(pv_metal_device *device, const pv_submission 
     bool encoded = true;
     for (uint32_t p = 0; p < submission->plan_count && encoded; p++) {
         read_counts(&e, &submission->plans[p]->layout);
+        if (p == 0 && device->profile != NULL) pv_metal_profile_begin(device, slot, e.step->rows);
         encoded = encode_plan(&e, submission->plans[p]);
     }
-    if (e.encoder != NULL) commit(&e);
+    if (e.command_buffer != NULL) commit(&e);
     return encoded ? PV_OK
                    : pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET, "the queue gave no command buffer or encoder");
 }
@@ -169,6 +209,7 @@ pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submissi
     const uint32_t slot = slot_of(device->submitted + 1);
     void *pool = device->objc.push();
     commit_residency(device);
+    pv_metal_capture_start(device);
     const pv_status status = encode_submission(device, submission, slot, error);
     device->objc.pop(pool);
     if (status != PV_OK) {

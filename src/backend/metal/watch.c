@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <time.h>
+
+#include "base/alloc.h"
 
 #define STATUS_COMPLETED 4u
 
@@ -20,6 +21,7 @@ struct pv_metal_watch {
     pthread_cond_t ended;
     atomic_uint holders;
     pv_objc objc; /* a copy: the device's own ends with the device */
+    pv_allocator allocator; /* the C library's, for the same reason: the caller's may be gone when the last holder lets go */
     watch_slot slots[PV_METAL_QUEUE];
 };
 
@@ -65,8 +67,10 @@ static void let_go(block *ended) { pv_metal_watch_drop(ended->watch); }
 
 pv_metal_watch *pv_metal_watch_create(const pv_objc *objc)
 {
-    pv_metal_watch *watch = calloc(1, sizeof *watch);
+    const pv_allocator allocator = pv_allocator_default();
+    pv_metal_watch *watch = pv_calloc(&allocator, 1, sizeof *watch);
     if (watch == NULL) return NULL;
+    watch->allocator = allocator;
     pthread_mutex_init(&watch->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -86,7 +90,8 @@ void pv_metal_watch_drop(pv_metal_watch *watch)
     for (uint32_t slot = 0; slot < PV_METAL_QUEUE; slot++) pv_metal_watch_clear(watch, slot);
     pthread_cond_destroy(&watch->ended);
     pthread_mutex_destroy(&watch->lock);
-    free(watch);
+    const pv_allocator allocator = watch->allocator;
+    pv_free(&allocator, watch);
 }
 
 void pv_metal_watch_add(pv_metal_watch *watch, uint32_t slot, pv_id command_buffer)
@@ -140,13 +145,7 @@ pv_id pv_metal_watch_failed(const pv_metal_watch *watch, uint32_t slot) { return
 void pv_metal_watch_keep(pv_metal_watch *watch, uint32_t slot, pv_id object)
 {
     watch_slot *of = &watch->slots[slot];
-    if (of->kept_count == of->kept_capacity) {
-        const size_t capacity = of->kept_capacity > 0 ? 2 * of->kept_capacity : 16;
-        pv_id *kept = realloc(of->kept, capacity * sizeof *kept);
-        if (kept == NULL) return;
-        of->kept = kept;
-        of->kept_capacity = capacity;
-    }
+    if (!pv_grow(&watch->allocator, (void **)&of->kept, &of->kept_capacity, of->kept_count + 1, sizeof *of->kept)) return;
     of->kept[of->kept_count++] = object;
 }
 
@@ -155,7 +154,7 @@ void pv_metal_watch_clear(pv_metal_watch *watch, uint32_t slot)
     watch_slot *of = &watch->slots[slot];
     for (size_t i = 0; i < of->kept_count; i++) watch->objc.release(of->kept[i]);
     if (of->failed != NULL) watch->objc.release(of->failed);
-    free(of->kept);
+    pv_free(&watch->allocator, of->kept);
     of->failed = NULL;
     of->kept = NULL;
     of->kept_count = of->kept_capacity = 0;

@@ -12,7 +12,7 @@
 
 typedef struct pv_metal_watch pv_metal_watch;
 
-/* NULL: no memory. It is the C library's, since it may outlive the caller's allocator. */
+/* NULL: no memory. */
 pv_metal_watch *pv_metal_watch_create(const pv_objc *objc);
 /* The device lets go of it. */
 void pv_metal_watch_drop(pv_metal_watch *watch);
