@@ -336,7 +336,7 @@ def compare(options, model, texts, exact_only):
                         report_difference(name, text, decoded.decode("utf-8", "replace"), wanted, "texts")
             if exact_only:
                 rng = random.Random(first)
-                hurt = [broken(rng, t) for t in part[:100]]
+                hurt = [broken(rng, t) for t in part[:100] if MARK not in t]  # which is a space to those that spell spaces so
                 write_documents(docs, hurt)
                 run_ours(options.bench, model, docs, out, True)
                 round_trips += sum(a != b[1] for a, b in zip(hurt, read_results(out)))

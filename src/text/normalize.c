@@ -239,6 +239,77 @@ static bool is_idle(const pv_normal_step *step, const char *text, size_t length)
     return false;
 }
 
+/* ---- Places --------------------------------------------------------------------------------------------------------- */
+
+bool pv_normalizer_keeps_places(const pv_normalizer *normalizer)
+{
+    for (size_t i = 0; i < normalizer->count; i++) {
+        const pv_normal_step *step = &normalizer->steps[i];
+        if (step->kind != PV_NORMAL_PREPEND && (step->kind != PV_NORMAL_REPLACE || step->regex)) return false;
+    }
+    return true;
+}
+
+/* A text, and for each of its bytes a place. */
+typedef struct placed {
+    pv_bytes text, places; /* places: uint32_t */
+} placed;
+
+static void put_placed(placed *out, const char *text, size_t length, const char *places, bool one)
+{
+    pv_bytes_add(&out->text, text, length);
+    if (one)
+        for (size_t i = 0; i < length; i++) pv_bytes_add(&out->places, places, sizeof(uint32_t));
+    else
+        pv_bytes_add(&out->places, places, length * sizeof(uint32_t));
+}
+
+static void place_step(const pv_normal_step *step, const placed *in, placed *out)
+{
+    const char *text = in->text.data, *places = in->places.data;
+    size_t at = 0, length = in->text.length;
+    if (step->kind == PV_NORMAL_PREPEND) {
+        put_placed(out, step->content, step->content_length, places, true);
+    } else {
+        for (const char *hit; (hit = memmem(text + at, length - at, step->pattern, step->pattern_length)) != NULL;) {
+            size_t found = (size_t)(hit - text);
+            put_placed(out, text + at, found - at, places + at * sizeof(uint32_t), false);
+            put_placed(out, step->content, step->content_length, places + found * sizeof(uint32_t), true);
+            at = found + step->pattern_length;
+        }
+    }
+    put_placed(out, text + at, length - at, places + at * sizeof(uint32_t), false);
+}
+
+uint32_t *pv_normalize_places(const pv_normalizer *normalizer, bool continues, const char *text, size_t length, size_t *count)
+{
+    placed turn[2];
+    unsigned now = 0;
+    for (size_t i = 0; i < 2; i++) {
+        pv_bytes_init(&turn[i].text, normalizer->allocator);
+        pv_bytes_init(&turn[i].places, normalizer->allocator);
+    }
+    pv_bytes_add(&turn[0].text, text, length);
+    for (uint32_t i = 0; i < length; i++) pv_bytes_add(&turn[0].places, &i, sizeof i);
+    bool failed = turn[0].text.failed || turn[0].places.failed;
+    for (size_t i = 0; i < normalizer->count && !failed && turn[now].text.length > 0; i++) {
+        placed *next = &turn[1 - now];
+        if (normalizer->steps[i].kind == PV_NORMAL_PREPEND && continues) continue;
+        next->text.length = next->places.length = 0;
+        place_step(&normalizer->steps[i], &turn[now], next);
+        failed = next->text.failed || next->places.failed;
+        now = 1 - now;
+    }
+    uint32_t *places = failed ? NULL : pv_alloc(normalizer->allocator, turn[now].text.length + 1, sizeof *places);
+    *count = turn[now].text.length;
+    if (places && *count > 0) memcpy(places, turn[now].places.data, *count * sizeof *places);
+    for (size_t i = 0; i < 2; i++) {
+        pv_bytes_free(&turn[i].text);
+        pv_bytes_free(&turn[i].places);
+    }
+    return places;
+}
+
 void pv_normalize_run_init(pv_normalize_run *run, const pv_normalizer *normalizer)
 {
     *run = (pv_normalize_run){.normalizer = normalizer};

@@ -50,6 +50,12 @@ pv_status pv_normalizer_replace(pv_normalizer *normalizer, bool is_regex, const 
                                 const char *content, size_t content_length, pv_error *error);
 pv_status pv_normalizer_prepend(pv_normalizer *normalizer, const char *content, size_t length, pv_error *error);
 
+/* True if each step puts known text before or in the place of known text, so that places can be followed through it. */
+bool pv_normalizer_keeps_places(const pv_normalizer *normalizer);
+/* For such a normalizer: where each byte of the normalized text comes from in text[0..length); NULL if memory runs out. To be
+ * freed with pv_free. `continues` as below. */
+uint32_t *pv_normalize_places(const pv_normalizer *normalizer, bool continues, const char *text, size_t length, size_t *count);
+
 /* One call's working memory. */
 typedef struct pv_normalize_run {
     const pv_normalizer *normalizer;

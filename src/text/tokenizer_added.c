@@ -217,8 +217,10 @@ bool pv_spans_overlap(const pv_span *spans, size_t count, size_t start, size_t e
 static bool is_barred(const pv_added_search *search, const pv_added_token *token, size_t from)
 {
     if (search->plain_count == 0 || !(token->flags & PV_ADDED_CONTROL)) return false;
-    size_t start = search->offset + from;
-    return pv_spans_overlap(search->plain, search->plain_count, start, start + token->pattern_length);
+    size_t last = from + token->pattern_length - 1;
+    size_t start = search->offset + (search->places ? search->places[from] : from);
+    size_t end = search->offset + (search->places ? search->places[last] : last) + 1;
+    return pv_spans_overlap(search->plain, search->plain_count, start, end);
 }
 
 /* The longest token that may stand at text[from], NULL if there is none. */

@@ -59,9 +59,10 @@ typedef struct pv_added_search {
     size_t length;
     const pv_span *plain; /* control tokens that overlap one of these are not found */
     size_t plain_count;
-    size_t offset;     /* of the text in what the spans refer to */
-    size_t at;         /* how far the text was searched */
-    size_t start, end; /* of the token found last, with the spaces that it strips */
+    size_t offset;          /* of the text in what the spans refer to */
+    const uint32_t *places; /* of each byte there, behind offset; NULL: the same as in the text */
+    size_t at;              /* how far the text was searched */
+    size_t start, end;      /* of the token found last, with the spaces that it strips */
 } pv_added_search;
 
 /* The next token; NULL if there is no more. */

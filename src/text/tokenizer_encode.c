@@ -1,5 +1,6 @@
 /* Encoding: added tokens are taken out of the text, what lies between is normalized and cut into words, and each word is
  * encoded by the model. */
+#include "base/alloc.h"
 #include "base/checked.h"
 #include "text/tokenizer_internal.h"
 #include "text/unicode.h"
@@ -49,13 +50,34 @@ static pv_status encode_normalized(encoder *e, const stretch *s)
     return pv_pretokenize(&e->words, s->text, s->length);
 }
 
-/* Takes the added tokens of one matcher out of a stretch and gives what lies between to `rest`. */
-static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const stretch *s, bool moved,
+/* Gives the tokens of a search, and what lies between to `rest`. */
+static pv_status take_found(encoder *e, pv_added_search *search, const stretch *s,
                             pv_status (*rest)(encoder *e, const stretch *s))
 {
     const pv_added_token *token;
     pv_status status;
     size_t done = 0;
+    while ((token = pv_added_next(search)) != NULL) {
+        stretch between = {s->text + done, 0, s->offset + done, 0, s->continues && done == 0};
+        if (search->start > done) {
+            between.length = between.original_length = search->start - done;
+            if ((status = rest(e, &between)) != PV_OK) return status;
+        }
+        if (!pv_tokens_add(e->tokens, (int32_t)token->id)) return pv_fail_memory(e->error, sizeof(int32_t), "tokens");
+        done = search->end;
+    }
+    stretch last = {s->text + done, s->length - done, s->offset + done, s->length - done, s->continues && done == 0};
+    return last.length > 0 ? rest(e, &last) : PV_OK;
+}
+
+/* Takes the added tokens of one matcher out of a stretch and gives what lies between to `rest`. `original`: what the stretch
+ * was before it was normalized; NULL: it was not changed. */
+static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const stretch *s, const stretch *original,
+                            pv_status (*rest)(encoder *e, const stretch *s))
+{
+    const pv_normalizer *normalizer = &e->tokenizer->normalizer;
+    uint32_t *places = NULL;
+    size_t count;
     pv_added_search search = {
         .added = &e->tokenizer->added,
         .matcher = matcher,
@@ -67,19 +89,17 @@ static pv_status take_added(encoder *e, const pv_added_matcher *matcher, const s
         .offset = s->offset,
     };
     if (matcher->count == 0) return rest(e, s);
-    /* In text that normalization changed places are lost: no control token is found if any of it is to stay text. */
-    if (moved && pv_spans_overlap(e->plain, e->plain_count, s->offset, s->offset + s->original_length)) search.control = false;
-    while ((token = pv_added_next(&search)) != NULL) {
-        stretch between = {s->text + done, 0, s->offset + done, 0, s->continues && done == 0};
-        if (search.start > done) {
-            between.length = between.original_length = search.start - done;
-            if ((status = rest(e, &between)) != PV_OK) return status;
+    if (original && pv_spans_overlap(e->plain, e->plain_count, original->offset, original->offset + original->length)) {
+        if (pv_normalizer_keeps_places(normalizer)) {
+            places = pv_normalize_places(normalizer, s->continues, original->text, original->length, &count);
+            if (!places) return pv_fail_memory(e->error, original->length, "following text through its normalizer");
         }
-        if (!pv_tokens_add(e->tokens, (int32_t)token->id)) return pv_fail_memory(e->error, sizeof(int32_t), "tokens");
-        done = search.end;
+        search.places = places;
+        if (!places) search.control = false; /* places are lost: no control token is found if any of it is to stay text */
     }
-    stretch last = {s->text + done, s->length - done, s->offset + done, s->length - done, s->continues && done == 0};
-    return last.length > 0 ? rest(e, &last) : PV_OK;
+    pv_status status = take_found(e, &search, s, rest);
+    pv_free(&e->tokenizer->allocator, places);
+    return status;
 }
 
 /* Text that is valid UTF-8. */
@@ -89,7 +109,8 @@ static pv_status encode_valid(encoder *e, const stretch *s)
     e->normal.continues = s->continues;
     pv_status status = pv_normalize(&e->normal, s->text, s->length, &normal.text, &normal.length, e->error);
     bool moved = normal.text != s->text || normal.length != s->length;
-    return status == PV_OK ? take_added(e, &e->tokenizer->added.normalized, &normal, moved, encode_normalized) : status;
+    if (status != PV_OK) return status;
+    return take_added(e, &e->tokenizer->added.normalized, &normal, moved ? s : NULL, encode_normalized);
 }
 
 /* Patterns are made for characters: bytes that are none become words of their own, a word for each run. */
@@ -127,7 +148,7 @@ pv_status pv_tokenizer_encode_marked(const pv_tokenizer *tokenizer, const char *
     pv_unigram_scratch_init(&e.unigram, &tokenizer->unigram, tokenizer->kind == PV_TOKENIZER_UNIGRAM ? length : 0);
     pv_pretokenize_run_init(&e.words, &tokenizer->pretokenizer, encode_word, &e, error);
     pv_normalize_run_init(&e.normal, &tokenizer->normalizer);
-    pv_status status = take_added(&e, &tokenizer->added.raw, &(stretch){text, length, 0, length, false}, false, encode_bytes);
+    pv_status status = take_added(&e, &tokenizer->added.raw, &(stretch){text, length, 0, length, false}, NULL, encode_bytes);
     if (status != PV_OK) tokens->count = before;
     pv_normalize_run_free(&e.normal);
     pv_pretokenize_run_free(&e.words);

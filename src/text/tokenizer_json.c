@@ -20,8 +20,15 @@ typedef struct document {
     pv_json model; /* waits: the reader before it */
 } document;
 
-/* One of added_tokens, read behind its brace. */
-static pv_status read_added(document *d, pv_json *json, pv_error *error)
+/* An added token as it stands in a file. */
+typedef struct added_token {
+    pv_bytes content;
+    int64_t id; /* −1: not given */
+    unsigned flags;
+} added_token;
+
+/* Read behind its brace. */
+static pv_status read_added_fields(pv_json *json, added_token *read, pv_error *error)
 {
     static const struct {
         const char *name;
@@ -30,38 +37,43 @@ static pv_status read_added(document *d, pv_json *json, pv_error *error)
         {"special", PV_ADDED_CONTROL}, {"normalized", PV_ADDED_NORMALIZED}, {"lstrip", PV_ADDED_LSTRIP},
         {"rstrip", PV_ADDED_RSTRIP},   {"single_word", PV_ADDED_WORD},
     };
-    unsigned set = 0;
-    int64_t id = -1;
-    pv_bytes content;
     pv_status status;
-    pv_bytes_init(&content, json->allocator);
     while ((status = pv_json_next(json, error)) == PV_OK && json->type == PV_JSON_KEY) {
         size_t flag = 0;
         while (flag < sizeof flags / sizeof *flags && !pv_json_is(json, flags[flag].name)) flag++;
         if (flag < sizeof flags / sizeof *flags) {
             status = pv_json_next(json, error);
             if (status == PV_OK && json->type == PV_JSON_TRUE)
-                set |= flags[flag].flag;
+                read->flags |= flags[flag].flag;
             else if (status == PV_OK && json->type != PV_JSON_FALSE)
                 status = bad(json, "must be true or false", error);
         } else if (pv_json_is(json, "id")) {
             status = pv_json_expect(json, PV_JSON_NUMBER, error);
-            if (status == PV_OK) status = pv_json_int(json, &id, error);
+            if (status == PV_OK) status = pv_json_int(json, &read->id, error);
         } else if (pv_json_is(json, "content")) {
             status = pv_json_expect(json, PV_JSON_STRING, error);
-            content.length = 0;
-            if (status == PV_OK) pv_bytes_add(&content, json->string, json->string_length);
-            if (content.failed) status = pv_fail_memory(error, json->string_length, "an added token");
+            read->content.length = 0;
+            if (status == PV_OK) pv_bytes_add(&read->content, json->string, json->string_length);
+            if (read->content.failed) status = pv_fail_memory(error, json->string_length, "an added token");
         } else {
             status = pv_json_skip(json, error);
         }
         if (status != PV_OK) break;
     }
-    if (status == PV_OK && (id < 0 || id >= PV_VOCAB_MAX_SIZE))
+    return status;
+}
+
+static pv_status read_added(document *d, pv_json *json, pv_error *error)
+{
+    added_token read = {.id = -1};
+    pv_bytes_init(&read.content, json->allocator);
+    pv_status status = read_added_fields(json, &read, error);
+    if (status == PV_OK && (read.id < 0 || read.id >= PV_VOCAB_MAX_SIZE))
         status = bad(json, "an added token has no id, or one out of range", error);
     if (status == PV_OK)
-        status = pv_added_put(&d->tokenizer->added, (uint32_t)id, content.data, content.length, set, json->file, error);
-    pv_bytes_free(&content);
+        status = pv_added_put(&d->tokenizer->added, (uint32_t)read.id, read.content.data, read.content.length, read.flags,
+                              json->file, error);
+    pv_bytes_free(&read.content);
     return status;
 }
 
@@ -157,8 +169,8 @@ static pv_status parse(pv_tokenizer *tokenizer, const char *text, size_t length,
     if (status == PV_OK && d.has_decoder && d.decodes_bytes != d.byte_level)
         status = pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET, "%s: the %s is ByteLevel, but not the %s", file,
                             d.byte_level ? "pre-tokenizer" : "decoder", d.byte_level ? "decoder" : "pre-tokenizer");
-    if (status == PV_OK) status = pv_tokenizer_seal(tokenizer, file, error);
-    if (status == PV_OK && tokenizer->vocab.size == 0) status = bad(&json, "there are no tokens", error);
+    if (status == PV_OK && tokenizer->vocab.size == 0 && tokenizer->added.count == 0)
+        status = bad(&json, "there are no tokens", error);
     pv_json_free(&json);
     return status;
 }
@@ -194,11 +206,49 @@ static pv_status read_token(pv_json *json, pv_bytes *out, pv_error *error)
     return status == PV_OK && out->failed ? pv_fail_memory(error, json->string_length, "a token") : status;
 }
 
-static pv_status read_config(pv_json *json, config *c, pv_error *error)
+/* {"3": {"content": "<s>", "normalized": false, …}, …}, read behind its brace: what it says of an added token goes before what
+ * tokenizer.json says. */
+static pv_status read_overrides(pv_added *added, const pv_map *contents, pv_json *json, pv_error *error)
+{
+    pv_status status;
+    while ((status = pv_json_next(json, error)) == PV_OK && json->type == PV_JSON_KEY) {
+        added_token read = {.id = -1};
+        uint32_t index;
+        pv_bytes_init(&read.content, json->allocator);
+        status = pv_json_expect(json, PV_JSON_OBJECT, error);
+        if (status == PV_OK) status = read_added_fields(json, &read, error);
+        if (status == PV_OK && read.content.data && pv_map_find(contents, read.content.data, read.content.length, &index))
+            added->tokens[index].flags = (uint8_t)read.flags;
+        pv_bytes_free(&read.content);
+        if (status != PV_OK) break;
+    }
+    return status;
+}
+
+static pv_status override_added(pv_tokenizer *tokenizer, pv_json *json, pv_error *error)
+{
+    pv_added *added = &tokenizer->added;
+    pv_map contents;
+    pv_status status = pv_json_next(json, error);
+    if (status != PV_OK) return status;
+    if (json->type == PV_JSON_ARRAY) return pv_json_skip(json, error);
+    if (json->type != PV_JSON_OBJECT) return PV_OK;
+    pv_map_init(&contents, &tokenizer->allocator);
+    for (uint32_t i = 0; i < added->count && status == PV_OK; i++)
+        if (pv_map_add(&contents, added->text.data + added->tokens[i].offset, added->tokens[i].length, i) < 0)
+            status = pv_fail_memory(error, added->count, "the added tokens");
+    if (status == PV_OK) status = read_overrides(added, &contents, json, error);
+    pv_map_free(&contents);
+    return status;
+}
+
+static pv_status read_config(pv_tokenizer *tokenizer, pv_json *json, config *c, pv_error *error)
 {
     pv_status status = pv_json_expect(json, PV_JSON_OBJECT, error);
     while (status == PV_OK && (status = pv_json_next(json, error)) == PV_OK && json->type == PV_JSON_KEY) {
-        if (pv_json_is(json, "bos_token")) {
+        if (pv_json_is(json, "added_tokens_decoder")) {
+            status = override_added(tokenizer, json, error);
+        } else if (pv_json_is(json, "bos_token")) {
             status = read_token(json, &c->bos, error);
         } else if (pv_json_is(json, "eos_token")) {
             status = read_token(json, &c->eos, error);
@@ -246,9 +296,10 @@ pv_status pv_tokenizer_read_json(pv_tokenizer *tokenizer, const char *text, size
     pv_status status = parse(tokenizer, text, length, file, &first, error);
     if (status == PV_OK && config_text) {
         pv_json_init(&json, &tokenizer->allocator, config_text, config_length, "tokenizer_config.json");
-        status = read_config(&json, &c, error);
+        status = read_config(tokenizer, &json, &c, error);
         pv_json_free(&json);
     }
+    if (status == PV_OK) status = pv_tokenizer_seal(tokenizer, file, error);
     if (status == PV_OK) status = apply(tokenizer, &c, &first, file, error);
     pv_bytes_free(&c.bos);
     pv_bytes_free(&c.eos);
