@@ -77,6 +77,7 @@ static pv_status adjust_feed_forward(const pv_config *c, pv_decoder *d, pv_error
     pv_status status = pv_config_number(c, "", "block_ffn_dim_multiplier", &factor, &found, error);
     if (status == PV_OK) status = pv_config_count(c, "", "block_multiple_of", 1, 1 << 16, 256, &multiple, error);
     if (status != PV_OK) return status;
+    if (d->feed_forward < 2) return pv_fail(error, PV_BAD_FILE, "config.json: the feed-forward width is %u, at least 2 is wanted", d->feed_forward);
     d->feed_forward = 2 * d->feed_forward / 3;
     if (!found) return PV_OK;
     if (!(factor >= 1e-3 && factor <= 16)) return pv_fail(error, PV_BAD_FILE, "config.json: block_ffn_dim_multiplier is %g", factor);

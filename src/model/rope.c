@@ -85,6 +85,8 @@ static pv_status divisors_in_json(const pv_config *c, const char *object, const 
 {
     const uint32_t pairs = rope->dim / 2;
     char path[160];
+    snprintf(path, sizeof path, "%s.%s.%u", object, member, pairs);
+    if (pv_flat_find(&c->flat, path) != NULL) return pv_fail(error, PV_BAD_FILE, "%s.%s has more than the %u numbers that are wanted", object, member, pairs);
     for (uint32_t i = 0; i < pairs; i++) {
         double value;
         bool found;

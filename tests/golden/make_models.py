@@ -378,6 +378,8 @@ def legacy(config: dict, kind: str) -> dict:
         if kind == "Lfm2":
             old["full_attn_idxs"] = [i for i, kind in enumerate(types) if kind == "full_attention"]
             old["block_ff_dim"] = old.pop("intermediate_size")
+    if kind == "Qwen3Moe":
+        old["num_experts"] = old.pop("num_local_experts")
     old["torch_dtype"] = "float32"
     return old
 

@@ -120,6 +120,56 @@ static void mistakes_are_noticed(void **state)
     }
 }
 
+static void configurations_that_do_not_suit_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *name, *from, *to;
+        pv_status status;
+        const char *says;
+    } cases[] = {
+        {"gemma2", "\"sliding_window\": 32", "\"sliding_window\": -1", PV_BAD_FILE, "sliding_window is -1"},
+        {"gemma2", "\"sliding_window\": 32", "\"sliding_window\": 2.5", PV_BAD_FILE, "sliding_window is 2.5"},
+        {"gemma2", "\"attn_logit_softcapping\": 4.0", "\"attn_logit_softcapping\": -4.0", PV_BAD_FILE, "attn_logit_softcapping is -4"},
+        {"qwen3moe", "\"num_experts_per_tok\": 3", "\"num_experts_per_tok\": 17", PV_BAD_FILE, "num_experts_per_tok is 17"},
+        {"qwen3moe", "\"num_local_experts\": 16", "\"num_local_experts\": 17", PV_BAD_FILE, "mlp.gate.weight has the shape [16, 64], [17, 64] is wanted"},
+        {"qwen3moe", "\"decoder_sparse_step\": 1", "\"decoder_sparse_step\": 2", PV_UNSUPPORTED, "only some layers have experts"},
+        {"qwen3moe", "\"moe_intermediate_size\": 64", "\"moe_intermediate_size\": 48", PV_BAD_FILE, "experts.0.gate_proj.weight has the shape [64, 64]"},
+        {"phi3", "\"short_factor\": [\n   1.0", "\"short_factor\": [\n   -1.0", PV_BAD_FILE, "short_factor[0] is -1"},
+        {"phi3_long", "\"partial_rotary_factor\": 0.75", "\"partial_rotary_factor\": 0.5", PV_BAD_FILE, "more than the 8 numbers"},
+        {"phi3_long", "\"partial_rotary_factor\": 0.75", "\"partial_rotary_factor\": 1.0", PV_BAD_FILE, "has 12 numbers, 16 are wanted"},
+        {"stablelm", "\"partial_rotary_factor\": 0.25", "\"partial_rotary_factor\": 0.2", PV_BAD_FILE, "an even number is wanted"},
+        {"stablelm", "\"use_parallel_residual\": false", "\"use_parallel_residual\": true", PV_UNSUPPORTED, "parallel residuals"},
+        {"lfm2", "\"conv_L_cache\": 3", "\"conv_L_cache\": 4", PV_BAD_FILE, "conv.conv.weight has the shape [64, 3], [64, 4] is wanted"},
+        {"lfm2", "\"layer_types\": [\n  \"conv\"", "\"layer_types\": [\n  \"mamba\"", PV_UNSUPPORTED, "layer_types[0] is 'mamba'"},
+        {"gpt2", "\"activation_function\": \"gelu_new\"", "\"activation_function\": \"relu\"", PV_UNSUPPORTED, "'relu'"},
+        {"olmo2", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", PV_UNSUPPORTED, "'gelu'"},
+        {"granite", "\"logits_scaling\": 8.0", "\"logits_scaling\": 0.0", PV_BAD_FILE, "logits_scaling is 0"},
+        {"gpt_oss", "\"rope_type\": \"yarn\"", "\"rope_type\": \"dynamic\"", PV_UNSUPPORTED, "rope scaling 'dynamic'"},
+        {"gpt_oss", "\"factor\": 4.0", "\"factor\": 0.0", PV_BAD_FILE, "factor is 0"},
+        {"olmo2", "Olmo2ForCausalLM", "Olmo9ForCausalLM", PV_UNSUPPORTED, "'Olmo9ForCausalLM'"},
+    };
+    pv_runtime *runtime;
+    pv_error error = {0};
+    const pv_runtime_options runtime_options = {.threads = 1};
+    (void)state;
+    if (test_device() != NULL) return; /* no device is asked */
+    if (pv_runtime_create(&runtime_options, &runtime, &error) != PV_OK) fail_msg("%s", error.message);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char folder[GOLDEN_PATH], path[GOLDEN_PATH];
+        golden_case c;
+        pv_model *model;
+        golden_open(&c, "models", cases[i].name);
+        golden_make_folder(folder);
+        golden_write_listed(&c, &(golden_file){.layout = "F32", .from = cases[i].from, .to = cases[i].to}, folder, path);
+        const pv_status status = pv_model_load(runtime, path, NULL, &model, &error);
+        if (status != cases[i].status || strstr(error.message, cases[i].says) == NULL)
+            fail_msg("%s with %s: %s, '%s'", cases[i].name, cases[i].to, pv_status_name(status), status != PV_OK ? error.message : "");
+        golden_remove_folder(folder);
+        golden_close(&c);
+    }
+    pv_runtime_destroy(runtime);
+}
+
 /* A window of 48 keys: however long an answer gets, its layers hold the pages that 48 keys and a step's 32 rows may touch. */
 static void pages_before_the_window_are_given_back(void **state)
 {
@@ -184,12 +234,13 @@ int main(void)
 {
     static size_t count;
     count = find_cases();
-    struct CMUnitTest tests[MAX_CASES + 3] = {
+    struct CMUnitTest tests[MAX_CASES + 4] = {
         cmocka_unit_test_prestate(all_cases_are_here, &count),
         cmocka_unit_test(mistakes_are_noticed),
         cmocka_unit_test(pages_before_the_window_are_given_back),
+        cmocka_unit_test(configurations_that_do_not_suit_are_refused_by_name),
     };
     for (size_t i = 0; i < count; i++)
-        tests[3 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
-    return _cmocka_run_group_tests("models", tests, 3 + count, NULL, NULL);
+        tests[4 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
+    return _cmocka_run_group_tests("models", tests, 4 + count, NULL, NULL);
 }
