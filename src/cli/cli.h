@@ -51,7 +51,7 @@ typedef struct cli_settings {
     const char *words[CLI_MAX_WORDS]; /* what is no option */
     size_t word_count;
     bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode, validate;
-    const char *model, *prompt, *device, *gpu_layers, *load, *system, *logits, *profile, *format, *architecture, *shape,
+    const char *model, *prompt, *device, *gpu_layers, *load, *kv, *system, *logits, *profile, *format, *architecture, *shape,
         *layout;
     uint32_t context, max_tokens, threads, top_k, repetitions, step_rows, size;
     uint64_t seed;

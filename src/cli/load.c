@@ -58,6 +58,12 @@ pv_status cli_device(const cli_settings *settings, const char **device, pv_error
     return PV_OK;
 }
 
+static pv_kv_type kv_type_of(const char *name)
+{
+    if (name == NULL || strcmp(name, "f16") == 0) return PV_KV_F16;
+    return strcmp(name, "8bit") == 0 ? PV_KV_8BIT : PV_KV_4BIT;
+}
+
 pv_status cli_model_options(const cli_settings *settings, pv_model_options *options, pv_error *error)
 {
     *options = (pv_model_options){
@@ -65,6 +71,7 @@ pv_status cli_model_options(const cli_settings *settings, pv_model_options *opti
         .context = settings->context,
         .max_sequences = 1,
         .max_step_rows = settings->step_rows,
+        .kv_type = kv_type_of(settings->kv),
     };
     return cli_device(settings, &options->device, error);
 }

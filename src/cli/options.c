@@ -75,6 +75,7 @@ static const option options[] = {
      "0 is --device cpu; a number, all or auto is the default"},
     {RUN | INSPECT | TOKENIZE | SYNTH | DEVICES | TUNE, "--threads", "-t", "N", U32, AT(threads), 1, 1024, NULL,
      "threads of the processor (as many as it has)"},
+    {RUN | BENCH | INSPECT, "--kv", NULL, "TYPE", CHOICE, AT(kv), 0, 0, "f16|8bit|4bit", "what the KV cache holds (f16); less is less exact"},
     {RUN | BENCH | INSPECT, "--load", NULL, "HOW", CHOICE, AT(load), 0, 0, "map|copy", "map the file, or copy it (map)"},
     {INSPECT, "--tensors", NULL, NULL, FLAG, AT(tensors), 0, 0, NULL, "list every tensor"},
     {TOKENIZE, "--no-bos", NULL, NULL, FLAG, AT(no_bos), 0, 0, NULL, "no beginning-of-sequence token"},

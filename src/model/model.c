@@ -24,6 +24,9 @@ static pv_status choose_capacity(const pv_model *model, const pv_model_options *
     if (c->max_sequences > MAX_SEQUENCES)
         return pv_fail(error, PV_INVALID_ARGUMENT, "max_sequences is %u, at most %d is wanted", c->max_sequences, MAX_SEQUENCES);
     if (c->prefill_rows > 2048) return pv_fail(error, PV_INVALID_ARGUMENT, "max_step_rows is %u, at most 2048 is wanted", c->prefill_rows);
+    if ((unsigned)options->kv_type > PV_KV_4BIT)
+        return pv_fail(error, PV_INVALID_ARGUMENT, "kv_type is %d, PV_KV_F16, PV_KV_8BIT or PV_KV_4BIT is wanted", (int)options->kv_type);
+    c->kv_type = options->kv_type;
     if (c->prefill_rows < PV_TILE_ROWS) c->prefill_rows = PV_TILE_ROWS;
     if (context > trained)
         return pv_fail(error, PV_INVALID_ARGUMENT, "a context of %u tokens is asked for, the model was trained for %u", context, trained);
@@ -34,7 +37,7 @@ static pv_status choose_capacity(const pv_model *model, const pv_model_options *
 
 static pv_status choose_pages(const pv_decoder *d, const pv_model_options *options, pv_capacity *c, pv_error *error)
 {
-    uint64_t page = 4ull * d->kv_heads * PV_PAGE_TOKENS * d->head_dim * d->layers;
+    uint64_t page = pv_kv_page_bytes(c->kv_type, d->kv_heads, d->head_dim) * d->layers;
     uint64_t pages = options->kv_bytes != 0 ? options->kv_bytes / page : c->context / PV_PAGE_TOKENS;
     if (pages < 1)
         return pv_fail(error, PV_INVALID_ARGUMENT, "kv_bytes is %llu, at least %llu, a page of %d tokens, is wanted",

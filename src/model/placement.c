@@ -64,9 +64,11 @@ static uint32_t layers_of(const pv_decoder *d, uint32_t group)
 static uint32_t kv_heads_of(const pv_decoder *d, uint32_t group) { return d->group_conv[group] ? 1 : d->kv_heads; }
 static uint32_t head_dim_of(const pv_decoder *d, uint32_t group) { return d->group_conv[group] ? d->width / 2 : d->head_dim; }
 
-static uint64_t page_bytes_of(const pv_decoder *d, uint32_t group)
+static pv_kv_type type_of(const pv_decoder *d, const pv_capacity *c, uint32_t group) { return d->group_conv[group] ? PV_KV_F16 : c->kv_type; }
+
+static uint64_t page_bytes_of(const pv_decoder *d, const pv_capacity *c, uint32_t group)
 {
-    return 2ull * kv_heads_of(d, group) * PV_PAGE_TOKENS * head_dim_of(d, group) * 2;
+    return pv_kv_page_bytes(type_of(d, c, group), kv_heads_of(d, group), head_dim_of(d, group));
 }
 
 /* Builds the largest step without memory behind it, to learn its scratch. */
@@ -87,7 +89,8 @@ static pv_status measure_scratch(const pv_allocator *allocator, const pv_decoder
     for (uint32_t i = 0; i < d->layers && status == PV_OK; i++)
         cache[i] = (pv_kv_view){.pages = {.buffer = &nowhere, .rows = 1, .cols = 1, .layout = PV_LAYOUT_F16}, .table = table,
                                 .kv_heads = kv_heads_of(d, pv_decoder_kind(d, i)->group), .head_dim = head_dim_of(d, pv_decoder_kind(d, i)->group),
-                                .page_bytes = page_bytes_of(d, pv_decoder_kind(d, i)->group)};
+                                .page_bytes = page_bytes_of(d, c, pv_decoder_kind(d, i)->group),
+                                .type = type_of(d, c, pv_decoder_kind(d, i)->group)};
     if (status == PV_OK) status = pv_builder_create(allocator, &limits, limits.rows, limits.logits, &builder, error);
     if (status == PV_OK) {
         pv_weights_outline(d, list, &nowhere, &weights);
@@ -112,7 +115,7 @@ pv_status pv_placement_needs(const pv_allocator *allocator, const pv_decoder *d,
     needs->weights = list->bytes;
     needs->kv = needs->kv_page = needs->kv_fixed = 0;
     for (uint32_t g = 0; g < d->group_count; g++) {
-        const uint64_t page = page_bytes_of(d, g) * layers_of(d, g); /* at most 2^19 × 1024 × 2^12 × 2^10 */
+        const uint64_t page = page_bytes_of(d, c, g) * layers_of(d, g); /* at most 2^19 × 1024 × 2^12 × 2^10 */
         uint64_t bytes;
         if (!pv_mul_u64(page, pv_group_pages(c, d->group_window[g], c->pages), &bytes) || !pv_add_u64(needs->kv, bytes, &needs->kv))
             needs->kv = UINT64_MAX; /* does not fit anywhere */
@@ -143,7 +146,7 @@ static pv_status place_group(pv_placement *p, uint32_t g, pv_error *error)
     pv_cache_group *group = &p->groups[g];
     const uint32_t blocks = p->limits.context / PV_PAGE_TOKENS, window = d->group_window[g];
     *group = (pv_cache_group){.kv_heads = kv_heads_of(d, g), .head_dim = head_dim_of(d, g), .layers = layers_of(d, g), .window = window,
-                              .pages = pv_group_pages(&p->capacity, window, p->capacity.pages), .page_bytes = page_bytes_of(d, g)};
+                              .pages = pv_group_pages(&p->capacity, window, p->capacity.pages), .page_bytes = page_bytes_of(d, &p->capacity, g)};
     const uint64_t layer_bytes = group->page_bytes * group->pages;
     pv_status status = pv_pool_alloc(p->pool, PV_MEMORY_KV, layer_bytes * group->layers, 256, &group->storage, error);
     if (status == PV_OK) status = place(p, PV_MEMORY_KV, 4ull * p->limits.slots * blocks, p->limits.slots, blocks, &group->table, error);
@@ -158,6 +161,7 @@ static pv_status place_group(pv_placement *p, uint32_t g, pv_error *error)
             .kv_heads = group->kv_heads,
             .head_dim = group->head_dim,
             .page_bytes = group->page_bytes,
+            .type = type_of(d, &p->capacity, g),
         };
     }
     return PV_OK;

@@ -14,6 +14,7 @@ typedef struct pv_capacity {
     uint32_t context;       /* tokens of a sequence, a multiple of PV_PAGE_TOKENS */
     uint32_t max_sequences;
     uint32_t prefill_rows;  /* of a step, beside a decode row for every sequence */
+    pv_kv_type kv_type;     /* of keys and values */
     uint32_t pages;         /* of a cache group that keeps everything, the null page included */
     uint32_t groups;        /* cache groups of the model */
 } pv_capacity;

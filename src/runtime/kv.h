@@ -10,11 +10,8 @@
 #ifndef PV_RUNTIME_KV_H
 #define PV_RUNTIME_KV_H
 
-#include <stdint.h>
-
 #include "backend/kernel_args.h"
-
-typedef enum pv_kv_type { PV_KV_F16, PV_KV_8BIT, PV_KV_4BIT } pv_kv_type;
+#include "pensieve.h"
 
 #define PV_KV_GROUP 32 /* elements of a group of 4-bit cells */
 
