@@ -1,4 +1,4 @@
-"""Makes the inputs that the fuzz targets for GGUF, SafeTensors and JSON begin with: corpus/<target>/<what it shows>.
+"""Makes the inputs that the fuzz targets for GGUF, SafeTensors, JSON and tokenizers begin with: corpus/<target>/<what it shows>.
 
 Inputs that a fuzzer found stand beside them under names that start with "found-"; this script leaves those alone.
 """
@@ -130,7 +130,57 @@ def make_json() -> None:
     put("json", "nul", b'"\\u0000" \0')
 
 
+# ---- Tokenizers: tokenizer.json, a byte FF, text ----
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+BYTES = {"pre_tokenizer": BYTE_LEVEL, "decoder": BYTE_LEVEL}
+
+
+def tokenizer(name: str, text: str, model: dict, **parts) -> None:
+    put("tokenizer", name, json.dumps(parts | {"model": model}, ensure_ascii=False).encode() + b"\xff" + text.encode())
+
+
+def sequence(kind: str, *items: dict) -> dict:
+    return {"type": "Sequence", kind: list(items)}
+
+
+def make_tokenizer() -> None:
+    mark = "\u2581"
+    fallback = {f"<0x{byte:02X}>": 10 + byte for byte in range(256)}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
+    back = {"type": "Replace", "pattern": {"String": mark}, "content": " "}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    tokenizer("large-id", "a", {"type": "BPE", "vocab": {"a": 4194304}, "merges": []}, **BYTES)
+    tokenizer("same-id", "a", {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}, **BYTES)
+    tokenizer("characters", "a b <s>é\U0001f680ab", {
+        "type": "BPE", "vocab": {"<unk>": 0, mark: 1, "a": 2, "b": 3, mark + "a": 4, "ab": 5, "<s>": 6} | fallback,
+        "merges": [[mark, "a"], "a b"], "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True},
+        normalizer=sequence("normalizers", {"type": "Prepend", "prepend": mark}, replace),
+        decoder=sequence("decoders", back, {"type": "ByteFallback"}, {"type": "Fuse"}, strip),
+        added_tokens=[{"id": 6, "content": "<s>", "special": True, "normalized": True}])  # fmt: skip
+    unigram = [["<unk>", 0], [mark, -2.5], ["a", -3], ["b", -3.25], ["ab", -4], [mark + "a", -3.5], ["\u00e9", -6]]
+    tokenizer("unigram-metaspace", " ab  ba \u00e9\u4e2d", {"type": "Unigram", "unk_id": 0, "vocab": unigram, "byte_fallback": True},
+        normalizer=sequence("normalizers", {"type": "Nmt"}, {"type": "NFKC"},
+                            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+                            {"type": "Precompiled", "precompiled_charsmap": "CAAAAAAAAAAAAAAAYQA="}),
+        pre_tokenizer=sequence("pretokenizers", {"type": "WhitespaceSplit"},
+                               {"type": "Metaspace", "replacement": mark, "prepend_scheme": "first", "split": True}),
+        decoder={"type": "Metaspace", "replacement": mark, "prepend_scheme": "first", "split": True})  # fmt: skip
+    tokenizer("wordpiece", "Abba, \u00c9b\u4e2dx 12", {
+        "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
+        "vocab": {"[UNK]": 0, "a": 1, "##b": 2, "##ba": 3, ",": 4, "e": 5, "1": 6, "##2": 7}},
+        normalizer={"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+        pre_tokenizer={"type": "BertPreTokenizer"}, decoder={"type": "WordPiece", "prefix": "##", "cleanup": True})  # fmt: skip
+    tokenizer("every-part", "Ab|c\u0301 1.5 d", {"type": "WordPiece", "unk_token": "?", "vocab": {"?": 0, "a": 1, "b": 2}},
+        normalizer=sequence("normalizers", {"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, {"type": "NFKD"},
+                            {"type": "Strip", "strip_left": True, "strip_right": True}),
+        pre_tokenizer=sequence("pretokenizers", {"type": "CharDelimiterSplit", "delimiter": "|"}, {"type": "Whitespace"},
+                               {"type": "Punctuation", "behavior": "MergedWithPrevious"}, {"type": "Digits", "individual_digits": True},
+                               {"type": "Split", "pattern": {"Regex": "[a-c]"}, "behavior": "Contiguous", "invert": True}))  # fmt: skip
+
+
 if __name__ == "__main__":
+    make_tokenizer()
     make_gguf()
     make_safetensors()
     make_json()

@@ -46,7 +46,8 @@ static pv_model *open_text(pv_runtime *runtime, const char *fixture, const char 
     snprintf(path, sizeof path, TK_FIXTURES "%s/model.safetensors", fixture);
     copy(path, "model.safetensors");
     tf_write("config.json", CONFIG, strlen(CONFIG));
-    snprintf(config, sizeof config, "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"chat_template\":\"%s\"%s}", template, settings);
+    snprintf(config, sizeof config, "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"chat_template\":\"%s\"%s}", template,
+             settings);
     tf_write("tokenizer_config.json", config, strlen(config));
     if (pv_model_load(runtime, tf_path("."), &options, &model, &error) != PV_OK) fail_msg("%s", error.message);
     return model;
@@ -109,7 +110,8 @@ static void a_text_begins_once(void **state)
     pv_runtime_destroy(runtime);
 }
 
-static void outputs_are_cut_to_their_capacity(void **state)
+/* CVE-2025-52566 (llama.cpp): the number of tokens became negative and passed for small. */
+static void cve_2025_52566_more_tokens_than_there_is_room_for(void **state)
 {
     (void)state;
     pv_runtime *runtime = make_runtime();
@@ -122,6 +124,26 @@ static void outputs_are_cut_to_their_capacity(void **state)
         assert_int_equal(count, wanted);
         assert_memory_equal(some, all, capacity * sizeof *some);
         assert_int_equal(some[capacity], 0x7f7f7f7f);
+    }
+    pv_model_destroy(model);
+    pv_runtime_destroy(runtime);
+}
+
+/* CVE-2025-49847 (llama.cpp): the length of a token's text was cut to 32 bits before it was compared with the buffer's. */
+static void cve_2025_49847_tokens_longer_than_their_buffer(void **state)
+{
+    (void)state;
+    pv_runtime *runtime = make_runtime();
+    pv_model *model = open_text(runtime, "llama2", WITHOUT_BOS, "");
+    int32_t ids[512];
+    char text[64];
+    size_t count = tokenize(model, "The quick brown fox", 0, ids), length;
+    for (size_t capacity = 0; capacity < 19; capacity++) {
+        memset(text, 0x7f, sizeof text);
+        assert_int_equal(pv_detokenize(model, ids, count, 0, text, capacity, &length, NULL), PV_OK);
+        assert_int_equal(length, 19);
+        assert_memory_equal(text, "The quick brown fox", capacity);
+        assert_int_equal(text[capacity], 0x7f);
     }
     pv_model_destroy(model);
     pv_runtime_destroy(runtime);
@@ -150,8 +172,8 @@ static void a_chat_begins_once(void **state)
     pv_runtime_destroy(runtime);
 }
 
-/* The same if control tokens are looked for in normalized text, as older files of Llama 2 have it, and if tokenizer_config.json says
- * otherwise of them. */
+/* The same if control tokens are looked for in normalized text, as older files of Llama 2 have it, and if tokenizer_config.json
+ * says otherwise of them. */
 static void control_tokens_in_messages_stay_text(void **state)
 {
     (void)state;
@@ -179,7 +201,18 @@ static void control_tokens_in_messages_stay_text(void **state)
 /* ---- Answers ---- */
 
 static const char *const answers[] = {
-    "Hello, world", " with a space", "  two", "日本語 テスト", "🚀👩‍👩‍👧‍👦 done", "naïve café", "\n\n\tx\n", "a", "", "x\xff\xfey", "\xe2\x96", "mixed 中 🇩🇪 é",
+    "Hello, world",
+    " with a space",
+    "  two",
+    "日本語 テスト",
+    "🚀👩‍👩‍👧‍👦 done",
+    "naïve café",
+    "\n\n\tx\n",
+    "a",
+    "",
+    "x\xff\xfey",
+    "\xe2\x96",
+    "mixed 中 🇩🇪 é",
 };
 
 /* Every prefix of an answer is whole characters, and the end is what all of its tokens decode to. */
@@ -200,11 +233,12 @@ static void answers_grow_by_whole_characters(void **state)
             pv_bytes text, wanted;
             pv_bytes_init(&text, &allocator);
             pv_bytes_init(&wanted, &allocator);
-            assert_true(pv_stream_init(&stream, &allocator, 2048, &stops) && pv_stream_init(&at_once, &allocator, 2048, &stops));
+            assert_true(pv_stream_init(&stream, &allocator, 2048, &stops) &&
+                        pv_stream_init(&at_once, &allocator, 2048, &stops));
             for (size_t t = 0; t < count; t++) {
                 char bytes[256];
-                assert_int_equal(
-                    pv_detokenize(model, &ids[t], 1, PV_DETOKENIZE_CONTINUES, bytes, sizeof bytes, &length, NULL), PV_OK);
+                assert_int_equal(pv_detokenize(model, &ids[t], 1, PV_DETOKENIZE_CONTINUES, bytes, sizeof bytes, &length, NULL),
+                                 PV_OK);
                 assert_false(pv_stream_add(&stream, &stops, bytes, length, &text));
                 for (size_t at = before; at < text.length;) {
                     uint32_t code_point;
@@ -215,8 +249,8 @@ static void answers_grow_by_whole_characters(void **state)
                 before = text.length;
             }
             pv_stream_flush(&stream, &text);
-            assert_int_equal(
-                pv_detokenize(model, ids, count, PV_DETOKENIZE_CONTINUES, whole, sizeof whole, &length, NULL), PV_OK);
+            assert_int_equal(pv_detokenize(model, ids, count, PV_DETOKENIZE_CONTINUES, whole, sizeof whole, &length, NULL),
+                             PV_OK);
             assert_false(pv_stream_add(&at_once, &stops, whole, length, &wanted));
             pv_stream_flush(&at_once, &wanted);
             assert_int_equal(text.length, wanted.length);
@@ -255,7 +289,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_text_begins_once),
-        cmocka_unit_test(outputs_are_cut_to_their_capacity),
+        cmocka_unit_test(cve_2025_52566_more_tokens_than_there_is_room_for),
+        cmocka_unit_test(cve_2025_49847_tokens_longer_than_their_buffer),
         cmocka_unit_test(a_chat_begins_once),
         cmocka_unit_test(control_tokens_in_messages_stay_text),
         cmocka_unit_test(answers_grow_by_whole_characters),

@@ -249,34 +249,76 @@ static char *build(const hostile *h, size_t *length)
     return source;
 }
 
+/* Refused with a message, within bounded steps and memory, and nothing is left. */
+static void assert_refused(const hostile *h)
+{
+    counter c = {0};
+    pv_allocator allocator = {count_bytes, &c};
+    pv_template *tmpl = NULL;
+    pv_rendered rendered;
+    pv_error error = {0};
+    uint64_t steps = 0;
+    size_t length;
+    char *source = build(h, &length);
+    pv_rendered_init(&rendered, &allocator);
+    pv_status status = pv_template_compile(&allocator, source, length, &tmpl, &error);
+    if (status == PV_OK) status = tmpl_render(tmpl, "{}", 2, NULL, 0, &rendered, &steps, &error);
+    if (status != PV_BAD_TEMPLATE || error.status != PV_BAD_TEMPLATE || !error.message[0])
+        fail_msg("template %.80s: %s %s", h->head, pv_status_name(status), error.message);
+    /* One piece of work is charged before or right behind it, and none is larger than the output may be. */
+    if (steps > PV_TEMPLATE_MAX_STEPS + 2 * PV_TEMPLATE_MAX_OUTPUT / TMPL_BYTES_PER_STEP)
+        fail_msg("template %.80s: %zu steps", h->head, (size_t)steps);
+    if (c.peak > PV_TEMPLATE_MAX_MEMORY) fail_msg("template %.80s: %zu bytes", h->head, c.peak);
+    pv_rendered_free(&rendered);
+    pv_template_destroy(tmpl);
+    assert_int_equal(c.blocks, 0);
+    free(source);
+}
+
 static void hostile_templates_are_refused(void **state)
 {
     (void)state;
     size_t count = sizeof refused / sizeof *refused;
     assert_true(count >= 65);
-    for (size_t i = 0; i < count; i++) {
-        counter c = {0};
-        pv_allocator allocator = {count_bytes, &c};
-        pv_template *tmpl = NULL;
-        pv_rendered rendered;
-        pv_error error = {0};
-        uint64_t steps = 0;
-        size_t length;
-        char *source = build(&refused[i], &length);
-        pv_rendered_init(&rendered, &allocator);
-        pv_status status = pv_template_compile(&allocator, source, length, &tmpl, &error);
-        if (status == PV_OK) status = tmpl_render(tmpl, "{}", 2, NULL, 0, &rendered, &steps, &error);
-        if (status != PV_BAD_TEMPLATE || error.status != PV_BAD_TEMPLATE || !error.message[0])
-            fail_msg("template %zu, %.80s: %s %s", i, refused[i].head, pv_status_name(status), error.message);
-        /* One piece of work is charged before or right behind it, and none is larger than the output may be. */
-        if (steps > PV_TEMPLATE_MAX_STEPS + 2 * PV_TEMPLATE_MAX_OUTPUT / TMPL_BYTES_PER_STEP)
-            fail_msg("template %zu, %.80s: %zu steps", i, refused[i].head, (size_t)steps);
-        if (c.peak > PV_TEMPLATE_MAX_MEMORY) fail_msg("template %zu, %.80s: %zu bytes", i, refused[i].head, c.peak);
-        pv_rendered_free(&rendered);
-        pv_template_destroy(tmpl);
-        assert_int_equal(c.blocks, 0);
-        free(source);
-    }
+    for (size_t i = 0; i < count; i++) assert_refused(&refused[i]);
+}
+
+/* ---- What happened to others ---- */
+
+/* CVE-2024-34359 (llama-cpp-python), CVE-2026-5760 (SGLang): a model's template ran any code. */
+static void cve_2024_34359_and_2026_5760_templates_reach_no_code(void **state)
+{
+    (void)state;
+    static const hostile templates[] = {
+        {"{% for c in [].__class__.__base__.__subclasses__() %}{{ c.__name__ }}{% endfor %}", "", 0, ""},
+        {"{{ self.__init__.__globals__.__builtins__.__import__('os').popen('id').read() }}", "", 0, ""},
+        {"{{ cycler.__init__.__globals__.os.system('id') }}", "", 0, ""},
+        {"{{ lipsum.__globals__['os'].popen('id').read() }}", "", 0, ""},
+        {"{{ ''|attr('__class__') }}", "", 0, ""},
+        {"{{ ''['\\x5f\\x5fclass\\x5f\\x5f']['mro'] }}", "", 0, ""},
+        {"{{ range.__class__.__call__.x }}", "", 0, ""},
+    };
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) assert_refused(&templates[i]);
+}
+
+static void incident_5500_nested_ifs_overflowed_a_stack(void **state)
+{
+    (void)state;
+    assert_refused(&(hostile){"", "{% if 1 %}", 5500, ""});
+    assert_refused(&(hostile){"{{ ", "[", 5500, " }}"});
+}
+
+static void incident_a_macro_that_calls_itself_overflowed_a_stack(void **state)
+{
+    (void)state;
+    assert_refused(&(hostile){"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "", 0, ""});
+}
+
+static void incident_a_range_of_10_to_12_took_all_memory(void **state)
+{
+    (void)state;
+    assert_refused(&(hostile){"{% for i in range(1000000000000) %}x{% endfor %}", "", 0, ""});
+    assert_refused(&(hostile){"{{ range(1000000000000) | list }}", "", 0, ""});
 }
 
 /* ---- What a step stands for ---- */
@@ -468,6 +510,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_templates_are_refused),
+        cmocka_unit_test(cve_2024_34359_and_2026_5760_templates_reach_no_code),
+        cmocka_unit_test(incident_5500_nested_ifs_overflowed_a_stack),
+        cmocka_unit_test(incident_a_macro_that_calls_itself_overflowed_a_stack),
+        cmocka_unit_test(incident_a_range_of_10_to_12_took_all_memory),
         cmocka_unit_test(what_takes_long_costs_many_steps),
         cmocka_unit_test(every_beginning_ends_well),
         cmocka_unit_test(honest_work_fits),

@@ -198,6 +198,85 @@ static void ggufs_with_less_are_good(void **state)
     }
 }
 
+/* ---- GGUF by characters ---- */
+
+/* Eight tokens of a model of SentencePiece's kind, its scores given as numbers of any type. */
+static const char *write_scored(kind type, const int32_t scores[8], const char *model)
+{
+    pv_allocator allocator = pv_allocator_default();
+    pv_model_writer *writer = NULL;
+    const char *path = tf_path("scored.gguf");
+    uint64_t dim = 1;
+    float weight = 1;
+    const variant tokens = {.kind = STRINGS, .texts = {"<unk>", "<s>", "a", "b", "c", "ab", "bc", "abc"}, .count = 8};
+    const variant types = {.kind = NUMBERS, .numbers = {2, 3, 1, 1, 1, 1, 1, 1}, .count = 8};
+    variant given = {.kind = type, .count = 8};
+    memcpy(given.numbers, scores, sizeof given.numbers);
+    assert_int_equal(pv_model_writer_open(&allocator, PV_SOURCE_GGUF, path, &writer, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_string(writer, "general.architecture", "llama", NULL), PV_OK);
+    assert_int_equal(pv_model_writer_string(writer, "tokenizer.ggml.model", model, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_bool(writer, "tokenizer.ggml.add_space_prefix", false, NULL), PV_OK);
+    write_value(writer, "tokenizer.ggml.tokens", &tokens);
+    write_value(writer, "tokenizer.ggml.token_type", &types);
+    write_value(writer, "tokenizer.ggml.scores", &given);
+    assert_int_equal(pv_model_writer_declare(writer, "weight", PV_LAYOUT_F32, 1, &dim, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_data(writer, &weight, sizeof weight, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_commit(writer, NULL), PV_OK);
+    pv_model_writer_close(writer);
+    return path;
+}
+
+/* Not numbered: an array of bytes was read as one of floats. Here the type that the file gives is the type that is read. */
+static void incident_scores_of_another_type(void **state)
+{
+    (void)state;
+    static const kind types[] = {FLOATS, NUMBERS};
+    static const struct {
+        int32_t scores[8], ids[3];
+        size_t count;
+    } cases[] = {
+        {{0, 0, 0, 0, 0, -1, -2, -9}, {7}, 1},                  /* ab, then abc */
+        {{0, 0, 0, 0, 0, -9, -2, -9}, {7}, 1},                  /* bc, then abc */
+        {{0, 0, 0, 0, 0, 1000000000, -2000000000, -9}, {7}, 1}, /* large ones in order, too */
+    };
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            pv_tokenizer *tokenizer = tk_open(write_scored(types[t], cases[i].scores, "llama"));
+            pv_tokens tokens = tk_encode(tokenizer, "abc", 3, 0);
+            assert_int_equal(tokens.count, cases[i].count);
+            assert_memory_equal(tokens.ids, cases[i].ids, tokens.count * sizeof *tokens.ids);
+            pv_tokens_free(&tokens);
+            tokens = tk_encode(tokenizer, "abcb", 4, 0);
+            assert_int_equal(tokens.count, 2);
+            assert_int_equal(tokens.ids[1], 3);
+            pv_tokens_free(&tokens);
+            pv_tokenizer_destroy(tokenizer);
+        }
+    }
+}
+
+static void scores_decide_between_words(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t scores[8], ids[3];
+        size_t count;
+    } cases[] = {
+        {{0, 0, -1, -1, -1, -1, -9, -9}, {5, 4}, 2},
+        {{0, 0, -1, -1, -1, -9, -1, -9}, {2, 6}, 2},
+        {{0, 0, -1, -1, -1, -9, -9, -2}, {7}, 1},
+        {{0, 0, -1, -1, -1, -9, -9, -9}, {2, 3, 4}, 3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pv_tokenizer *tokenizer = tk_open(write_scored(FLOATS, cases[i].scores, "t5"));
+        pv_tokens tokens = tk_encode(tokenizer, "abc", 3, 0);
+        assert_int_equal(tokens.count, cases[i].count);
+        assert_memory_equal(tokens.ids, cases[i].ids, tokens.count * sizeof *tokens.ids);
+        pv_tokens_free(&tokens);
+        pv_tokenizer_destroy(tokenizer);
+    }
+}
+
 /* ---- tokenizer.json ---- */
 
 #define BYTE_LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}"
@@ -524,6 +603,8 @@ int main(void)
         cmocka_unit_test(the_small_gguf_is_good),
         cmocka_unit_test(ggufs_with_a_wrong_key_are_refused),
         cmocka_unit_test(ggufs_with_less_are_good),
+        cmocka_unit_test(incident_scores_of_another_type),
+        cmocka_unit_test(scores_decide_between_words),
         cmocka_unit_test(jsons_that_are_wrong_are_refused),
         cmocka_unit_test(jsons_with_the_same_content_are_alike),
         cmocka_unit_test(ids_may_have_holes),
