@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "model/config.h"
 
 /* A part of a tensor has the name and the whole of what it is a part of. */
 #define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first) \
@@ -191,6 +192,14 @@ TABLE(gpt_oss);
 
 /* ---- The architectures ---- */
 
+/* Gemma3TextConfig; checkpoints with a vision tower leave most of it out. */
+static const pv_config_default gemma3_defaults[] = {
+    {"num_attention_heads", 8}, {"num_key_value_heads", 4}, {"head_dim", 256}, {"vocab_size", 262208}, {"max_position_embeddings", 131072},
+    {"rms_norm_eps", 1e-6}, {"rope_theta", 1000000}, {"query_pre_attn_scalar", 256}, {"sliding_window", 4096}, {NULL, 0},
+};
+static const char *const gemma3_prefixes[] = {"language_model.", "model.language_model.", NULL};
+static const char *const gemma3_other_parts[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.", NULL};
+
 #define LLAMA_TABLES &ends, &pre_norm, &attention, &feed_forward
 
 static const pv_architecture architectures[] = {
@@ -203,7 +212,12 @@ static const pv_architecture architectures[] = {
      .norm_less_one = true, .embed_by_width = true, .window_every = 2, .scale_by_width_at = 46},
     {"gemma3", "Gemma3ForCausalLM", {&ends, &gemma_norm, &post_norm, &attention, &feed_forward, &head_norm}, PV_ROPE_HALVES,
      .activation = PV_ACTIVATION_GELU, .norm_less_one = true, .embed_by_width = true, .window_every = 6, .window_theta = 10000,
-     .scale_by_width_at = 62},
+     .scale_by_width_at = 62, .defaults = gemma3_defaults},
+    {"gemma3 with a vision tower", "Gemma3ForConditionalGeneration", {&ends, &gemma_norm, &post_norm, &attention, &feed_forward, &head_norm}, PV_ROPE_HALVES,
+     .activation = PV_ACTIVATION_GELU, .norm_less_one = true, .embed_by_width = true, .window_every = 6, .window_theta = 10000,
+     .defaults = gemma3_defaults, .inside = "text_config.", .inside_prefixes = gemma3_prefixes, .other_parts = gemma3_other_parts},
+    {"gemma", "GemmaForCausalLM", {LLAMA_TABLES}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_GELU, .fixed_activation = true, .norm_less_one = true,
+     .embed_by_width = true},
     {"smollm3", "SmolLM3ForCausalLM", {LLAMA_TABLES}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU, .no_rope_every = 4},
     {"olmo2", "Olmo2ForCausalLM", {&ends, &post_norm, &attention, &feed_forward, &row_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU},
     {"granite", "GraniteForCausalLM", {LLAMA_TABLES}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU},
@@ -251,7 +265,7 @@ const pv_architecture *pv_architecture_find(const char *gguf_name, bool experts,
 
 const char *pv_architecture_names(void)
 {
-    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss, lfm2";
+    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss, lfm2";
 }
 
 uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)

@@ -83,6 +83,10 @@ typedef struct pv_architecture {
     uint32_t scale_by_width_at;   /* GGUF files leave the query's scale out; with so many layers it follows from width / heads */
     bool conv;                    /* some layers have short convolutions */
     const char *prefix;           /* of Hugging Face names, which some files leave out */
+    const char *inside;           /* the model is part of a larger one: where config.json has its settings; other parts are left alone */
+    const char *const *inside_prefixes; /* what its tensors' names may begin with before the usual ones, up to NULL */
+    const char *const *other_parts;     /* what names of tensors begin with that are not of this model, up to NULL */
+    const struct pv_config_default *defaults; /* of its class in transformers, up to one without a name */
     bool experts;                 /* it is the architecture of this name with experts */
     bool experts_normalize;       /* where the file does not say */
     bool experts_transposed;      /* Hugging Face files hold the experts' matrices as [expert, in, out] */

@@ -23,6 +23,19 @@ static pv_status number_in_gguf(const pv_config *c, const char *name, double *va
     return pv_meta_f64(c->source, key, value, found, error);
 }
 
+static bool default_of(const pv_config *c, const char *names, double *value)
+{
+    char name[96];
+    for (const pv_config_default *d = c->gguf ? NULL : c->defaults; d != NULL && d->name != NULL; d++) {
+        for (uint32_t i = 0; name_at(names, i, name); i++) {
+            if (strcmp(name, d->name) != 0) continue;
+            *value = d->value;
+            return true;
+        }
+    }
+    return false;
+}
+
 pv_status pv_config_number(const pv_config *c, const char *gguf, const char *huggingface, double *value, bool *found, pv_error *error)
 {
     char name[96];
@@ -31,6 +44,7 @@ pv_status pv_config_number(const pv_config *c, const char *gguf, const char *hug
         const pv_status status = c->gguf ? number_in_gguf(c, name, value, found, error) : pv_flat_number(&c->flat, name, value, found, error);
         if (status != PV_OK) return status;
     }
+    if (!*found) *found = default_of(c, huggingface, value);
     return PV_OK;
 }
 

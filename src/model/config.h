@@ -6,11 +6,18 @@
 #include "model/flat.h"
 
 /* Names stand in pairs: that in GGUF without its prefix, and that in config.json. "a|b" is a, or b where a is absent; "" is never there. */
+/* What a configuration's class fills in where config.json leaves it out. */
+typedef struct pv_config_default {
+    const char *name;
+    double value;
+} pv_config_default;
+
 typedef struct pv_config {
     pv_source *source;
     const char *prefix; /* GGUF: "llama" */
     pv_flat flat;       /* SafeTensors: config.json */
     bool gguf;
+    const pv_config_default *defaults; /* SafeTensors: up to one without a name; NULL: none */
 } pv_config;
 
 pv_status pv_config_number(const pv_config *config, const char *gguf, const char *huggingface, double *value, bool *found, pv_error *error);

@@ -27,6 +27,14 @@ static pv_status find_gguf_architecture(pv_config *c, pv_decoder *decoder, char 
     return status;
 }
 
+/* Settings of a part of a larger model are found as if they were all there is. */
+static void look_inside(pv_flat *flat, const char *inside)
+{
+    const size_t length = strlen(inside);
+    for (size_t i = 0; i < flat->count; i++)
+        if (strncmp(pv_flat_path(flat, &flat->entries[i]), inside, length) == 0) flat->entries[i].path += length;
+}
+
 static pv_status find_huggingface_architecture(pv_config *c, const pv_allocator *allocator, pv_decoder *decoder, char name[64], pv_error *error)
 {
     const char *text;
@@ -41,6 +49,8 @@ static pv_status find_huggingface_architecture(pv_config *c, const pv_allocator 
     const char *class_name = pv_flat_string(&c->flat, "architectures.0");
     snprintf(name, 64, "%s", class_name != NULL ? class_name : "(none)");
     decoder->architecture = pv_architecture_find(NULL, false, name);
+    if (decoder->architecture != NULL) c->defaults = decoder->architecture->defaults;
+    if (decoder->architecture != NULL && decoder->architecture->inside != NULL) look_inside(&c->flat, decoder->architecture->inside);
     return PV_OK;
 }
 

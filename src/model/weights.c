@@ -41,11 +41,13 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
 }
 
 /* Tensors that carry nothing the description does not say already. */
-static bool is_known_extra(const char *name)
+static bool is_known_extra(const pv_architecture *architecture, const char *name)
 {
     static const char *const names[] = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
     static const char *const endings[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"}; /* GPT-2's are masks */
     size_t length = strlen(name);
+    for (const char *const *part = architecture->other_parts; part != NULL && *part != NULL; part++)
+        if (strncmp(name, *part, strlen(*part)) == 0) return true;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0) return true;
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
@@ -60,11 +62,22 @@ static bool has_experts_apart(const pv_source *source, const pv_role *role)
     return role->experts && first != NULL && strstr(first + 2, "%u") != NULL;
 }
 
+/* "language_model." stands before the whole name, "model.language_model." in place of the "model." that it begins with. */
+static const pv_source_tensor *find_inside(const pv_source *source, const char *prefix, const char *name)
+{
+    char longer[192];
+    const bool instead = strncmp(prefix, "model.", 6) == 0 && strncmp(name, "model.", 6) == 0;
+    snprintf(longer, sizeof longer, "%s%s", prefix, instead ? name + 6 : name);
+    return pv_source_find(source, longer);
+}
+
 /* Some files leave out what the names of others begin with. */
 static const pv_source_tensor *find_tensor(const pv_decoder *decoder, const pv_source *source, const char *name)
 {
     const char *prefix = decoder->architecture->prefix;
     const pv_source_tensor *tensor = pv_source_find(source, name);
+    for (const char *const *inside = decoder->architecture->inside_prefixes; tensor == NULL && inside != NULL && *inside != NULL; inside++)
+        tensor = find_inside(source, *inside, name);
     if (tensor != NULL || prefix == NULL || strncmp(name, prefix, strlen(prefix)) != 0) return tensor;
     return pv_source_find(source, name + strlen(prefix));
 }
@@ -100,15 +113,15 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
 }
 
 /* Every tensor of the file must be somebody's: compares numbers, then looks for the stranger. A fused tensor is counted by its first part. */
-static pv_status refuse_strangers(const pv_source *source, const pv_weight_list *list, pv_error *error)
+static pv_status refuse_strangers(const pv_architecture *architecture, const pv_source *source, const pv_weight_list *list, pv_error *error)
 {
     size_t count = pv_source_tensor_count(source), known_count = 0;
-    for (size_t i = 0; i < count; i++) known_count += is_known_extra(pv_source_tensor_at(source, i)->name);
+    for (size_t i = 0; i < count; i++) known_count += is_known_extra(architecture, pv_source_tensor_at(source, i)->name);
     for (size_t i = 0; i < list->count; i++) known_count += list->entries[i].first == 0; /* of parts and of every second row alike */
     if (known_count == count) return PV_OK;
     for (size_t i = 0; i < count; i++) {
         const pv_source_tensor *tensor = pv_source_tensor_at(source, i);
-        bool known = is_known_extra(tensor->name);
+        bool known = is_known_extra(architecture, tensor->name);
         for (size_t j = 0; j < list->count && !known; j++) known = list->entries[j].source == tensor;
         if (!known)
             return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset,
@@ -171,7 +184,7 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
             for (uint32_t expert = 0; expert < experts && status == PV_OK && has_role(decoder, role, layer); expert++)
                 status = add_weight(decoder, source, role, layer, expert, list, error);
     }
-    if (status == PV_OK) status = refuse_strangers(source, list, error);
+    if (status == PV_OK) status = refuse_strangers(architecture, source, list, error);
     if (status == PV_OK) status = ask_device(device, list, error);
     if (status != PV_OK) pv_weight_list_free(allocator, list);
     return status;

@@ -310,6 +310,8 @@ CASES = {
     "phi3_long": dict(make="Phi3", arch=ARCH.PHI3, tokens=100, layouts=["F32"], metadata=phi3, extra=phi3_extra, config=dict(
         hidden_size=64, num_attention_heads=2, num_key_value_heads=2, sliding_window=None, original_max_position_embeddings=64,
         max_position_embeddings=512, **longrope(12, partial_rotary_factor=0.75))),
+    "gemma": dict(make="Gemma", arch=ARCH.GEMMA, tokens=70, layouts=["F32", "Q8_0"], less_one=True, config=dict(head_dim=32, tie_word_embeddings=True),
+                  metadata=lambda c: llama_like(c, "gemma", *heads(c))),
     "gemma2": dict(make="Gemma2", arch=ARCH.GEMMA2, tokens=150, layouts=["F32", "Q8_0"], less_one=True, config=dict(
         head_dim=32, num_hidden_layers=4, sliding_window=32, query_pre_attn_scalar=32, attn_logit_softcapping=4.0, final_logit_softcapping=3.0,
         tie_word_embeddings=True), metadata=lambda c: llama_like(
@@ -384,8 +386,8 @@ def legacy(config: dict, kind: str) -> dict:
     return old
 
 
-def make(name: str, index: int, case: dict, steps: int, library) -> None:
-    case = {"config": {}, "metadata": lambda c: [], "extra": lambda c: {}, "split": lambda c, shapes: shapes, "join": lambda c, state: state, "name": name, "seed": 2000 + index, "gguf": "arch" in case} | case
+def make(name: str, case: dict, steps: int, library) -> None:
+    case = {"config": {}, "metadata": lambda c: [], "extra": lambda c: {}, "split": lambda c, shapes: shapes, "join": lambda c, state: state, "name": name, "seed": 2000 + sum(map(ord, name)), "gguf": "arch" in case} | case
     class_name = case["make"] if case["make"].endswith("Model") else case["make"] + "ForCausalLM"
     build = getattr(transformers, class_name)
     config_class = getattr(transformers, case.get("config_class", case["make"] + "Config"))
@@ -425,9 +427,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         library = make_llama.compile_layouts(folder)
-        for index, (name, case) in enumerate(CASES.items()):
+        for name, case in CASES.items():
             if len(sys.argv) == 1 or name in sys.argv[1:]:
-                make(name, index, case, steps, library)
+                make(name, case, steps, library)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ typedef struct golden_file {
     uint32_t shards;         /* SafeTensors: 1 or 2 */
     const char *config_name; /* SafeTensors: "config.json" or "legacy.json", copied as config.json */
     golden_mistake mistake;
+    bool inside;             /* listed SafeTensors: as a part of a larger model: names and settings one level down, and a tensor of another part */
     const char *from, *to;   /* listed SafeTensors: what stands in config.json, and what shall stand there instead */
 } golden_file;
 
