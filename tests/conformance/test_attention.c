@@ -585,6 +585,39 @@ static void shared_page_case(rig *r)
     free_solution(&p);
 }
 
+/* A value that is not finite, and a key that is none, reach the rows that see them and no other row of their prompt. */
+static void not_finite_case(rig *r)
+{
+    static const attention_case spec = {1, 2, 64, 1, {{1, 40, 20, NULL}}, .window = 0};
+    static const int32_t odd_value = 52, odd_key = 57;
+    const uint16_t infinite = 0x7C00, nan = 0x7E00;
+    const uint32_t first_row = 0;
+    solution p;
+    solve(&p, &spec);
+    rig_reset(r);
+    cache c = fill_cache(r, &p, false);
+    float *clean = attend(r, &p, &c, spec.sequence, &first_row, 1);
+    rig_put(r, &c.view.pages, cell_of(&c, 1, odd_value, 1, 0) + 2 * 9, &infinite, 2);
+    rig_put(r, &c.view.pages, cell_of(&c, 1, odd_key, 0, 0) + 2 * 3, &nan, 2);
+    float *found = attend(r, &p, &c, spec.sequence, &first_row, 1);
+    uint32_t wrong = 0;
+    for (int32_t j = 0; j < 20; j++) {
+        for (uint32_t i = 0; i < p.width; i++) {
+            const float was = clean[(size_t)j * p.width + i], is = found[(size_t)j * p.width + i];
+            if (40 + j >= odd_key)
+                wrong += !isnan(is);
+            else if (40 + j >= odd_value && i % 64 == 9)
+                wrong += isfinite(is);
+            else
+                wrong += is != was;
+        }
+    }
+    rig_expect(r, "attention: what is not finite stays where it is seen", wrong == 0);
+    free(clean);
+    free(found);
+    free_solution(&p);
+}
+
 static void few_of_each(rig *r)
 {
     run_rope(r, &(rope_case){4, 2, 64, 64, PV_ROPE_HALVES, false});
@@ -607,6 +640,7 @@ FOR_ALL(kv_store_cases)
 FOR_ALL(conv1d_cases)
 FOR_ALL(attention_cases)
 FOR_ALL(shared_page_case)
+FOR_ALL(not_finite_case)
 
 static void a_tampered_result_is_noticed(void **state)
 {
@@ -622,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_conv1d_cases),
         cmocka_unit_test(test_attention_cases),
         cmocka_unit_test(test_shared_page_case),
+        cmocka_unit_test(test_not_finite_case),
         cmocka_unit_test(a_tampered_result_is_noticed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
