@@ -1,5 +1,5 @@
-/* Encodes a decode step some times, for who counts instructions: tests/metal/test_encoding.py. Nothing runs, since the driver is told
- * to fail every command buffer. Prints how many dispatches a step has. */
+/* Encodes a decode step some times, for who counts instructions: tests/metal/test_encoding.py. Nothing runs, since the driver
+ * is told to fail every command buffer. Prints how many dispatches a step has. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +25,10 @@ static void encode(void **state)
     const pv_placement *p = b.model->placement;
     assert_int_equal(pv_placement_class(b.model->placement, 1, 0, 1, &class, NULL), PV_OK);
     memset(pv_tensor_host(&p->block[0]), 0, p->step.bytes);
-    *pv_step_view_of(pv_tensor_host(&p->block[0]), &p->step).counts = (pv_step_counts){.rows = 1, .decode_rows = 1, .seqs = 1, .logits = 1, .tiles = 1};
-    const pv_submission submission = {.plans = class->prepared, .plan_count = 2, .block = p->block[0], .outputs = p->outputs[0]};
+    *pv_step_view_of(pv_tensor_host(&p->block[0]), &p->step).counts =
+        (pv_step_counts){.rows = 1, .decode_rows = 1, .seqs = 1, .logits = 1, .tiles = 1};
+    const pv_submission submission = {
+        .plans = class->prepared, .plan_count = 2, .block = p->block[0], .outputs = p->outputs[0]};
     softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .count = UINT64_MAX});
     for (int i = 0; i < STEPS; i++) {
         assert_int_equal(pv_metal_submit(p->device, &submission, &fence, NULL), PV_OK);

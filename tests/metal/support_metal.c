@@ -21,13 +21,18 @@ void metal_reset(void)
 static pv_status open_all(metal_bench *bench, const metal_setting *setting, pv_error *error)
 {
     const pv_backend *backends[] = {setting->backend != NULL ? setting->backend : &pv_metal_backend, &pv_cpu_backend};
-    const pv_runtime_options options = {
-        .allocator = tiny_allocator_get(&bench->memory), .threads = 2, .metal_library = test_metal_library(), .cache = setting->cache};
-    const pv_model_options model = {.device = "metal", .max_sequences = METAL_REQUESTS, .max_step_rows = 32, .context = 128, .kv_bytes = 1 << 20};
+    const pv_runtime_options options = {.allocator = tiny_allocator_get(&bench->memory),
+                                        .threads = 2,
+                                        .metal_library = test_metal_library(),
+                                        .cache = setting->cache};
+    const pv_model_options model = {
+        .device = "metal", .max_sequences = METAL_REQUESTS, .max_step_rows = 32, .context = 128, .kv_bytes = 1 << 20};
     const pv_engine_options engine = {
         .steps_ahead = setting->ahead > 0 ? setting->ahead : 1, .step_timeout_ms = 60000, .no_prefix_reuse = !setting->reuse};
     pv_status status = pv_runtime_create_with(&options, backends, setting->spare ? 2 : 1, &bench->runtime, error);
-    if (status == PV_OK) status = pv_model_load(bench->runtime, tiny_path(setting->layout != NULL ? setting->layout : "Q8_0"), &model, &bench->model, error);
+    if (status == PV_OK)
+        status = pv_model_load(bench->runtime, tiny_path(setting->layout != NULL ? setting->layout : "Q8_0"), &model,
+                               &bench->model, error);
     if (status == PV_OK) status = pv_engine_create(bench->model, &engine, &bench->engine, error);
     return status;
 }
@@ -60,14 +65,21 @@ void metal_submit(metal_bench *bench)
     for (int r = 0; r < METAL_REQUESTS; r++) {
         for (int i = 0; i < PROMPT; i++) prompts[r][i] = (r * 31 + i * 7) % TINY_VOCABULARY;
         const pv_request request = {
-            .prompt = prompts[r], .prompt_length = r == 0 ? PROMPT : 20, .max_tokens = 12, .ignore_end = true, .user = &bench->found[r],
+            .prompt = prompts[r],
+            .prompt_length = r == 0 ? PROMPT : 20,
+            .max_tokens = 12,
+            .ignore_end = true,
+            .user = &bench->found[r],
             .sampling = {.temperature = r == 0 ? 0.0f : 0.8f, .seed = 40, .repetition_penalty = r == 0 ? 0.0f : 1.2f},
         };
         assert_int_equal(pv_engine_submit(bench->engine, &request, NULL, NULL), PV_OK);
     }
 }
 
-void metal_run(metal_bench *bench) { tiny_run(bench->engine, 500, &bench->faults); }
+void metal_run(metal_bench *bench)
+{
+    tiny_run(bench->engine, 500, &bench->faults);
+}
 
 bool metal_same(const metal_bench *bench, const tiny_result wanted[METAL_REQUESTS])
 {

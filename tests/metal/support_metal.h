@@ -10,7 +10,14 @@
 #define METAL_REQUESTS 2
 
 /* Steps of a run of all requests, with 32 prompt rows a step: three of prefill, eleven of decode. */
-enum { METAL_PREFILL_FIRST = 1, METAL_PREFILL_MIDDLE = 2, METAL_PREFILL_LAST = 3, METAL_DECODE_FIRST = 4, METAL_DECODE_TENTH = 13, METAL_STEPS = 14 };
+enum {
+    METAL_PREFILL_FIRST = 1,
+    METAL_PREFILL_MIDDLE = 2,
+    METAL_PREFILL_LAST = 3,
+    METAL_DECODE_FIRST = 4,
+    METAL_DECODE_TENTH = 13,
+    METAL_STEPS = 14
+};
 
 typedef struct metal_bench {
     tiny_allocator memory;

@@ -1,5 +1,5 @@
-/* The host's allocations fail one after the other while a model is loaded and run on Metal, and so do the device's: an error or the right
- * text, and nothing left behind. METAL_EVERY=1 fails each of the host's, not each seventh. */
+/* The host's allocations fail one after the other while a model is loaded and run on Metal, and so do the device's: an error or
+ * the right text, and nothing left behind. METAL_EVERY=1 fails each of the host's, not each seventh. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +31,8 @@ static pv_status live(tiny_allocator *allocator, tiny_result *result, pv_error *
 {
     pv_runtime *runtime = NULL;
     pv_model *model = NULL;
-    const pv_runtime_options options = {.allocator = tiny_allocator_get(allocator), .metal_library = test_metal_library(), .threads = 1};
+    const pv_runtime_options options = {
+        .allocator = tiny_allocator_get(allocator), .metal_library = test_metal_library(), .threads = 1};
     const pv_model_options model_options = {.device = "metal", .context = 64, .max_sequences = 1, .max_step_rows = 32};
     memset(result, 0, sizeof *result);
     pv_status status = pv_runtime_create(&options, &runtime, error);
@@ -69,12 +70,14 @@ static void the_hosts_allocations_may_fail(void **state)
         tiny_allocator failing = {.fail_at = n};
         memset(&error, 0, sizeof error);
         const pv_status status = live(&failing, &found, &error);
-        if (failing.live != 0) fail_msg("allocation %llu: %llu blocks are left", (unsigned long long)n, (unsigned long long)failing.live);
+        if (failing.live != 0)
+            fail_msg("allocation %llu: %llu blocks are left", (unsigned long long)n, (unsigned long long)failing.live);
         expect_error_or_text(status, &error, n);
         failed += status != PV_OK;
         tried++;
     }
-    print_message("%llu of %llu allocations failed, %llu were an error\n", (unsigned long long)tried, (unsigned long long)counting.calls, (unsigned long long)failed);
+    print_message("%llu of %llu allocations failed, %llu were an error\n", (unsigned long long)tried,
+                  (unsigned long long)counting.calls, (unsigned long long)failed);
     assert_true(tried > 20 && failed > tried / 4);
     metal_assert_no_leaks();
 }

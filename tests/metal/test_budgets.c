@@ -43,11 +43,11 @@ static void a_decode_step_is_one_command_buffer_of_few_messages(void **state)
         assert_int_equal(after.command_buffers - before.command_buffers, 1);
         assert_int_equal(after.encoders - before.encoders, 1);
         assert_true(dispatches > 0 && messages <= MESSAGES_PER_DISPATCH * dispatches);
-        assert_int_equal(after.buffers, before.buffers); /* steps allocate nothing */
+        assert_int_equal(after.buffers, before.buffers);      /* steps allocate nothing */
         assert_true(after.live_objects <= first_objects + 4); /* the last command buffer and its block may just be ending */
         if (i == METAL_STEPS) {
-            print_message("%llu messages, %llu dispatches, %llu barriers a step\n", (unsigned long long)messages, (unsigned long long)dispatches,
-                          (unsigned long long)(after.barriers - before.barriers));
+            print_message("%llu messages, %llu dispatches, %llu barriers a step\n", (unsigned long long)messages,
+                          (unsigned long long)dispatches, (unsigned long long)(after.barriers - before.barriers));
         }
     }
     tiny_take_events(b.engine, NULL);
@@ -98,7 +98,8 @@ static void check_cuts(double slowness, uint64_t least, uint64_t most)
     const softmetal_counts before = counted();
     assert_int_equal(pv_engine_step(b.engine, 0, NULL, NULL), PV_OK);
     const uint64_t buffers = counted().command_buffers - before.command_buffers;
-    print_message("%.2f s of work, the longest op %.2f s: %llu command buffers\n", slowness, longest, (unsigned long long)buffers);
+    print_message("%.2f s of work, the longest op %.2f s: %llu command buffers\n", slowness, longest,
+                  (unsigned long long)buffers);
     assert_true(longest < SECONDS_PER_COMMAND_BUFFER); /* what is one op cannot be cut */
     assert_true((double)buffers * SECONDS_PER_COMMAND_BUFFER >= slowness);
     assert_true(buffers >= least && buffers <= most);

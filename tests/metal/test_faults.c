@@ -1,5 +1,5 @@
-/* The faults table on Metal: kind × place, each with its expected outcome written down. What fails is the driver, below the backend,
- * with the codes and the words that real Macs were seen to use. */
+/* The faults table on Metal: kind × place, each with its expected outcome written down. What fails is the driver, below the
+ * backend, with the codes and the words that real Macs were seen to use. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,8 @@ static int set_up(void **state)
 typedef enum outcome {
     QUIET,   /* nothing of the kind happens here, so nothing fails */
     SAME,    /* it fails and is recovered; the same text */
-    ANYHOW,  /* the same text, whether or not something of the kind happens here: that depends on which programs are there already */
+    ANYHOW,  /* the same text, whether or not something of the kind happens here: that depends on which programs are there
+                already */
     PLAIN,   /* the plainest programs run on; the same length, and the same text up to near ties */
     CPU,     /* the CPU goes on; as above */
     CULPRIT, /* its sequence was alone in the step: it ends with the error, the other one has the same text */
@@ -42,7 +43,8 @@ typedef enum outcome {
 } outcome;
 
 enum { LOAD, PLACES = 6 };
-static const uint32_t step_of[PLACES] = {0, METAL_PREFILL_FIRST, METAL_PREFILL_MIDDLE, METAL_PREFILL_LAST, METAL_DECODE_FIRST, METAL_DECODE_TENTH};
+static const uint32_t step_of[PLACES] = {
+    0, METAL_PREFILL_FIRST, METAL_PREFILL_MIDDLE, METAL_PREFILL_LAST, METAL_DECODE_FIRST, METAL_DECODE_TENTH};
 
 #define EVER UINT64_MAX
 #define COMMANDS "MTLCommandBufferErrorDomain"
@@ -63,32 +65,64 @@ typedef struct row {
 /* clang-format off */
 static const row table[] = {
     /* transient: run again, halved */
-    {"internal error", FAILS, 1, COMMANDS, 1, "Internal Error (0000000e:Internal Error)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"time-out", HALF, 1, COMMANDS, 2, "Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"hang that the system ended", HALF, 1, COMMANDS, 1, "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"innocent victim", HALF, 1, COMMANDS, 1, "Discarded (victim of GPU error/recovery) (IOAF code 5)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"impacting interactivity", HALF, 1, COMMANDS, 1, "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"background", FAILS, 1, COMMANDS, 7, "Insufficient Permission (to submit GPU work from background) (00000006:kIOGPUCommandBufferCallbackErrorBackgroundExecutionNotPermitted)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"internal error", FAILS, 1, COMMANDS, 1,
+     "Internal Error (0000000e:Internal Error)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"time-out", HALF, 1, COMMANDS, 2,
+     "Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"hang that the system ended", HALF, 1, COMMANDS, 1,
+     "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"innocent victim", HALF, 1, COMMANDS, 1,
+     "Discarded (victim of GPU error/recovery) (IOAF code 5)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"impacting interactivity", HALF, 1, COMMANDS, 1,
+     "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"background", FAILS, 1, COMMANDS, 7,
+     "Insufficient Permission (to submit GPU work from background) "
+     "(00000006:kIOGPUCommandBufferCallbackErrorBackgroundExecutionNotPermitted)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     {"unknown code", HALF, 1, COMMANDS, 1, "Internal Error (IOAF code 518)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     {"unknown domain", FAILS, 1, "SomethingNewErrorDomain", 77, "Something new", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"invalid resource", FAILS, 1, COMMANDS, 9, "Invalid Resource (00000009:kIOGPUCommandBufferCallbackErrorInvalidResource)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"invalid resource", FAILS, 1, COMMANDS, 9,
+     "Invalid Resource (00000009:kIOGPUCommandBufferCallbackErrorInvalidResource)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     /* the same step fails twice: its sequences run alone */
-    {"time-out, twice", HALF, 2, COMMANDS, 2, "Caused GPU Timeout Error (IOAF code 2)", PV_OK, {QUIET, CULPRIT, CULPRIT, SAME, SAME, SAME}},
+    {"time-out, twice", HALF, 2, COMMANDS, 2,
+     "Caused GPU Timeout Error (IOAF code 2)",
+     PV_OK, {QUIET, CULPRIT, CULPRIT, SAME, SAME, SAME}},
     /* memory runs out in a step: prefixes dropped, then smaller steps */
-    {"out of memory", FAILS, 1, COMMANDS, 8, "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"out of memory, twice", FAILS, 2, COMMANDS, 1, "Internal Error (IOAF code -536870211)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"out of memory", FAILS, 1, COMMANDS, 8,
+     "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"out of memory, twice", FAILS, 2, COMMANDS, 1,
+     "Internal Error (IOAF code -536870211)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     /* a pool whose slab is refused asks for less at once, so two in a row are what the engine sees */
     {"allocation", SOFTMETAL_FAULT_ALLOCATION, 2, NULL, 0, NULL, PV_OK, {SAME, SAME, ANYHOW, ANYHOW, ANYHOW, ANYHOW}},
-    {"no memory at all", SOFTMETAL_FAULT_ALLOCATION, EVER, NULL, 0, NULL, PV_DEVICE_OUT_OF_MEMORY, {REFUSED, ERRORS, QUIET, QUIET, QUIET, QUIET}},
+    {"no memory at all", SOFTMETAL_FAULT_ALLOCATION, EVER, NULL, 0,
+     NULL,
+     PV_DEVICE_OUT_OF_MEMORY, {REFUSED, ERRORS, QUIET, QUIET, QUIET, QUIET}},
     /* device lost or hung: opened anew, replayed */
-    {"page fault", HALF, 1, COMMANDS, 3, "Caused GPU Address Fault Error (0000000b:kIOGPUCommandBufferCallbackErrorPageFault)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"access revoked", FAILS, 1, COMMANDS, 4, "Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
-    {"submissions ignored", FAILS, 1, COMMANDS, 1, "Ignored (for causing prior/excessive GPU errors) (IOAF code 4)", PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"page fault", HALF, 1, COMMANDS, 3,
+     "Caused GPU Address Fault Error (0000000b:kIOGPUCommandBufferCallbackErrorPageFault)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"access revoked", FAILS, 1, COMMANDS, 4,
+     "Ignored (for causing prior/excessive GPU errors) "
+     "(00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
+    {"submissions ignored", FAILS, 1, COMMANDS, 1,
+     "Ignored (for causing prior/excessive GPU errors) (IOAF code 4)",
+     PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     {"device removed", SOFTMETAL_FAULT_REMOVAL, 1, COMMANDS, 11, NULL, PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     {"hang", SOFTMETAL_FAULT_HANG, 1, NULL, 0, NULL, PV_OK, {QUIET, SAME, SAME, SAME, SAME, SAME}},
     {"device lost again and again", SOFTMETAL_FAULT_REMOVAL, EVER, NULL, 0, NULL, PV_OK, {QUIET, CPU, CPU, CPU, CPU, CPU}},
     {"no device", SOFTMETAL_FAULT_DEVICE, 1, NULL, 0, NULL, PV_NOT_FOUND, {REFUSED, QUIET, QUIET, QUIET, QUIET, QUIET}},
-    {"no queue", SOFTMETAL_FAULT_QUEUE, EVER, NULL, 0, NULL, PV_DEVICE_OUT_OF_MEMORY, {REFUSED, QUIET, QUIET, QUIET, QUIET, QUIET}},
+    {"no queue", SOFTMETAL_FAULT_QUEUE, EVER, NULL, 0,
+     NULL,
+     PV_DEVICE_OUT_OF_MEMORY, {REFUSED, QUIET, QUIET, QUIET, QUIET, QUIET}},
     /* a program does not compile or prepare: the plainer ones, then the CPU */
     {"compilation", SOFTMETAL_FAULT_LIBRARY, 1, NULL, 0, NULL, PV_OK, {QUIET, PLAIN, QUIET, QUIET, QUIET, QUIET}},
     {"function", SOFTMETAL_FAULT_FUNCTION, 1, NULL, 0, NULL, PV_OK, {QUIET, PLAIN, ANYHOW, ANYHOW, ANYHOW, ANYHOW}},
@@ -104,7 +138,8 @@ static uint32_t injected, recovered;
 static void inject(const row *r)
 {
     if (b.engine != NULL && r->kind == SOFTMETAL_FAULT_HANG) b.engine->step_timeout_ms = 200;
-    const softmetal_fault fault = {.kind = r->kind, .count = r->count, .domain = r->domain, .code = r->code, .description = r->words};
+    const softmetal_fault fault = {
+        .kind = r->kind, .count = r->count, .domain = r->domain, .code = r->code, .description = r->words};
     softmetal_inject(&fault);
 }
 
@@ -118,7 +153,8 @@ static void disarm(void)
 static void open_or_fail(const row *r)
 {
     pv_error error = {0};
-    if (b.engine == NULL && metal_open(&b, &(metal_setting){.spare = true}, &error) != PV_OK) fail_msg("%s: %s", r->name, error.message);
+    if (b.engine == NULL && metal_open(&b, &(metal_setting){.spare = true}, &error) != PV_OK)
+        fail_msg("%s: %s", r->name, error.message);
 }
 
 static void check_load(const row *r)
@@ -130,7 +166,8 @@ static void check_load(const row *r)
     const pv_status status = metal_open(&b, &(metal_setting){.spare = true}, &error);
     const bool fired = softmetal_faults_fired() > before;
     disarm();
-    if (fired != (r->wanted[LOAD] != QUIET)) fail_msg("%s while loading: %s", r->name, fired ? "it happened" : "it did not happen");
+    if (fired != (r->wanted[LOAD] != QUIET))
+        fail_msg("%s while loading: %s", r->name, fired ? "it happened" : "it did not happen");
     if (r->wanted[LOAD] == REFUSED) {
         if (status != r->refused) fail_msg("%s while loading: %s: %s", r->name, pv_status_name(status), error.message);
         assert_true(error.message[0] != '\0');
@@ -163,7 +200,8 @@ static bool run_with(const row *r, uint32_t step)
 /* What is asked for when a plan is made the first time. */
 static bool concerns_plans(softmetal_fault_kind kind)
 {
-    return kind == SOFTMETAL_FAULT_ALLOCATION || kind == SOFTMETAL_FAULT_LIBRARY || kind == SOFTMETAL_FAULT_FUNCTION || kind == SOFTMETAL_FAULT_PIPELINE;
+    return kind == SOFTMETAL_FAULT_ALLOCATION || kind == SOFTMETAL_FAULT_LIBRARY || kind == SOFTMETAL_FAULT_FUNCTION ||
+           kind == SOFTMETAL_FAULT_PIPELINE;
 }
 
 static void check_step(const row *r, int place)
@@ -173,7 +211,8 @@ static void check_step(const row *r, int place)
     open_or_fail(r);
     const bool fired = run_with(r, step_of[place]), same = metal_same(&b, wanted);
     const bool on_cpu = b.model->device->backend == &pv_cpu_backend;
-    if (want != ANYHOW && fired != (want != QUIET)) fail_msg("%s in step %u: %s", r->name, step_of[place], fired ? "it happened" : "it did not happen");
+    if (want != ANYHOW && fired != (want != QUIET))
+        fail_msg("%s in step %u: %s", r->name, step_of[place], fired ? "it happened" : "it did not happen");
     if (fired && b.faults == 0) fail_msg("%s in step %u: no event tells of it", r->name, step_of[place]);
     if (!same && (want == SAME || want == QUIET)) fail_msg("%s in step %u: another text", r->name, step_of[place]);
     for (int i = 0; want == ERRORS && i < METAL_REQUESTS; i++) {
@@ -346,7 +385,8 @@ static void note_most(softmetal_counts *most)
     if (now.live_buffer_bytes > most->live_buffer_bytes) most->live_buffer_bytes = now.live_buffer_bytes;
 }
 
-/* Faults of all kinds in one life of an engine. Whatever is alive between two requests was alive after the first hundred faults. */
+/* Faults of all kinds in one life of an engine. Whatever is alive between two requests was alive after the first hundred
+ * faults. */
 static void five_hundred_faults_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -377,8 +417,8 @@ static void five_hundred_faults_leave_nothing_behind(void **state)
         assert_int_equal(stats.pages_free + stats.pages_cached, stats.pages);
     }
     assert_true(hangs >= 9);
-    print_message("%llu faults; %llu objects and %llu bytes alive at most, %llu and %llu in the first hundred\n", (unsigned long long)fired,
-                  (unsigned long long)late.live_objects, (unsigned long long)late.live_buffer_bytes,
+    print_message("%llu faults; %llu objects and %llu bytes alive at most, %llu and %llu in the first hundred\n",
+                  (unsigned long long)fired, (unsigned long long)late.live_objects, (unsigned long long)late.live_buffer_bytes,
                   (unsigned long long)early.live_objects, (unsigned long long)early.live_buffer_bytes);
     assert_true(late.live_objects <= early.live_objects + 32);
     assert_true(late.live_buffer_bytes <= early.live_buffer_bytes + early.live_buffer_bytes / 16);

@@ -43,7 +43,8 @@ static void open_device(fixture *f)
     *f = (fixture){0};
     f->allocator = (pv_allocator){.reallocate = count_bytes, .user = &f->memory};
     f->environment = (pv_environment){.allocator = &f->allocator, .metal_library = test_metal_library()};
-    if (pv_metal_backend.open(&pv_metal_backend, &f->environment, "metal:0", false, &f->device, &error) != PV_OK) fail_msg("%s", error.message);
+    if (pv_metal_backend.open(&pv_metal_backend, &f->environment, "metal:0", false, &f->device, &error) != PV_OK)
+        fail_msg("%s", error.message);
 }
 
 static void close_device(fixture *f)
@@ -124,9 +125,10 @@ static void little_is_held_beside_what_lives(void **state)
     softmetal_counts counts;
     softmetal_get_counts(&counts);
     const double waste = (double)(held - rounded) / (double)held, rounding = (double)(rounded - live) / (double)live;
-    print_message("%llu ranges, %.1f MiB live: %.2f %% of what is held is unused, rounding adds %.2f %%, %llu buffers, %llu bytes of bookkeeping\n",
-                  (unsigned long long)c.count, (double)live / (1 << 20), 100 * waste, 100 * rounding, (unsigned long long)counts.buffers,
-                  (unsigned long long)f.memory.most);
+    print_message("%llu ranges, %.1f MiB live: %.2f %% of what is held is unused, rounding adds %.2f %%, %llu buffers, %llu "
+                  "bytes of bookkeeping\n",
+                  (unsigned long long)c.count, (double)live / (1 << 20), 100 * waste, 100 * rounding,
+                  (unsigned long long)counts.buffers, (unsigned long long)f.memory.most);
     assert_int_equal(c.refused, 0);
     assert_true(c.made > 4000);
     assert_true(waste < 0.05);
@@ -146,7 +148,10 @@ static uint64_t live_buffers(void)
     return counts.buffers;
 }
 
-static const pv_metal_device *device_of(const metal_bench *b) { return pv_metal_of(b->model->placement->device); }
+static const pv_metal_device *device_of(const metal_bench *b)
+{
+    return pv_metal_of(b->model->placement->device);
+}
 
 static void a_model_takes_few_buffers(void **state)
 {
@@ -165,7 +170,8 @@ static void a_model_takes_few_buffers(void **state)
             assert_int_equal(pv_placement_class(b.model->placement, decode, prefill, 1, &class, NULL), PV_OK);
         }
     }
-    print_message("%llu buffers when loaded, %llu with plans of all shapes\n", (unsigned long long)loaded, (unsigned long long)live_buffers());
+    print_message("%llu buffers when loaded, %llu with plans of all shapes\n", (unsigned long long)loaded,
+                  (unsigned long long)live_buffers());
     assert_true(loaded <= 16);
     assert_true(live_buffers() <= loaded + 4);
     metal_close(&b);
@@ -247,7 +253,8 @@ static void memory_is_released_behind_the_last_submission(void **state)
     const pv_placement *p = b.model->placement;
     memset(pv_tensor_host(&p->block[0]), 0, p->step.bytes);
     pv_step_view_of(pv_tensor_host(&p->block[0]), &p->step).counts->rows = 1;
-    const pv_submission submission = {.plans = class->prepared, .plan_count = 1, .block = p->block[0], .outputs = p->outputs[0]};
+    const pv_submission submission = {
+        .plans = class->prepared, .plan_count = 1, .block = p->block[0], .outputs = p->outputs[0]};
     assert_int_equal(pv_metal_submit(device, &submission, &fence, NULL), PV_OK);
     pv_metal_free(device, &buffer);
     assert_null(buffer.handle);

@@ -22,8 +22,7 @@ static const message messages[] = {
 #define CALL(result, name, class, selector, encoding, parameters, passed) {#class, selector, encoding, false},
 #define CLASS_GETTER(result, name, class, selector, encoding) {#class, selector, encoding, true},
 #define CLASS_CALL(result, name, class, selector, encoding, parameters, passed) {#class, selector, encoding, true},
-    PV_METAL_GETTERS(GETTER) PV_METAL_CALLS(CALL) PV_METAL_CLASS_GETTERS(CLASS_GETTER) PV_METAL_CLASS_CALLS(CLASS_CALL)
-};
+    PV_METAL_GETTERS(GETTER) PV_METAL_CALLS(CALL) PV_METAL_CLASS_GETTERS(CLASS_GETTER) PV_METAL_CLASS_CALLS(CLASS_CALL)};
 #define MESSAGES (sizeof messages / sizeof messages[0])
 
 static void the_device_has_every_method_with_these_types(void **state)
@@ -126,9 +125,11 @@ static void apples_headers_have_every_method_with_these_types(void **state)
     for (size_t i = 0; i < MESSAGES; i++) {
         char encoding[128] = "", sent[128];
         if (beyond_the_table(&messages[i])) continue;
-        if (!find_method(&messages[i], encoding)) fail_msg("%s %s is not in the table", messages[i].class, messages[i].selector);
+        if (!find_method(&messages[i], encoding))
+            fail_msg("%s %s is not in the table", messages[i].class, messages[i].selector);
         drop_names(messages[i].encoding, sent);
-        if (strcmp(encoding, sent) != 0) fail_msg("%s %s: %s is sent, %s is declared", messages[i].class, messages[i].selector, sent, encoding);
+        if (strcmp(encoding, sent) != 0)
+            fail_msg("%s %s: %s is sent, %s is declared", messages[i].class, messages[i].selector, sent, encoding);
         found++;
     }
     assert_true(found == MESSAGES - 2);

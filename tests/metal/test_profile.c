@@ -1,4 +1,5 @@
-/* Times, captures and validation on Metal. What softmetal's clock says is no figure of a GPU: asserted are counts, order and names. */
+/* Times, captures and validation on Metal. What softmetal's clock says is no figure of a GPU: asserted are counts, order and
+ * names. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,7 +57,8 @@ static void run_with(pv_runtime_options options, const char *layout, tiny_result
     pv_runtime *runtime = NULL;
     pv_model *model = NULL;
     pv_error error = {0};
-    const pv_model_options model_options = {.device = "metal", .max_sequences = 1, .max_step_rows = 32, .context = 64, .allow_non_finite = true};
+    const pv_model_options model_options = {
+        .device = "metal", .max_sequences = 1, .max_step_rows = 32, .context = 64, .allow_non_finite = true};
     const pv_request request = {.prompt = prompt, .prompt_length = 8, .max_tokens = 4, .ignore_end = true};
     options.metal_library = test_metal_library();
     if (pv_runtime_create(&options, &runtime, &error) != PV_OK) fail_msg("%s", error.message);
@@ -143,7 +145,8 @@ static void what_is_not_finite_is_named(void **state)
     pv_runtime *runtime = NULL;
     pv_model *model = NULL;
     pv_engine *engine = NULL;
-    const pv_runtime_options options = {.metal_library = test_metal_library(), .validate = true, .log = keep_log, .log_user = &h};
+    const pv_runtime_options options = {
+        .metal_library = test_metal_library(), .validate = true, .log = keep_log, .log_user = &h};
     const pv_model_options model_options = {.device = "metal", .max_sequences = 1, .max_step_rows = 32, .context = 64};
     const pv_request request = {.prompt = prompt, .prompt_length = 3, .max_tokens = 2, .ignore_end = true, .user = &result};
     metal_reset();
@@ -178,7 +181,8 @@ static void a_device_that_is_nearly_full_says_so_once(void **state)
     run_with((pv_runtime_options){.log = keep_log, .log_user = &h}, "Q8_0", &result);
     assert_null(strstr(h.log, "keep resident"));
     const pv_allocator allocator = pv_allocator_default();
-    const pv_environment environment = {.allocator = &allocator, .metal_library = test_metal_library(), .log = keep_log, .log_user = &h};
+    const pv_environment environment = {
+        .allocator = &allocator, .metal_library = test_metal_library(), .log = keep_log, .log_user = &h};
     pv_backend_device *device = NULL;
     pv_buffer buffers[3] = {{0}};
     softmetal_set_world(&(softmetal_world){.keep_open = true, .working_set = 10 << 20});
@@ -198,12 +202,9 @@ static void a_device_that_is_nearly_full_says_so_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_command_buffer_and_op_is_timed),
-        cmocka_unit_test(steps_that_fail_are_not_timed),
-        cmocka_unit_test(a_capture_that_cannot_be_made_is_told),
-        cmocka_unit_test(a_sound_model_passes_validation),
-        cmocka_unit_test(what_is_not_finite_is_named),
-        cmocka_unit_test(a_device_that_is_nearly_full_says_so_once),
+        cmocka_unit_test(every_command_buffer_and_op_is_timed),  cmocka_unit_test(steps_that_fail_are_not_timed),
+        cmocka_unit_test(a_capture_that_cannot_be_made_is_told), cmocka_unit_test(a_sound_model_passes_validation),
+        cmocka_unit_test(what_is_not_finite_is_named),           cmocka_unit_test(a_device_that_is_nearly_full_says_so_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,11 +54,13 @@ static void the_compilers_words_are_kept(void **state)
     const pv_metal_kernel kernel = {.source = "rows", .function = "rms_norm"};
     pv_error error = {0};
     metal_reset();
-    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_LIBRARY, .description = "rows:12:5: error: use of undeclared identifier 'wieght'\n"});
+    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_LIBRARY,
+                                        .description = "rows:12:5: error: use of undeclared identifier 'wieght'\n"});
     assert_int_equal(get_pipeline(&kernel, &error), PV_PROGRAM);
     assert_non_null(strstr(error.message, "rows:12:5: error: use of undeclared identifier 'wieght'"));
     metal_reset();
-    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_PIPELINE, .description = "Compiler encountered an internal error"});
+    softmetal_inject(
+        &(softmetal_fault){.kind = SOFTMETAL_FAULT_PIPELINE, .description = "Compiler encountered an internal error"});
     assert_int_equal(get_pipeline(&kernel, &error), PV_PROGRAM);
     assert_non_null(strstr(error.message, "Compiler encountered an internal error"));
     metal_assert_no_leaks();

@@ -42,7 +42,8 @@ static void silent(void *user, pv_log_level level, const char *message)
 static uint32_t few_rows_of(const char *cache, char path[PV_METAL_PATH_BYTES], char log[512])
 {
     const pv_allocator allocator = pv_allocator_default();
-    const pv_environment environment = {.allocator = &allocator, .metal_library = test_metal_library(), .cache = cache, .log = silent, .log_user = log};
+    const pv_environment environment = {
+        .allocator = &allocator, .metal_library = test_metal_library(), .cache = cache, .log = silent, .log_user = log};
     pv_backend_device *device = NULL;
     log[0] = '\0';
     assert_int_equal(pv_metal_backend.open(&pv_metal_backend, &environment, "metal:0", false, &device, NULL), PV_OK);
@@ -121,7 +122,16 @@ static void a_stored_choice_is_used(void **state)
 static void a_choice_that_makes_no_sense_is_told_and_left(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "{", "[]", "{}", "{\"few_rows\": 65}", "{\"few_rows\": -1}", "{\"few_rows\": 1.5}", "{\"few_rows\": \"8\"}", "{\"few_rows\": 9} x", "{\"few_rows\": 9"};
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "{}",
+                                      "{\"few_rows\": 65}",
+                                      "{\"few_rows\": -1}",
+                                      "{\"few_rows\": 1.5}",
+                                      "{\"few_rows\": \"8\"}",
+                                      "{\"few_rows\": 9} x",
+                                      "{\"few_rows\": 9"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char path[PV_METAL_PATH_BYTES], log[512];
         store(bad[i]);

@@ -63,8 +63,8 @@ static pv_status find_device(const pv_environment *environment, pv_objc *objc, p
     return pv_fail_at(error, PV_NOT_FOUND, "metal", PV_NO_OFFSET, "the system has no Metal device");
 }
 
-static pv_status metal_enumerate(const pv_backend *backend, const pv_environment *environment, pv_device_description *descriptions,
-                                 size_t capacity, size_t *count, pv_error *error)
+static pv_status metal_enumerate(const pv_backend *backend, const pv_environment *environment,
+                                 pv_device_description *descriptions, size_t capacity, size_t *count, pv_error *error)
 {
     pv_objc objc;
     pv_id device;
@@ -132,10 +132,12 @@ static pv_status set_up(pv_metal_device *device, pv_error *error)
     pv_metal_traits_of(&facts, &device->traits);
     describe(&device->traits, &device->description);
     if (device->traits.refusal != NULL) {
-        return pv_fail_at(error, PV_NOT_FOUND, "metal:0", PV_NO_OFFSET, "%s is not used: %s", facts.name, device->traits.refusal);
+        return pv_fail_at(error, PV_NOT_FOUND, "metal:0", PV_NO_OFFSET, "%s is not used: %s", facts.name,
+                          device->traits.refusal);
     }
     device->queue = pv_msg_device_new_queue(&device->objc, device->device, PV_METAL_COMMAND_BUFFERS);
-    if (device->queue == NULL) return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, "metal:0", PV_NO_OFFSET, "the device gave no command queue");
+    if (device->queue == NULL)
+        return pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, "metal:0", PV_NO_OFFSET, "the device gave no command queue");
     device->watch = pv_metal_watch_create(&device->objc);
     if (device->watch == NULL) return pv_fail_memory(error, 0, "the metal device");
     make_residency(device);

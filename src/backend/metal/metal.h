@@ -19,8 +19,8 @@
 #include "runtime/pool.h"
 
 #define PV_METAL_COMMAND_BUFFERS 1024 /* of a queue, under way at once: making one more waits */
-#define PV_METAL_PLANS 4            /* of one submission */
-#define PV_METAL_PATIENCE_MS 30000  /* where there is no caller's time-out: longer than the system lets anything run */
+#define PV_METAL_PLANS 4              /* of one submission */
+#define PV_METAL_PATIENCE_MS 30000    /* where there is no caller's time-out: longer than the system lets anything run */
 
 typedef struct pv_metal_programs pv_metal_programs;
 typedef struct pv_metal_profile pv_metal_profile;
@@ -42,27 +42,33 @@ typedef struct pv_metal_device {
     const pv_environment *environment;
     pv_objc objc;
     pv_id device, queue, residency; /* residency: NULL before macOS 15 */
-    bool residency_stale; /* it was changed since it was committed */
+    bool residency_stale;           /* it was changed since it was committed */
     pv_metal_traits traits;
     pv_metal_tuning tuning;
     pv_device_description description;
     bool plain;
     bool removed; /* nothing works any more */
     pv_metal_programs *programs;
-    uint64_t buffers;               /* made so far: ids */
-    pv_pool *args;                  /* of all plans */
-    pv_buffer scratch;              /* of kernels that need some: as large as the most demanding plan */
-    pv_metal_watch *watch;          /* fence f has the slot f % PV_METAL_QUEUE */
+    uint64_t buffers;      /* made so far: ids */
+    pv_pool *args;         /* of all plans */
+    pv_buffer scratch;     /* of kernels that need some: as large as the most demanding plan */
+    pv_metal_watch *watch; /* fence f has the slot f % PV_METAL_QUEUE */
     pv_fence submitted, completed;
-    pv_metal_profile *profile;      /* NULL: nobody listens */
-    bool captured, capturing;       /* a capture was tried; is under way */
-    bool told_memory;               /* that it is nearly full */
+    pv_metal_profile *profile; /* NULL: nobody listens */
+    bool captured, capturing;  /* a capture was tried; is under way */
+    bool told_memory;          /* that it is nearly full */
     pv_metal_counter counters[PV_METAL_COUNTERS];
     size_t counter_count;
 } pv_metal_device;
 
-static inline pv_metal_device *pv_metal_of(const pv_backend_device *device) { return (pv_metal_device *)device; }
-static inline pv_id pv_metal_buffer_of(const pv_buffer *buffer) { return buffer->handle; }
+static inline pv_metal_device *pv_metal_of(const pv_backend_device *device)
+{
+    return (pv_metal_device *)device;
+}
+static inline pv_id pv_metal_buffer_of(const pv_buffer *buffer)
+{
+    return buffer->handle;
+}
 
 /* memory.c */
 pv_status pv_metal_alloc(pv_backend_device *device, pv_memory kind, uint64_t bytes, pv_buffer *buffer, pv_error *error);
@@ -70,9 +76,10 @@ void pv_metal_free(pv_backend_device *device, pv_buffer *buffer);
 /* Releases a buffer or pipeline, once what was submitted so far has ended. */
 void pv_metal_let_go(pv_metal_device *device, pv_id object);
 pv_status pv_metal_import(pv_backend_device *device, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error);
-pv_status pv_metal_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,
-                         pv_error *error);
-pv_status pv_metal_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length, pv_error *error);
+pv_status pv_metal_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes,
+                         uint64_t length, pv_error *error);
+pv_status pv_metal_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length,
+                        pv_error *error);
 
 /* weights.c */
 pv_status pv_metal_weight_spec(const pv_backend_device *device, pv_layout layout, uint32_t rows, uint32_t cols, unsigned uses,

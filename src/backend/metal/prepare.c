@@ -25,7 +25,10 @@ static const char *check(const pv_metal_device *device, const pv_op *op)
     return ops[op->kind].check(device, op);
 }
 
-bool pv_metal_supports(const pv_backend_device *device, const pv_op *op) { return check((const pv_metal_device *)device, op) == NULL; }
+bool pv_metal_supports(const pv_backend_device *device, const pv_op *op)
+{
+    return check((const pv_metal_device *)device, op) == NULL;
+}
 
 /* ---- The recorder ---- */
 
@@ -52,15 +55,17 @@ static uint32_t op_counter(pv_metal_device *device, const pv_op *op, pv_layout l
 {
     char name[sizeof device->counters[0].name];
     const bool by_layout = op->kind == PV_OP_linear || op->kind == PV_OP_embed;
-    snprintf(name, sizeof name, "%s %s%s%s", pv_op_name(op->kind), by_layout ? pv_layout_get(layout)->name : "", by_layout ? " " : "",
-             device->description.kernels);
+    snprintf(name, sizeof name, "%s %s%s%s", pv_op_name(op->kind), by_layout ? pv_layout_get(layout)->name : "",
+             by_layout ? " " : "", device->description.kernels);
     return find_counter(device, name);
 }
 
 static bool add_args(pv_metal_recorder *recorder, const void *args, size_t bytes, uint32_t *at)
 {
     const size_t aligned = (bytes + 15) & ~(size_t)15;
-    if (!pv_grow(recorder->device->allocator, (void **)&recorder->args, &recorder->args_capacity, recorder->args_bytes + aligned, 1)) return false;
+    if (!pv_grow(recorder->device->allocator, (void **)&recorder->args, &recorder->args_capacity,
+                 recorder->args_bytes + aligned, 1))
+        return false;
     memset(recorder->args + recorder->args_bytes, 0, aligned);
     memcpy(recorder->args + recorder->args_bytes, args, bytes);
     *at = (uint32_t)recorder->args_bytes;
@@ -75,9 +80,10 @@ pv_metal_record *pv_metal_add(pv_metal_recorder *recorder, const pv_metal_kernel
     uint32_t at = 0;
     if (recorder->status == PV_OK) recorder->status = pv_metal_pipeline_get(device, kernel, &pipeline, recorder->error);
     if (recorder->status != PV_OK) return nowhere(recorder);
-    if (!add_args(recorder, args, bytes, &at) ||
-        !pv_grow(device->allocator, (void **)&recorder->records, &recorder->capacity, recorder->count + 1, sizeof *recorder->records)) {
-        recorder->status = pv_fail_memory(recorder->error, (recorder->count + 1) * sizeof *recorder->records, "the records of a plan");
+    if (!add_args(recorder, args, bytes, &at) || !pv_grow(device->allocator, (void **)&recorder->records, &recorder->capacity,
+                                                          recorder->count + 1, sizeof *recorder->records)) {
+        recorder->status =
+            pv_fail_memory(recorder->error, (recorder->count + 1) * sizeof *recorder->records, "the records of a plan");
         return nowhere(recorder);
     }
     pv_metal_record *record = &recorder->records[recorder->count++];
@@ -117,7 +123,10 @@ void pv_metal_bind_outputs(pv_metal_record *record)
     record->bindings[record->binding_count++] = (pv_metal_binding){.place = PV_METAL_OUTPUTS};
 }
 
-void pv_metal_then(pv_metal_recorder *recorder) { recorder->barrier = true; }
+void pv_metal_then(pv_metal_recorder *recorder)
+{
+    recorder->barrier = true;
+}
 
 /* ---- Preparing ---- */
 
@@ -127,8 +136,8 @@ static pv_status check_all(const pv_metal_device *device, const pv_plan *plan, p
         const pv_op *op = &plan->ops[i];
         const char *wrong = check(device, op);
         if (wrong != NULL) {
-            return pv_fail_at(error, PV_UNSUPPORTED, op->label[0] != 0 ? op->label : pv_op_name(op->kind), PV_NO_OFFSET, "op %s: %s",
-                              pv_op_name(op->kind), wrong);
+            return pv_fail_at(error, PV_UNSUPPORTED, op->label[0] != 0 ? op->label : pv_op_name(op->kind), PV_NO_OFFSET,
+                              "op %s: %s", pv_op_name(op->kind), wrong);
         }
     }
     return PV_OK;
@@ -175,7 +184,8 @@ pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prep
     pv_metal_recorder recorder = {.device = device, .plan = plan, .layout = pv_step_layout_for(&plan->limits), .error = error};
     pv_prepared *prepared = pv_calloc(device->allocator, 1, sizeof *prepared);
     /* one at least, so that a recorder has something to fill in after a failure */
-    if (prepared == NULL || !pv_grow(device->allocator, (void **)&recorder.records, &recorder.capacity, plan->count + 1, sizeof *recorder.records)) {
+    if (prepared == NULL || !pv_grow(device->allocator, (void **)&recorder.records, &recorder.capacity, plan->count + 1,
+                                     sizeof *recorder.records)) {
         pv_free(device->allocator, prepared);
         return pv_fail_memory(error, (plan->count + 1) * sizeof *recorder.records, "a prepared plan");
     }
@@ -184,7 +194,8 @@ pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prep
         recorder.barrier = plan->ops[i].barrier || i == 0;
         ops[plan->ops[i].kind].record(&recorder, &plan->ops[i]);
     }
-    *prepared = (pv_prepared){.plan = plan, .layout = recorder.layout, .most = most_of(plan), .records = recorder.records, .count = recorder.count};
+    *prepared = (pv_prepared){
+        .plan = plan, .layout = recorder.layout, .most = most_of(plan), .records = recorder.records, .count = recorder.count};
     status = recorder.status;
     if (status == PV_OK) status = keep_args(device, &recorder, prepared, error);
     if (status == PV_OK) status = grow_scratch(device, recorder.scratch_bytes, error);

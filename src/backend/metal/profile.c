@@ -9,7 +9,7 @@
 #define AT_STAGE_BOUNDARY 0u /* MTLCounterSamplingPointAtStageBoundary: the only one that Apple's own GPUs have */
 #define STORAGE_SHARED 0u    /* MTLStorageModeShared */
 #define CONCURRENT 1u
-#define MOST_OPS 1024        /* of a submission: two samples each; more are not timed one by one */
+#define MOST_OPS 1024 /* of a submission: two samples each; more are not timed one by one */
 #define MOST_BUFFERS 256
 #define NO_SAMPLE UINT64_MAX /* MTLCounterErrorValue */
 
@@ -69,7 +69,8 @@ pv_status pv_metal_profile_create(pv_metal_device *device, pv_error *error)
     device->profile = profile;
     snprintf(profile->ops_track, sizeof profile->ops_track, "%s ops", device->description.id);
     const pv_id timestamps = find_timestamps(device);
-    for (uint32_t i = 0; i < PV_METAL_QUEUE && timestamps != NULL; i++) profile->slots[i].samples = make_samples(device, timestamps);
+    for (uint32_t i = 0; i < PV_METAL_QUEUE && timestamps != NULL; i++)
+        profile->slots[i].samples = make_samples(device, timestamps);
     if (timestamps != NULL) pv_msg_device_timestamps(&device->objc, device->device, &profile->cpu, &profile->gpu);
     return PV_OK;
 }
@@ -119,7 +120,8 @@ pv_id pv_metal_profile_encoder(pv_metal_device *device, uint32_t slot, pv_id com
     const pv_objc *objc = &device->objc;
     timed_slot *timed = &device->profile->slots[slot];
     const bool sampled = timed->samples != NULL && timed->op_count < MOST_OPS;
-    const pv_id encoder = sampled ? timed_encoder(device, timed, command_buffer) : pv_msg_command_buffer_encoder(objc, command_buffer, CONCURRENT);
+    const pv_id encoder = sampled ? timed_encoder(device, timed, command_buffer)
+                                  : pv_msg_command_buffer_encoder(objc, command_buffer, CONCURRENT);
     if (encoder == NULL) return NULL;
     timed_op noted = {.cost = cost};
     snprintf(noted.label, sizeof noted.label, "%s", op->label[0] != '\0' ? op->label : pv_op_name(op->kind));
@@ -128,7 +130,10 @@ pv_id pv_metal_profile_encoder(pv_metal_device *device, uint32_t slot, pv_id com
     return encoder;
 }
 
-void pv_metal_profile_end_op(pv_metal_device *device, pv_id encoder) { pv_msg_encoder_pop_group(&device->objc, encoder); }
+void pv_metal_profile_end_op(pv_metal_device *device, pv_id encoder)
+{
+    pv_msg_encoder_pop_group(&device->objc, encoder);
+}
 
 void pv_metal_profile_add(pv_metal_device *device, uint32_t slot, pv_id command_buffer)
 {
@@ -158,10 +163,10 @@ static void tell_buffers(const pv_metal_device *device, const timed_slot *slot, 
     const pv_objc *objc = &device->objc;
     for (uint32_t i = 0; i < slot->buffer_count; i++) {
         const pv_timing timing = {.track = device->description.id,
-                              .name = "command buffer",
-                              .begin = pv_msg_command_buffer_gpu_start(objc, slot->buffers[i]) + offset,
-                              .end = pv_msg_command_buffer_gpu_end(objc, slot->buffers[i]) + offset,
-                              .rows = slot->rows};
+                                  .name = "command buffer",
+                                  .begin = pv_msg_command_buffer_gpu_start(objc, slot->buffers[i]) + offset,
+                                  .end = pv_msg_command_buffer_gpu_end(objc, slot->buffers[i]) + offset,
+                                  .rows = slot->rows};
         tell(device, &timing);
     }
 }
@@ -182,12 +187,12 @@ static void tell_ops(pv_metal_device *device, const timed_slot *slot, double off
         const uint64_t begin = ticks[2 * i], end = ticks[2 * i + 1];
         if (begin == NO_SAMPLE || end == NO_SAMPLE) continue;
         const pv_timing timing = {.track = profile->ops_track,
-                              .name = slot->ops[i].label,
-                              .begin = 1e-9 * ((double)cpu - scale * ((double)gpu - (double)begin)) + offset,
-                              .end = 1e-9 * ((double)cpu - scale * ((double)gpu - (double)end)) + offset,
-                              .rows = slot->rows,
-                              .bytes = slot->ops[i].cost.bytes,
-                              .operations = slot->ops[i].cost.operations};
+                                  .name = slot->ops[i].label,
+                                  .begin = 1e-9 * ((double)cpu - scale * ((double)gpu - (double)begin)) + offset,
+                                  .end = 1e-9 * ((double)cpu - scale * ((double)gpu - (double)end)) + offset,
+                                  .rows = slot->rows,
+                                  .bytes = slot->ops[i].cost.bytes,
+                                  .operations = slot->ops[i].cost.operations};
         tell(device, &timing);
     }
 }
@@ -213,7 +218,8 @@ static void say(const pv_metal_device *device, const char *what, const char *why
 {
     char line[512];
     if (device->environment->log == NULL) return;
-    snprintf(line, sizeof line, "the capture %.200s %s%s%.200s", device->environment->capture, what, why != NULL ? ": " : "", why != NULL ? why : "");
+    snprintf(line, sizeof line, "the capture %.200s %s%s%.200s", device->environment->capture, what, why != NULL ? ": " : "",
+             why != NULL ? why : "");
     device->environment->log(device->environment->log_user, why != NULL ? PV_LOG_WARNING : PV_LOG_INFO, line);
 }
 
@@ -223,7 +229,8 @@ static bool begin_capture(const pv_metal_device *device, pv_id manager, pv_id *n
     const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLCaptureDescriptor);
     pv_msg_capture_object(objc, descriptor, device->queue);
     pv_msg_capture_destination(objc, descriptor, TRACE_DOCUMENT);
-    pv_msg_capture_url(objc, descriptor, pv_msg_url_create(objc, objc->classes.NSURL, pv_objc_string(objc, device->environment->capture)));
+    pv_msg_capture_url(objc, descriptor,
+                       pv_msg_url_create(objc, objc->classes.NSURL, pv_objc_string(objc, device->environment->capture)));
     const bool begun = pv_msg_capture_start(objc, manager, descriptor, nserror);
     objc->release(descriptor);
     return begun;
@@ -235,7 +242,8 @@ void pv_metal_capture_start(pv_metal_device *device)
     pv_id nserror = NULL;
     if (device->environment->capture == NULL || device->captured) return;
     device->captured = true;
-    const pv_id manager = objc->classes.MTLCaptureManager != NULL ? pv_msg_capture_manager(objc, objc->classes.MTLCaptureManager) : NULL;
+    const pv_id manager =
+        objc->classes.MTLCaptureManager != NULL ? pv_msg_capture_manager(objc, objc->classes.MTLCaptureManager) : NULL;
     if (manager == NULL || !pv_msg_capture_supports(objc, manager, TRACE_DOCUMENT)) {
         say(device, "is not made", "the system allows none; METAL_CAPTURE_ENABLED=1 in the environment does");
     } else if (!begin_capture(device, manager, &nserror)) {

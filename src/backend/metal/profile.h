@@ -1,6 +1,6 @@
-/* What the device says about time, for who listens (pv_runtime_options.trace): when each command buffer began and ended, and, where the
- * device can sample its clock between encoders, each op. Ops then have an encoder each, so a step takes longer than it would unheard.
- * The ops' names stand in captures and in Instruments, too. */
+/* What the device says about time, for who listens (pv_runtime_options.trace): when each command buffer began and ended, and,
+ * where the device can sample its clock between encoders, each op. Ops then have an encoder each, so a step takes longer than
+ * it would unheard. The ops' names stand in captures and in Instruments, too. */
 #ifndef PV_METAL_PROFILE_H
 #define PV_METAL_PROFILE_H
 
@@ -20,7 +20,8 @@ void pv_metal_profile_add(pv_metal_device *device, uint32_t slot, pv_id command_
 /* The submission has ended; `good`: and nothing of it failed, so it is told. */
 void pv_metal_profile_end(pv_metal_device *device, uint32_t slot, bool good);
 
-/* Metal's own capture of the first steps, if one is asked for (pv_runtime_options.capture). Where none can be made, the log is told. */
+/* Metal's own capture of the first steps, if one is asked for (pv_runtime_options.capture). Where none can be made, the log is
+ * told. */
 void pv_metal_capture_start(pv_metal_device *device);
 void pv_metal_capture_stop(pv_metal_device *device);
 

@@ -8,8 +8,8 @@
 
 #include "base/text.h"
 
-#define TYPE_UINT 33 /* MTLDataTypeUInt */
-#define MATH_SAFE 0  /* MTLMathModeSafe */
+#define TYPE_UINT 33                   /* MTLDataTypeUInt */
+#define MATH_SAFE 0                    /* MTLMathModeSafe */
 #define FAIL_ON_ARCHIVE_MISS (1u << 2) /* MTLPipelineOptionFailOnBinaryArchiveMiss */
 
 typedef struct pv_metal_library {
@@ -22,7 +22,7 @@ struct pv_metal_programs {
     size_t library_count;
     pv_metal_pipeline **pipelines; /* an allocation each: callers keep pointers */
     size_t pipeline_count, pipeline_capacity;
-    pv_id archive;                 /* NULL: none */
+    pv_id archive; /* NULL: none */
     bool archive_changed;
     char archive_path[PV_METAL_PATH_BYTES];
 };
@@ -32,21 +32,24 @@ struct pv_metal_programs {
 static void tell(const pv_metal_device *device, pv_id nserror, const char *what, const char *path)
 {
     const pv_environment *environment = device->environment;
-    const char *why = nserror != NULL ? pv_msg_string_utf8(&device->objc, pv_msg_error_description(&device->objc, nserror)) : NULL;
+    const char *why =
+        nserror != NULL ? pv_msg_string_utf8(&device->objc, pv_msg_error_description(&device->objc, nserror)) : NULL;
     char line[512];
     if (environment->log == NULL) return;
     snprintf(line, sizeof line, "the archive of programs %.200s %s: %.200s", path, what, why != NULL ? why : "no reason given");
     environment->log(environment->log_user, PV_LOG_WARNING, line);
 }
 
-/* Other sources and another device have another archive; what another system or driver compiled, the system itself does not take. */
+/* Other sources and another device have another archive; what another system or driver compiled, the system itself does not
+ * take. */
 bool pv_metal_cache_path(const pv_metal_device *device, const char *ending, char path[PV_METAL_PATH_BYTES])
 {
     XXH64_hash_t hash = XXH3_64bits(device->traits.facts.name, strlen(device->traits.facts.name));
     for (const pv_metal_source *source = pv_metal_sources; source->name != NULL; source++) {
         hash = XXH3_64bits_withSeed(source->text, strlen(source->text), hash);
     }
-    const int length = snprintf(path, PV_METAL_PATH_BYTES, "%s/metal-%016llx.%s", device->environment->cache, (unsigned long long)hash, ending);
+    const int length = snprintf(path, PV_METAL_PATH_BYTES, "%s/metal-%016llx.%s", device->environment->cache,
+                                (unsigned long long)hash, ending);
     return length > 0 && length < PV_METAL_PATH_BYTES - 32;
 }
 
@@ -71,7 +74,9 @@ static void use_archive(pv_metal_device *device, pv_metal_programs *programs)
 {
     const pv_objc *objc = &device->objc;
     pv_id nserror = NULL;
-    if (device->environment->cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL || !pv_metal_cache_path(device, "archive", programs->archive_path)) return;
+    if (device->environment->cache == NULL || objc->classes.MTLBinaryArchiveDescriptor == NULL ||
+        !pv_metal_cache_path(device, "archive", programs->archive_path))
+        return;
     void *pool = objc->push();
     if (access(programs->archive_path, F_OK) == 0) {
         programs->archive = open_archive(device, programs->archive_path, &nserror);
@@ -135,16 +140,23 @@ static pv_id compile_options(const pv_metal_device *device)
 
 static pv_status fail_program(const pv_metal_device *device, pv_id nserror, const char *what, pv_error *error)
 {
-    const char *description = nserror != NULL ? pv_msg_string_utf8(&device->objc, pv_msg_error_description(&device->objc, nserror)) : NULL;
+    const char *description =
+        nserror != NULL ? pv_msg_string_utf8(&device->objc, pv_msg_error_description(&device->objc, nserror)) : NULL;
     return pv_fail_at(error, PV_PROGRAM, what, PV_NO_OFFSET, "%s does not compile on %s: %s", what, device->description.id,
                       description != NULL ? description : "no reason given");
 }
 
 /* Matrix kernels and row look-up are made for a weight layout. */
-static bool uses_layouts(const char *name) { return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0 || strcmp(name, "moe") == 0; }
+static bool uses_layouts(const char *name)
+{
+    return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0 || strcmp(name, "moe") == 0;
+}
 
 /* Attention and the store of cells with scales are made for a type of the KV cache. */
-static bool uses_cache(const char *name) { return strncmp(name, "attention", 9) == 0 || strcmp(name, "kv_store") == 0; }
+static bool uses_cache(const char *name)
+{
+    return strncmp(name, "attention", 9) == 0 || strcmp(name, "kv_store") == 0;
+}
 
 static void add_part(pv_bytes *text, const char *name)
 {
@@ -196,7 +208,8 @@ static pv_id make_function(const pv_metal_device *device, pv_id library, const p
 {
     const pv_objc *objc = &device->objc;
     const pv_id values = pv_objc_new(objc, objc->classes.MTLFunctionConstantValues);
-    for (uint32_t i = 0; i < kernel->constant_count; i++) pv_msg_constants_set(objc, values, &kernel->constants[i], TYPE_UINT, i);
+    for (uint32_t i = 0; i < kernel->constant_count; i++)
+        pv_msg_constants_set(objc, values, &kernel->constants[i], TYPE_UINT, i);
     const pv_id function = pv_msg_library_new_function(objc, library, pv_objc_string(objc, kernel->function), values, nserror);
     objc->release(values);
     return function;
@@ -216,7 +229,8 @@ static pv_id make_state(pv_metal_device *device, pv_id descriptor, pv_id *nserro
     return pv_msg_device_new_pipeline(objc, device->device, descriptor, 0, NULL, nserror);
 }
 
-static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *kernel, pv_metal_pipeline *pipeline, pv_error *error)
+static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *kernel, pv_metal_pipeline *pipeline,
+                               pv_error *error)
 {
     const pv_objc *objc = &device->objc;
     pv_id library, nserror = NULL;
@@ -230,7 +244,8 @@ static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *k
     if (state == NULL) {
         status = fail_program(device, nserror, kernel->function, error);
     } else {
-        *pipeline = (pv_metal_pipeline){.state = state, .max_threads = (uint32_t)pv_msg_pipeline_max_threads(objc, state), .kernel = *kernel};
+        *pipeline = (pv_metal_pipeline){
+            .state = state, .max_threads = (uint32_t)pv_msg_pipeline_max_threads(objc, state), .kernel = *kernel};
     }
     objc->release(descriptor);
     objc->release(function);
@@ -239,11 +254,13 @@ static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *k
 
 static bool same_kernel(const pv_metal_kernel *a, const pv_metal_kernel *b)
 {
-    return a->constant_count == b->constant_count && strcmp(a->function, b->function) == 0 && strcmp(a->source, b->source) == 0 &&
+    return a->constant_count == b->constant_count && strcmp(a->function, b->function) == 0 &&
+           strcmp(a->source, b->source) == 0 &&
            memcmp(a->constants, b->constants, a->constant_count * sizeof a->constants[0]) == 0;
 }
 
-pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *kernel, const pv_metal_pipeline **out, pv_error *error)
+pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *kernel, const pv_metal_pipeline **out,
+                                pv_error *error)
 {
     pv_metal_programs *programs = device->programs;
     for (size_t i = 0; i < programs->pipeline_count; i++) {
@@ -252,8 +269,8 @@ pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *
         return PV_OK;
     }
     pv_metal_pipeline *made = pv_calloc(device->allocator, 1, sizeof *made);
-    if (made == NULL || !pv_grow(device->allocator, (void **)&programs->pipelines, &programs->pipeline_capacity, programs->pipeline_count + 1,
-                                 sizeof *programs->pipelines)) {
+    if (made == NULL || !pv_grow(device->allocator, (void **)&programs->pipelines, &programs->pipeline_capacity,
+                                 programs->pipeline_count + 1, sizeof *programs->pipelines)) {
         pv_free(device->allocator, made);
         return pv_fail_memory(error, sizeof *made, "a pipeline");
     }

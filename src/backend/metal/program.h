@@ -1,5 +1,5 @@
-/* Pipelines: a kernel of the embedded MSL with its function constants. Compiled when first asked for, kept while the device is open,
- * and on disk in a binary archive where there is a cache folder. */
+/* Pipelines: a kernel of the embedded MSL with its function constants. Compiled when first asked for, kept while the device is
+ * open, and on disk in a binary archive where there is a cache folder. */
 #ifndef PV_METAL_PROGRAM_H
 #define PV_METAL_PROGRAM_H
 
@@ -25,7 +25,8 @@ pv_status pv_metal_programs_create(pv_metal_device *device, pv_metal_programs **
 /* Writes what the archive lacks. */
 void pv_metal_programs_destroy(pv_metal_device *device, pv_metal_programs *programs);
 /* Lives as long as the device. Errors: PV_PROGRAM (the compiler's message, with file and line), PV_OUT_OF_MEMORY. */
-pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *kernel, const pv_metal_pipeline **pipeline, pv_error *error);
+pv_status pv_metal_pipeline_get(pv_metal_device *device, const pv_metal_kernel *kernel, const pv_metal_pipeline **pipeline,
+                                pv_error *error);
 
 #define PV_METAL_PATH_BYTES 2048
 /* A file of the cache folder, of this device and these kernels: false if its name is too long. */
@@ -33,7 +34,8 @@ bool pv_metal_cache_path(const pv_metal_device *device, const char *ending, char
 /* The folders of a file. The path is as it was afterwards. */
 void pv_metal_make_folders(char *path);
 
-/* The embedded sources, made by the build: name and text; a NULL name ends them. Every program is "common", then "layouts", then its own. */
+/* The embedded sources, made by the build: name and text; a NULL name ends them. Every program is "common", then "layouts",
+ * then its own. */
 typedef struct pv_metal_source {
     const char *name;
     const char *text;

@@ -1,16 +1,16 @@
 /* Records become command buffers, while earlier ones run; waiting for them, and reading every status.
  *
- * A decode step is one command buffer. More work is cut where its estimate passes a quarter of a second, because the system ends what
- * runs too long, and what it ends is lost. */
+ * A decode step is one command buffer. More work is cut where its estimate passes a quarter of a second, because the system
+ * ends what runs too long, and what it ends is lost. */
 #include <string.h>
 
 #include "backend/metal/prepare.h"
 #include "backend/metal/profile.h"
 #include "backend/metal/validate.h"
 
-#define CONCURRENT 1u      /* MTLDispatchTypeConcurrent */
-#define SCOPE_BUFFERS 1u   /* MTLBarrierScopeBuffers */
-#define CUT_SECONDS 0.2    /* of a limit of 0.25 */
+#define CONCURRENT 1u    /* MTLDispatchTypeConcurrent */
+#define SCOPE_BUFFERS 1u /* MTLBarrierScopeBuffers */
+#define CUT_SECONDS 0.2  /* of a limit of 0.25 */
 #define CAPTURED_STEPS 4
 
 /* ---- Encoding ---- */
@@ -20,11 +20,11 @@ typedef struct encoding {
     uint32_t slot;
     const pv_submission *submission;
     pv_id command_buffer, encoder; /* that are open, or NULL */
-    double seconds;  /* of work in it */
+    double seconds;                /* of work in it */
     uint32_t counts[PV_METAL_COUNTS];
     uint32_t kv_length; /* the longest */
     const pv_step_counts *step;
-    bool not_finite;    /* validation found something in this submission */
+    bool not_finite; /* validation found something in this submission */
 } encoding;
 
 static void read_counts(encoding *e, const pv_step_layout *layout)
@@ -74,7 +74,8 @@ static void commit(encoding *e)
 
 static uint64_t extent_of(const encoding *e, const pv_metal_axis *axis)
 {
-    const uint64_t count = e->counts[axis->count], per = axis->per > 0 ? axis->per : 1, times = axis->times > 0 ? axis->times : 1;
+    const uint64_t count = e->counts[axis->count], per = axis->per > 0 ? axis->per : 1,
+                   times = axis->times > 0 ? axis->times : 1;
     return (count + per - 1) / per * times;
 }
 
@@ -98,7 +99,8 @@ static void bind(const encoding *e, const pv_prepared *prepared, const pv_metal_
 static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_record *record)
 {
     const pv_objc *objc = &e->device->objc;
-    const pv_metal_size groups = {extent_of(e, &record->grid[0]), extent_of(e, &record->grid[1]), extent_of(e, &record->grid[2])};
+    const pv_metal_size groups = {extent_of(e, &record->grid[0]), extent_of(e, &record->grid[1]),
+                                  extent_of(e, &record->grid[2])};
     const pv_metal_size threads = {record->threads[0], record->threads[1], record->threads[2]};
     if (record->barrier) pv_msg_encoder_barrier(objc, e->encoder, SCOPE_BUFFERS);
     if (groups.width == 0 || groups.height == 0 || groups.depth == 0) return;
@@ -160,7 +162,10 @@ static bool encode_plan(encoding *e, const pv_prepared *prepared)
     return true;
 }
 
-static uint32_t slot_of(pv_fence fence) { return (uint32_t)(fence % PV_METAL_QUEUE); }
+static uint32_t slot_of(pv_fence fence)
+{
+    return (uint32_t)(fence % PV_METAL_QUEUE);
+}
 
 static void complete(pv_metal_device *device)
 {
@@ -171,7 +176,8 @@ static void complete(pv_metal_device *device)
     pv_pool_completed(device->args, device->completed);
 }
 
-/* What was made since the last submission is resident from this one on: else the driver drops its mappings after seconds of rest. */
+/* What was made since the last submission is resident from this one on: else the driver drops its mappings after seconds of
+ * rest. */
 static void commit_residency(pv_metal_device *device)
 {
     if (!device->residency_stale) return;
@@ -191,15 +197,16 @@ static pv_status encode_submission(pv_metal_device *device, const pv_submission 
     }
     if (e.command_buffer != NULL) commit(&e);
     return encoded ? PV_OK
-                   : pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET, "the queue gave no command buffer or encoder");
+                   : pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET,
+                                "the queue gave no command buffer or encoder");
 }
 
 pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submission, pv_fence *fence, pv_error *error)
 {
     pv_metal_device *device = pv_metal_of(base);
     if (submission->plan_count > PV_METAL_PLANS) {
-        return pv_fail_at(error, PV_INVALID_ARGUMENT, device->description.id, PV_NO_OFFSET, "a submission of %u plans; at most %d",
-                          submission->plan_count, PV_METAL_PLANS);
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, device->description.id, PV_NO_OFFSET,
+                          "a submission of %u plans; at most %d", submission->plan_count, PV_METAL_PLANS);
     }
     if (device->removed) return pv_fail_at(error, PV_DEVICE_LOST, device->description.id, PV_NO_OFFSET, "the device was lost");
     if (device->submitted - device->completed == PV_METAL_QUEUE) {
@@ -220,7 +227,8 @@ pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submissi
             return status;
         }
         device->removed = true;
-        return pv_fail_at(error, PV_DEVICE_LOST, device->description.id, PV_NO_OFFSET, "the device does not end what it was given");
+        return pv_fail_at(error, PV_DEVICE_LOST, device->description.id, PV_NO_OFFSET,
+                          "the device does not end what it was given");
     }
     *fence = ++device->submitted;
     return PV_OK;
@@ -233,7 +241,8 @@ static pv_status result_of(pv_metal_device *device, uint32_t slot, pv_error *err
     const pv_id failed = pv_metal_watch_failed(device->watch, slot);
     if (failed == NULL) return PV_OK;
     void *pool = device->objc.push();
-    const pv_status status = pv_metal_failure(device, pv_msg_command_buffer_error(&device->objc, failed), "a command buffer", error);
+    const pv_status status =
+        pv_metal_failure(device, pv_msg_command_buffer_error(&device->objc, failed), "a command buffer", error);
     device->objc.pop(pool);
     if (status == PV_DEVICE_LOST) device->removed = true;
     return status;
@@ -243,13 +252,15 @@ pv_status pv_metal_wait(pv_backend_device *base, pv_fence fence, uint32_t timeou
 {
     pv_metal_device *device = pv_metal_of(base);
     if (fence > device->submitted) {
-        return pv_fail_at(error, PV_INVALID_ARGUMENT, device->description.id, PV_NO_OFFSET, "waiting for fence %llu; the last one is %llu",
-                          (unsigned long long)fence, (unsigned long long)device->submitted);
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, device->description.id, PV_NO_OFFSET,
+                          "waiting for fence %llu; the last one is %llu", (unsigned long long)fence,
+                          (unsigned long long)device->submitted);
     }
     while (device->completed < fence) {
         const uint32_t slot = slot_of(device->completed + 1);
         if (!pv_metal_watch_wait(device->watch, slot, timeout_ms)) {
-            return pv_fail_at(error, PV_TIMEOUT, device->description.id, PV_NO_OFFSET, "the step did not end within %u ms", timeout_ms);
+            return pv_fail_at(error, PV_TIMEOUT, device->description.id, PV_NO_OFFSET, "the step did not end within %u ms",
+                              timeout_ms);
         }
         const pv_status status = result_of(device, slot, error);
         complete(device);

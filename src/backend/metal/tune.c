@@ -24,7 +24,8 @@ static pv_status read_number(pv_json *json, uint32_t *value, pv_error *error)
     if (status == PV_OK) status = pv_json_int(json, &number, error);
     if (status != PV_OK) return status;
     if (number < 0 || number > PV_METAL_MOST_ROWS)
-        return pv_fail_at(error, PV_BAD_FILE, json->file, json->start, "few_rows is %lld, 0 to %d is wanted", (long long)number, PV_METAL_MOST_ROWS);
+        return pv_fail_at(error, PV_BAD_FILE, json->file, json->start, "few_rows is %lld, 0 to %d is wanted", (long long)number,
+                          PV_METAL_MOST_ROWS);
     *value = (uint32_t)number;
     return PV_OK;
 }
@@ -78,7 +79,8 @@ static pv_status store(const pv_metal_device *device, const pv_metal_tuning *tun
 {
     char path[PV_METAL_PATH_BYTES], text[512];
     pv_writer writer;
-    if (!pv_metal_cache_path(device, "tune", path)) return pv_fail(error, PV_INVALID_ARGUMENT, "the path of the cache folder is too long");
+    if (!pv_metal_cache_path(device, "tune", path))
+        return pv_fail(error, PV_INVALID_ARGUMENT, "the path of the cache folder is too long");
     const int length = snprintf(text, sizeof text, "{\"schema\": \"" SCHEMA "\", \"few_rows\": %u}\n", tuning->few_rows);
     pv_metal_make_folders(path);
     pv_status status = pv_writer_open(device->allocator, path, &writer, error);
@@ -103,7 +105,8 @@ static void note_time(void *user, const pv_timing *timing)
     if (strcmp(timing->name, "command buffer") == 0 && seconds < b->shortest) b->shortest = seconds;
 }
 
-static const pv_step_limits limits = {.rows = PV_METAL_MOST_ROWS, .seqs = 1, .logits = 1, .patches = 1, .biases = 1, .slots = 2, .context = 64};
+static const pv_step_limits limits = {
+    .rows = PV_METAL_MOST_ROWS, .seqs = 1, .logits = 1, .patches = 1, .biases = 1, .slots = 2, .context = 64};
 
 static pv_status make_buffers(bench *b, pv_error *error)
 {
@@ -112,7 +115,8 @@ static pv_status make_buffers(bench *b, pv_error *error)
     pv_backend_device *device = &b->device->base;
     pv_status status = pv_metal_alloc(device, PV_MEMORY_WEIGHTS, row * b->size, &b->weights, error);
     if (status == PV_OK) status = pv_metal_alloc(device, PV_MEMORY_SCRATCH, 2 * row * PV_METAL_MOST_ROWS, &b->rows, error);
-    if (status == PV_OK) status = pv_metal_alloc(device, PV_MEMORY_STEP, layout.bytes + sizeof(pv_step_output), &b->block, error);
+    if (status == PV_OK)
+        status = pv_metal_alloc(device, PV_MEMORY_STEP, layout.bytes + sizeof(pv_step_output), &b->block, error);
     return status;
 }
 
@@ -127,7 +131,8 @@ static pv_op product_of(const bench *b, pv_layout layout, uint32_t rows)
 {
     const uint64_t row = (uint64_t)b->size * sizeof(float);
     pv_op op = {.kind = PV_OP_linear, .barrier = true, .label = "product"};
-    op.linear.x = (pv_tensor){.buffer = &b->rows, .rows = rows, .cols = b->size, .row_bytes = row, .layout = PV_LAYOUT_F32, .extent = PV_EXTENT_ROWS};
+    op.linear.x = (pv_tensor){
+        .buffer = &b->rows, .rows = rows, .cols = b->size, .row_bytes = row, .layout = PV_LAYOUT_F32, .extent = PV_EXTENT_ROWS};
     op.linear.part_count = 1;
     op.linear.parts[0].weight = (pv_tensor){.buffer = &b->weights, .rows = b->size, .cols = b->size, .layout = layout};
     pv_layout_row_bytes(layout, b->size, &op.linear.parts[0].weight.row_bytes);
@@ -155,7 +160,8 @@ static pv_status run(bench *b, pv_prepared *prepared, uint32_t rows, pv_error *e
 static pv_status measure(bench *b, pv_layout layout, uint32_t rows, uint32_t few_rows, double *seconds, pv_error *error)
 {
     pv_op op = product_of(b, layout, rows);
-    const pv_plan plan = {.allocator = b->device->allocator, .ops = &op, .count = 1, .limits = limits, .rows = rows, .logits = 1};
+    const pv_plan plan = {
+        .allocator = b->device->allocator, .ops = &op, .count = 1, .limits = limits, .rows = rows, .logits = 1};
     pv_prepared *prepared = NULL;
     b->device->tuning.few_rows = few_rows;
     b->shortest = 1e30;
@@ -200,9 +206,11 @@ static pv_status choose_few_rows(bench *b, uint32_t *few_rows, pv_error *error)
 
 static pv_status check(const pv_environment *environment, uint32_t size, pv_error *error)
 {
-    if (environment->cache == NULL) return pv_fail(error, PV_INVALID_ARGUMENT, "the runtime has no cache folder to keep the choice in");
+    if (environment->cache == NULL)
+        return pv_fail(error, PV_INVALID_ARGUMENT, "the runtime has no cache folder to keep the choice in");
     if (size % 256 != 0 || size < 256 || size > MOST_SIZE)
-        return pv_fail(error, PV_INVALID_ARGUMENT, "matrices of %u rows; a multiple of 256 from 256 to %d is wanted", size, MOST_SIZE);
+        return pv_fail(error, PV_INVALID_ARGUMENT, "matrices of %u rows; a multiple of 256 from 256 to %d is wanted", size,
+                       MOST_SIZE);
     return PV_OK;
 }
 
@@ -210,14 +218,16 @@ static pv_status tune_device(bench *b, pv_error *error)
 {
     pv_metal_tuning chosen = {0};
     if (!b->device->traits.simdgroup_matrix)
-        return pv_fail_at(error, PV_UNSUPPORTED, b->device->description.id, PV_NO_OFFSET, "the device has no matrix units, so there is nothing to choose");
+        return pv_fail_at(error, PV_UNSUPPORTED, b->device->description.id, PV_NO_OFFSET,
+                          "the device has no matrix units, so there is nothing to choose");
     pv_status status = make_buffers(b, error);
     if (status == PV_OK) status = choose_few_rows(b, &chosen.few_rows, error);
     free_buffers(b);
     return status == PV_OK ? store(b->device, &chosen, error) : status;
 }
 
-pv_status pv_metal_tune(const pv_backend *backend, const pv_environment *environment, const char *id, const pv_tune_options *options, pv_error *error)
+pv_status pv_metal_tune(const pv_backend *backend, const pv_environment *environment, const char *id,
+                        const pv_tune_options *options, pv_error *error)
 {
     bench b = {.options = options, .size = options->size != 0 ? options->size : DEFAULT_SIZE};
     pv_environment own = *environment;

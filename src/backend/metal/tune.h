@@ -1,5 +1,5 @@
-/* What is chosen by measuring on the user's own device, and only when he asks for it (pv_device_tune). The choice stands in the cache folder;
- * without one the defaults hold, so that the same machine gives the same text. */
+/* What is chosen by measuring on the user's own device, and only when he asks for it (pv_device_tune). The choice stands in the
+ * cache folder; without one the defaults hold, so that the same machine gives the same text. */
 #ifndef PV_METAL_TUNE_H
 #define PV_METAL_TUNE_H
 
@@ -10,6 +10,7 @@
 
 /* What was stored for this device and these kernels, else the defaults; a file that makes no sense is told to the log. */
 void pv_metal_tuning_load(pv_metal_device *device);
-pv_status pv_metal_tune(const pv_backend *backend, const pv_environment *environment, const char *id, const pv_tune_options *options, pv_error *error);
+pv_status pv_metal_tune(const pv_backend *backend, const pv_environment *environment, const char *id,
+                        const pv_tune_options *options, pv_error *error);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "backend/metal/metal.h"
 
-/* Tells the log of the first value that is no finite number among the op's f32 results, and of how many there are; nothing of the op
- * runs any more. True if there was one. */
+/* Tells the log of the first value that is no finite number among the op's f32 results, and of how many there are; nothing of
+ * the op runs any more. True if there was one. */
 bool pv_metal_validate(const pv_metal_device *device, const pv_op *op, const pv_step_counts *counts);
 
 #endif

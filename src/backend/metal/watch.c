@@ -20,7 +20,7 @@ struct pv_metal_watch {
     pthread_mutex_t lock;
     pthread_cond_t ended;
     atomic_uint holders;
-    pv_objc objc; /* a copy: the device's own ends with the device */
+    pv_objc objc;           /* a copy: the device's own ends with the device */
     pv_allocator allocator; /* the C library's, for the same reason: the caller's may be gone when the last holder lets go */
     watch_slot slots[PV_METAL_QUEUE];
 };
@@ -61,7 +61,10 @@ static void hold(block *to, const block *from)
     atomic_fetch_add(&to->watch->holders, 1);
 }
 
-static void let_go(block *ended) { pv_metal_watch_drop(ended->watch); }
+static void let_go(block *ended)
+{
+    pv_metal_watch_drop(ended->watch);
+}
 
 /* ---- The watch ---- */
 
@@ -111,7 +114,8 @@ static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint3
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    const int64_t left = (int64_t)timeout_ms * 1000000 - (now.tv_sec - begin->tv_sec) * 1000000000ll - (now.tv_nsec - begin->tv_nsec);
+    const int64_t left =
+        (int64_t)timeout_ms * 1000000 - (now.tv_sec - begin->tv_sec) * 1000000000ll - (now.tv_nsec - begin->tv_nsec);
     if (left <= 0) return ETIMEDOUT;
     const struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     return pthread_cond_timedwait_relative_np(&watch->ended, &watch->lock, &rest);
@@ -119,7 +123,8 @@ static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint3
 #else
 static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint32_t timeout_ms)
 {
-    struct timespec until = {.tv_sec = begin->tv_sec + timeout_ms / 1000, .tv_nsec = begin->tv_nsec + (long)(timeout_ms % 1000) * 1000000};
+    struct timespec until = {.tv_sec = begin->tv_sec + timeout_ms / 1000,
+                             .tv_nsec = begin->tv_nsec + (long)(timeout_ms % 1000) * 1000000};
     if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
     return pthread_cond_timedwait(&watch->ended, &watch->lock, &until);
 }
@@ -132,14 +137,18 @@ bool pv_metal_watch_wait(pv_metal_watch *watch, uint32_t slot, uint32_t timeout_
     int result = 0;
     pthread_mutex_lock(&watch->lock);
     while (watch->slots[slot].running > 0 && result == 0) {
-        result = timeout_ms == UINT32_MAX ? pthread_cond_wait(&watch->ended, &watch->lock) : wait_until(watch, &begin, timeout_ms);
+        result =
+            timeout_ms == UINT32_MAX ? pthread_cond_wait(&watch->ended, &watch->lock) : wait_until(watch, &begin, timeout_ms);
     }
     const bool ended = watch->slots[slot].running == 0;
     pthread_mutex_unlock(&watch->lock);
     return ended;
 }
 
-pv_id pv_metal_watch_failed(const pv_metal_watch *watch, uint32_t slot) { return watch->slots[slot].failed; }
+pv_id pv_metal_watch_failed(const pv_metal_watch *watch, uint32_t slot)
+{
+    return watch->slots[slot].failed;
+}
 
 /* Without memory to note it the object is left alive: better lost than used after its end. */
 void pv_metal_watch_keep(pv_metal_watch *watch, uint32_t slot, pv_id object)

@@ -1,8 +1,8 @@
 /* What has ended, of a device's submissions, and what must live until it has.
  *
- * The driver calls a block when a command buffer has ended, on a thread of its own, and lets go of the block when it likes, perhaps
- * after the device was closed. So the watch is counted: the device holds it, and each block does; the last one frees it, and with it
- * what a hung device might still have touched. */
+ * The driver calls a block when a command buffer has ended, on a thread of its own, and lets go of the block when it likes,
+ * perhaps after the device was closed. So the watch is counted: the device holds it, and each block does; the last one frees
+ * it, and with it what a hung device might still have touched. */
 #ifndef PV_METAL_WATCH_H
 #define PV_METAL_WATCH_H
 
