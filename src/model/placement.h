@@ -34,6 +34,7 @@ typedef struct pv_class {
     uint64_t used; /* tick of the last use; 0: free */
     pv_plan forward_plan, sampling_plan;
     pv_prepared *prepared[2]; /* forward, sampling */
+    pv_range scratch;         /* of its own, where the largest step's does not suffice; else nothing */
     pv_tensor logit_rows;     /* where the logits stand */
     double slow_seconds;      /* what a step takes at 1 GB/s and 2 GFLOP/s */
 } pv_class;

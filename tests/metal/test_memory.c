@@ -162,12 +162,15 @@ static void a_model_takes_few_buffers(void **state)
     const uint64_t loaded = live_buffers();
     metal_submit(&b);
     metal_run(&b);
-    /* plans of many shapes */
+    /* plans of many shapes, also those whose every row wants logits */
+    const uint32_t all = b.model->placement->limits.logits;
     for (uint32_t decode = 0; decode <= METAL_REQUESTS; decode++) {
         for (uint32_t prefill = 0; prefill <= 32; prefill += 32) {
             pv_class *class;
+            pv_error error = {0};
             if (decode + prefill == 0) continue;
             assert_int_equal(pv_placement_class(b.model->placement, decode, prefill, 1, &class, NULL), PV_OK);
+            if (pv_placement_class(b.model->placement, decode, prefill, all, &class, &error) != PV_OK) fail_msg("%s", error.message);
         }
     }
     print_message("%llu buffers when loaded, %llu with plans of all shapes\n", (unsigned long long)loaded,
