@@ -89,7 +89,13 @@ static size_t unit_offset(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
-/* The entry that is the shortest or longest beginning of key[0..length); returns its bytes, 0 if there is none. */
+static bool begins_character(char byte)
+{
+    return ((uint8_t)byte & 0xc0) != 0x80;
+}
+
+/* The entry that is the shortest or longest beginning of key[0..length); returns its bytes, 0 if there is none. A file may say
+ * anything: an entry counts if it ends between characters of the key, and its text begins between characters. */
 static size_t find(const pv_charsmap *map, bool shortest, const char *key, size_t length, const char **text)
 {
     size_t found = 0, at = unit_offset(map->units[0]);
@@ -103,6 +109,7 @@ static size_t find(const pv_charsmap *map, bool shortest, const char *key, size_
         if (at >= map->unit_count) break;
         uint32_t value = map->units[at] & ~(1u << 31);
         if (value > map->texts_length) break;
+        if (!begins_character(map->texts[value]) || (i + 1 < length && !begins_character(key[i + 1]))) continue;
         *text = map->texts + value;
         found = i + 1;
         if (shortest) break;

@@ -162,6 +162,6 @@ bool pv_unigram_encode(const pv_unigram *unigram, const pv_vocab *vocab, pv_unig
     size_t before = tokens->count;
     find_paths(unigram, word, length, scratch->nodes);
     if (!put_path(unigram, vocab, scratch->nodes, word, length, tokens)) return false;
-    if (cached) pv_cached_set(cached, word, length, tokens->ids + before, tokens->count - before);
+    if (cached && tokens->count > before) pv_cached_set(cached, word, length, tokens->ids + before, tokens->count - before);
     return true;
 }

@@ -77,6 +77,6 @@ bool pv_wordpiece_encode(const pv_wordpiece *wordpiece, const pv_word_cache *cac
         tokens->count = before;
         if (wordpiece->unknown != PV_TRIE_NONE && !pv_tokens_add(tokens, (int32_t)wordpiece->unknown)) return false;
     }
-    if (cached) pv_cached_set(cached, word, length, tokens->ids + before, tokens->count - before);
+    if (cached && tokens->count > before) pv_cached_set(cached, word, length, tokens->ids + before, tokens->count - before);
     return true;
 }

@@ -158,6 +158,7 @@ def make_tokenizer() -> None:
         normalizer=sequence("normalizers", {"type": "Prepend", "prepend": mark}, replace),
         decoder=sequence("decoders", back, {"type": "ByteFallback"}, {"type": "Fuse"}, strip),
         added_tokens=[{"id": 6, "content": "<s>", "special": True, "normalized": True}])  # fmt: skip
+    tokenizer("nothing-known", "\u00e9" * 300, {"type": "Unigram", "vocab": [["a", 0]]})
     unigram = [["<unk>", 0], [mark, -2.5], ["a", -3], ["b", -3.25], ["ab", -4], [mark + "a", -3.5], ["\u00e9", -6]]
     tokenizer("unigram-metaspace", " ab  ba \u00e9\u4e2d", {"type": "Unigram", "unk_id": 0, "vocab": unigram, "byte_fallback": True},
         normalizer=sequence("normalizers", {"type": "Nmt"}, {"type": "NFKC"},
