@@ -231,6 +231,9 @@ cross_linux()
     QEMU_CPU=max run build-arm64 -R '^conformance\.|^unit\.test_(cpu|layout|seeded)'
     note "  qemu -cpu cortex-a72"
     QEMU_CPU=cortex-a72 run build-arm64 -R '^conformance\.test_(linear|rows)|^unit\.test_cpu_(device|rows|team)'
+    note "  softmetal"
+    source=softmetal build build-softmetal-arm64 -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64-linux-gnu.cmake" &&
+        run build-softmetal-arm64 -R 'objc|foundation|executor|checker|host_(bad|memory|mistakes|objects|order|validation)'
 }
 
 # Counts the TAP lines of a script.

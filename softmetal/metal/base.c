@@ -50,6 +50,15 @@ id sm_text_copy(id string)
     return string ? sm_string_create(sm_string_utf8(string)) : NULL;
 }
 
+id sm_own(id object)
+{
+    static const Class copied[] = {&sm_compile_options_class, &sm_pipeline_descriptor_class, &sm_function_descriptor_class};
+    for (size_t i = 0; i < SM_COUNT(copied); i++) {
+        if (sm_is_kind(object, copied[i])) return ((id(*)(id, SEL))sm_implementation(object, "copy"))(object, NULL);
+    }
+    return sm_retain(object);
+}
+
 char *sm_copy_text(const char *text)
 {
     return sm_copy_bytes(text, strlen(text));

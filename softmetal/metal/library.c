@@ -213,7 +213,7 @@ static void start(id self, id name, id values, id descriptor, const void *handle
                              of(sm_retain(self)),
                              sm_retain(name),
                              sm_constant_values_copy(sm_expect_kind(values, &sm_constant_values_class, SM_CONSTANTS)),
-                             sm_retain(descriptor),
+                             sm_own(descriptor),
                              sm_block_copy(handler)};
     sm_job_start(&job->job);
 }

@@ -212,7 +212,7 @@ static void start(id self, void (*run)(sm_job *job), id first, id second, NSUInt
 {
     sm_maker_job *job = sm_allocate(sizeof *job);
     if (!job) return;
-    *job = (sm_maker_job){{run}, of(sm_retain(self)), sm_retain(first), sm_retain(second), options, sm_block_copy(handler)};
+    *job = (sm_maker_job){{run}, of(sm_retain(self)), sm_own(first), sm_own(second), options, sm_block_copy(handler)};
     sm_job_start(&job->job);
 }
 

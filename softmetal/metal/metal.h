@@ -91,8 +91,10 @@ void sm_base_dealloc(id self);
 const char *sm_label_of(id object, const char *otherwise);
 /* A copy of a string of the host's; nil stays nil. */
 id sm_text_copy(id string);
-/* Puts a retained `object` in *place and gives back what was there. */
+/* A copy of options and descriptors, which the host may change meanwhile; of others a reference. */
+id sm_own(id object);
 char *sm_copy_text(const char *text); /* to be freed */
+/* Puts a retained `object` in *place and gives back what was there. */
 void sm_store(id *place, id object);
 void sm_store_text(id *place, id string);
 /* nil, or an object of that class: anything else is reported and taken as nil. `where` is the method, for the report. */

@@ -124,7 +124,7 @@ void sm_command_flavour(sm_command *command, sm_arena *arena, const sm_compiler 
     sm_command_words(
         command, arena,
         "-std=c++17 -O2 -g1 -w -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fwrapv "
-        "-fno-exceptions -fno-rtti -fno-threadsafe-statics");
+        "-fno-exceptions -fno-rtti -fno-threadsafe-statics -fsigned-char");
     /* A loop without an end is one, and a frame larger than the guard behind a stack comes to that guard. */
     sm_command_words(command, arena, "-fno-finite-loops -fstack-clash-protection");
     sm_command_words(command, arena, processor(compiler));

@@ -461,8 +461,9 @@ static void every_fault(void **state)
 {
     (void)state;
     static const uint64_t counts[] = {1, 2, UINT64_MAX};
+    const uint64_t most = *SOFTMETAL_EMULATOR ? 1 : 5; /* an emulator notes every page that ever was */
     for (int kind = 0; kind < SOFTMETAL_FAULT_KINDS; kind++) {
-        for (uint64_t nth = 1; nth <= 5; nth++) {
+        for (uint64_t nth = 1; nth <= most; nth++) {
             for (int c = 0; c < 3; c++) {
                 host.set_world(NULL);
                 host.reset();

@@ -106,10 +106,12 @@ static void impossible_worlds(void **state)
     assert_int_equal(SEND_STRUCT(MTLSize, (), device, "maxThreadsPerThreadgroup").width, 1024);
     release(device);
     assert_no_reports();
-    softmetal_world large = {.workers = 5000, .threadgroup_memory = UINT32_MAX};
-    host.set_world(&large);
-    assert_null(host.create_device());
-    assert_reported(SOFTMETAL_VALIDATION, "no device: there is no memory for 5000 workers");
+    if (!*SOFTMETAL_EMULATOR) { /* which notes every page, and has no room for so many */
+        softmetal_world large = {.workers = 5000, .threadgroup_memory = UINT32_MAX};
+        host.set_world(&large);
+        assert_null(host.create_device());
+        assert_reported(SOFTMETAL_VALIDATION, "no device: there is no memory for 5000 workers");
+    }
     host.pop_pool(pool);
     assert_int_equal(host.check_leaks(), 0);
 }
