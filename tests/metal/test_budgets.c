@@ -75,25 +75,32 @@ static double seconds_of_plan(const pv_metal_traits *traits, const pv_plan *plan
     return sum;
 }
 
-/* The first step of a prompt, on a device so slow that it would take `slowness` seconds. */
-static void check_cuts(double slowness, uint64_t least, uint64_t most)
+/* Makes the device so slow that a step of 32 prompt rows would take so many seconds; returns what its longest op does. */
+static double slow_down(const metal_bench *b, double slowness)
 {
-    metal_bench b;
-    tiny_result wanted[METAL_REQUESTS];
     pv_class *class;
     double longest = 0;
-    metal_reset();
-    assert_int_equal(metal_open(&b, &(metal_setting){0}, NULL), PV_OK);
-    metal_submit(&b);
-    metal_run(&b);
-    memcpy(wanted, b.found, sizeof wanted);
-    assert_int_equal(pv_placement_class(b.model->placement, 0, 32, 0, &class, NULL), PV_OK);
-    pv_metal_traits *traits = &pv_metal_of(b.model->placement->device)->traits;
+    assert_int_equal(pv_placement_class(b->model->placement, 0, 32, 0, &class, NULL), PV_OK);
+    pv_metal_traits *traits = &pv_metal_of(b->model->placement->device)->traits;
     const double seconds = seconds_of_plan(traits, &class->forward_plan, 32, &longest);
     traits->bytes_per_second *= seconds / slowness; /* the plan's bound is that of a full step, which this one is */
     traits->operations_per_second *= seconds / slowness;
     longest = 0;
     seconds_of_plan(traits, &class->forward_plan, 32, &longest);
+    return longest;
+}
+
+/* The first step of a prompt, on a device so slow that it would take `slowness` seconds. */
+static void check_cuts(double slowness, uint64_t least, uint64_t most)
+{
+    metal_bench b;
+    tiny_result wanted[METAL_REQUESTS];
+    metal_reset();
+    assert_int_equal(metal_open(&b, &(metal_setting){0}, NULL), PV_OK);
+    metal_submit(&b);
+    metal_run(&b);
+    memcpy(wanted, b.found, sizeof wanted);
+    const double longest = slow_down(&b, slowness);
     metal_submit(&b);
     const softmetal_counts before = counted();
     assert_int_equal(pv_engine_step(b.engine, 0, NULL, NULL), PV_OK);
@@ -115,6 +122,39 @@ static void a_prompts_step_is_cut_by_what_its_ops_cost(void **state)
     check_cuts(0.01, 1, 1);
     check_cuts(0.3, 2, 4);
     check_cuts(1.0, 5, 10);
+}
+
+static uint64_t buffers_of_first_step(metal_bench *b)
+{
+    metal_submit(b);
+    const softmetal_counts before = counted();
+    assert_int_equal(pv_engine_step(b->engine, 0, NULL, NULL), PV_OK);
+    const uint64_t buffers = counted().command_buffers - before.command_buffers;
+    metal_run(b);
+    return buffers;
+}
+
+/* A step that the system ended, for running too long, would be ended again: it is cut shorter from then on. */
+static void what_was_ended_is_cut_shorter(void **state)
+{
+    (void)state;
+    metal_bench b;
+    metal_reset();
+    assert_int_equal(metal_open(&b, &(metal_setting){0}, NULL), PV_OK);
+    slow_down(&b, 0.19);
+    const pv_metal_device *device = pv_metal_of(b.model->placement->device);
+    assert_int_equal(buffers_of_first_step(&b), 1);
+    softmetal_inject(&(softmetal_fault){
+        .kind = SOFTMETAL_FAULT_COMMAND_BUFFER,
+        .code = 1,
+        .description = "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)"});
+    buffers_of_first_step(&b);
+    assert_int_equal(b.faults, 1);
+    assert_true(device->cut_seconds == PV_METAL_CUT_SECONDS / 2);
+    const uint64_t buffers = buffers_of_first_step(&b);
+    assert_true(buffers >= 2 && buffers <= 4);
+    metal_close(&b);
+    metal_assert_no_leaks();
 }
 
 /* A submission of many command buffers gives the status of the first that failed. */
@@ -146,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_decode_step_is_one_command_buffer_of_few_messages),
         cmocka_unit_test(a_prompts_step_is_cut_by_what_its_ops_cost),
+        cmocka_unit_test(what_was_ended_is_cut_shorter),
         cmocka_unit_test(a_failure_in_the_middle_of_a_cut_step_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

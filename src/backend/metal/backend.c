@@ -142,6 +142,7 @@ static pv_status set_up(pv_metal_device *device, pv_error *error)
     if (device->watch == NULL) return pv_fail_memory(error, 0, "the metal device");
     make_residency(device);
     pv_metal_tuning_load(device);
+    device->cut_seconds = PV_METAL_CUT_SECONDS;
     pv_status status = pv_pool_create(device->allocator, &device->base, ARGS_SLAB, &device->args, error);
     if (status == PV_OK) status = pv_metal_profile_create(device, error);
     if (status != PV_OK) return status;

@@ -10,7 +10,6 @@
 
 #define CONCURRENT 1u    /* MTLDispatchTypeConcurrent */
 #define SCOPE_BUFFERS 1u /* MTLBarrierScopeBuffers */
-#define CUT_SECONDS 0.2  /* of a limit of 0.25 */
 #define CAPTURED_STEPS 4
 
 /* ---- Encoding ---- */
@@ -120,7 +119,7 @@ static double seconds_for(const pv_metal_traits *traits, pv_cost cost)
 /* The command buffer that is open ends if what comes would make it too long. */
 static bool make_room(encoding *e, double seconds)
 {
-    if (e->command_buffer != NULL && e->seconds > 0 && e->seconds + seconds > CUT_SECONDS) commit(e);
+    if (e->command_buffer != NULL && e->seconds > 0 && e->seconds + seconds > e->device->cut_seconds) commit(e);
     if (e->command_buffer == NULL && !open_command_buffer(e)) return false;
     e->seconds += seconds;
     return true;
@@ -150,7 +149,8 @@ static bool begin_op(encoding *e, const pv_op *op, bool counted)
 static bool encode_plan(encoding *e, const pv_prepared *prepared)
 {
     const double most = seconds_for(&e->device->traits, prepared->most);
-    const bool counted = e->seconds + most <= CUT_SECONDS; /* whatever the step holds: ops need not be looked at */
+    /* whatever the step holds: ops need not be looked at */
+    const bool counted = e->seconds + most <= e->device->cut_seconds;
     if (counted && !make_room(e, most)) return false;
     for (size_t i = 0; i < prepared->count; i++) {
         const pv_metal_record *record = &prepared->records[i];
@@ -245,6 +245,8 @@ static pv_status result_of(pv_metal_device *device, uint32_t slot, pv_error *err
         pv_metal_failure(device, pv_msg_command_buffer_error(&device->objc, failed), "a command buffer", error);
     device->objc.pop(pool);
     if (status == PV_DEVICE_LOST) device->removed = true;
+    /* perhaps it ran too long for somebody who wanted to see his screen move: what is tried again is cut shorter */
+    if (status == PV_DEVICE_TRANSIENT && device->cut_seconds > PV_METAL_SHORTEST_CUT) device->cut_seconds /= 2;
     return status;
 }
 
