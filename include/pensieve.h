@@ -504,6 +504,29 @@ typedef struct pv_synth_options {
  * name only when it is complete. Errors: PV_INVALID_ARGUMENT (names what is known), PV_IO, PV_OUT_OF_MEMORY. */
 PV_API pv_status pv_synth(pv_runtime *runtime, const pv_synth_options *options, const char *path, pv_error *error);
 
+/* ---- Conversion ----------------------------------------------------------------------------------------------------- */
+
+typedef struct pv_convert_options {
+    /* Bits of a code in MLX's affine quantization: 2, 3, 4, 5, 6 or 8. 0: weights stay as they are, in a file whose tensors are
+     * aligned, so that a device can use the file's own pages. */
+    uint32_t bits;
+    uint32_t group; /* weights that share a scale and a bias: 32, 64 or 128; default 64 */
+    /* Called while writing with bytes done of bytes in all; returning false cancels. */
+    PV_BOOL (*progress)(void *user, uint64_t done, uint64_t total);
+    void *progress_user;
+    uint64_t reserved[8];
+} pv_convert_options;
+
+/* Writes the model at `path` (SafeTensors: a file, or a folder in the Hugging Face layout) to the folder `out`, which is made if it
+ * is not there and must be another: config.json, the tokenizer's files, and model.safetensors, which appears under its name only
+ * when it is complete. With bits, matrices called weight are quantized as MLX reads it, scales and biases being of the weights'
+ * type; the others, and those whose columns are no multiple of the group, stay as they are. Takes some MiB of memory whatever the
+ * model's size. Errors: PV_INVALID_ARGUMENT (names what is known), PV_UNSUPPORTED (a GGUF file, a model that is quantized already),
+ * PV_BAD_FILE (also NaN or infinity in what is to be quantized), PV_NOT_FOUND (also config.json, which has to tell of bits),
+ * PV_IO, PV_CANCELLED, PV_OUT_OF_MEMORY. */
+PV_API pv_status pv_convert(pv_runtime *runtime, const char *path, const pv_convert_options *options, const char *out,
+                            pv_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -50,10 +50,10 @@ typedef struct cli_texts {
 typedef struct cli_settings {
     const char *words[CLI_MAX_WORDS]; /* what is no option */
     size_t word_count;
-    bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode, validate;
+    bool help, version, json, quiet, verbose, raw, ignore_end, no_warmup, tensors, no_bos, special, decode, validate, repack;
     const char *model, *prompt, *device, *gpu_layers, *load, *kv, *system, *logits, *profile, *format, *architecture, *shape,
         *layout;
-    uint32_t context, max_tokens, threads, top_k, repetitions, step_rows, size;
+    uint32_t context, max_tokens, threads, top_k, repetitions, step_rows, size, bits, group;
     uint64_t seed;
     float temperature, top_p, min_p, repeat_penalty;
     cli_texts stops;
@@ -74,6 +74,7 @@ int cli_devices(const cli_settings *settings);
 int cli_tokenize(const cli_settings *settings);
 int cli_synth(const cli_settings *settings);
 int cli_tune(const cli_settings *settings);
+int cli_convert(const cli_settings *settings);
 int cli_pull(const cli_settings *settings);
 int cli_list_models(const cli_settings *settings);
 int cli_remove(const cli_settings *settings);

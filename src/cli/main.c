@@ -28,6 +28,9 @@ static const cli_verb verbs[] = {
     {"tune", "", "Measures a device's variants of kernels and keeps the choice in the cache folder",
      "Only --device metal has something to choose; models that are run from then on use it. Nothing is tuned otherwise.",
      CLI_VERB_TUNE, 0, 0, cli_tune},
+    {"convert", "MODEL OUT", "Writes a SafeTensors model to the folder OUT: quantized as MLX does it, or aligned",
+     "MODEL is a SafeTensors file or folder, or org/name on the Hub. --bits quantizes linear layers and embeddings;\n"
+     "--repack leaves weights as they are, in a file that is mapped without a copy.", CLI_VERB_CONVERT, 2, 2, cli_convert},
     {"pull", "MODEL", "Fetches org/name[:QUANT][@REVISION] from the Hub",
      "HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT are honoured.\n"
      "Files go to $PENSIEVE_CACHE/hub, else $HF_HUB_CACHE, else $HF_HOME/hub, else the cache folder's hub.",
@@ -36,7 +39,7 @@ static const cli_verb verbs[] = {
     {"rm", "MODEL", "Removes a model from the cache", NULL, CLI_VERB_RM, 1, 1, cli_remove},
 };
 
-static const char *const later_verbs[] = {"convert", "doctor", "serve"};
+static const char *const later_verbs[] = {"doctor", "serve"};
 
 static void print_usage(FILE *out)
 {

@@ -15,7 +15,8 @@ enum {
     CLI_VERB_LIST = 128,
     CLI_VERB_RM = 256,
     CLI_VERB_TUNE = 512,
-    CLI_VERB_ALL = 1023,
+    CLI_VERB_CONVERT = 1024,
+    CLI_VERB_ALL = 2047,
 };
 
 /* Reads what follows the verb. Returns CLI_DONE, or CLI_USAGE after naming what is wrong. */

@@ -54,6 +54,14 @@ uint16_t pv_f32_to_bf16(float value)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+float pv_e4m3_to_f32(uint8_t code)
+{
+    int exponent = code >> 3 & 15, fraction = code & 7;
+    float value = exponent == 0 ? ldexpf((float)fraction, -9) : ldexpf((float)(8 + fraction), exponent - 10);
+    if ((code & 0x7f) == 0x7f) value = NAN;
+    return code & 0x80 ? -value : value;
+}
+
 /* ---- Dense: one weight a block ---- */
 
 static void decode_f32(const uint8_t *block, float *out)
@@ -118,7 +126,29 @@ static const struct {
     CODEC(IQ4_NL, iq4_nl),
     CODEC(IQ4_XS, iq4_xs),
     CODEC(MXFP4, mxfp4),
+    CODEC(F8, f8),
+    CODEC(NVFP4, nvfp4),
 };
+
+/* AFFINE layouts are numbered by bits, group and type, in this order. */
+static const uint8_t affine_bits[] = {2, 3, 4, 5, 6, 8}, affine_groups[] = {32, 64, 128};
+static const pv_layout affine_types[] = {PV_LAYOUT_F16, PV_LAYOUT_BF16, PV_LAYOUT_F32};
+
+bool pv_layout_affine(pv_layout layout, pv_affine *affine)
+{
+    if (layout < PV_LAYOUT_AFFINE2_G32_F16 || layout > PV_LAYOUT_AFFINE8_G128_F32) return false;
+    const unsigned number = layout - PV_LAYOUT_AFFINE2_G32_F16;
+    *affine = (pv_affine){affine_bits[number / 9], affine_groups[number / 3 % 3], affine_types[number % 3]};
+    return true;
+}
+
+pv_layout pv_layout_of_affine(pv_affine wanted)
+{
+    pv_affine found;
+    for (unsigned l = PV_LAYOUT_AFFINE2_G32_F16; pv_layout_affine((pv_layout)l, &found); l++)
+        if (found.bits == wanted.bits && found.group == wanted.group && found.type == wanted.type) return (pv_layout)l;
+    return PV_LAYOUT_COUNT;
+}
 
 const pv_layout_info *pv_layout_get(pv_layout layout)
 {
@@ -141,15 +171,29 @@ bool pv_layout_row_bytes(pv_layout layout, uint64_t cols, uint64_t *bytes)
 void pv_layout_decode(pv_layout layout, const void *row, uint64_t cols, float *out)
 {
     const pv_layout_info *info = &layouts[layout];
-    for (uint64_t i = 0; i < cols / info->block; i++)
-        codecs[layout].decode((const uint8_t *)row + i * info->block_bytes, out + i * info->block);
+    pv_affine affine;
+    const bool is_affine = pv_layout_affine(layout, &affine);
+    for (uint64_t i = 0; i < cols / info->block; i++) {
+        const uint8_t *block = (const uint8_t *)row + i * info->block_bytes;
+        if (is_affine)
+            pv_decode_affine(affine, block, out + i * info->block);
+        else
+            codecs[layout].decode(block, out + i * info->block);
+    }
 }
 
 void pv_layout_encode(pv_layout layout, const float *row, uint64_t cols, void *out)
 {
     const pv_layout_info *info = &layouts[layout];
-    for (uint64_t i = 0; i < cols / info->block; i++)
-        codecs[layout].encode(row + i * info->block, (uint8_t *)out + i * info->block_bytes);
+    pv_affine affine;
+    const bool is_affine = pv_layout_affine(layout, &affine);
+    for (uint64_t i = 0; i < cols / info->block; i++) {
+        uint8_t *block = (uint8_t *)out + i * info->block_bytes;
+        if (is_affine)
+            pv_encode_affine(affine, row + i * info->block, block);
+        else
+            codecs[layout].encode(row + i * info->block, block);
+    }
 }
 
 /* ---- Numbers that are none ---- */
@@ -176,15 +220,26 @@ static bool cells_are_finite(const uint8_t *bytes, uint64_t count, uint64_t stri
     return finite;
 }
 
+static const struct {
+    uint32_t bytes, exponent;
+} dense[] = {[PV_LAYOUT_F32] = {4, 0x7f800000u}, [PV_LAYOUT_F16] = {2, 0x7c00u}, [PV_LAYOUT_BF16] = {2, 0x7f80u}};
+
 bool pv_layout_row_is_finite(pv_layout layout, const void *row, uint64_t cols)
 {
     const pv_layout_info *info = &layouts[layout];
     const uint8_t *bytes = row;
     uint64_t blocks = cols / info->block;
-    if (layout == PV_LAYOUT_F32) return cells_are_finite(bytes, blocks, 4, 0x7f800000u, 4);
-    if (layout == PV_LAYOUT_F16) return cells_are_finite(bytes, blocks, 2, 0x7c00u, 2);
-    if (layout == PV_LAYOUT_BF16) return cells_are_finite(bytes, blocks, 2, 0x7f80u, 2);
+    pv_affine affine;
+    if (layout <= PV_LAYOUT_BF16) return cells_are_finite(bytes, blocks, dense[layout].bytes, dense[layout].exponent, dense[layout].bytes);
+    if (pv_layout_affine(layout, &affine)) {
+        const uint32_t size = dense[affine.type].bytes, exponent = dense[affine.type].exponent;
+        return cells_are_finite(bytes, blocks, info->block_bytes, exponent, size) &&
+               cells_are_finite(bytes + size, blocks, info->block_bytes, exponent, size);
+    }
     if (layout == PV_LAYOUT_MXFP4) return cells_are_finite(bytes, blocks, info->block_bytes, 0xffu, 1);
+    if (layout == PV_LAYOUT_F8) return cells_are_finite(bytes, blocks, info->block_bytes, 0x7f800000u, 4);
+    if (layout == PV_LAYOUT_NVFP4)
+        return cells_are_finite(bytes, blocks, info->block_bytes, 0x7fu, 1) && cells_are_finite(bytes + 1, blocks, info->block_bytes, 0x7fu, 1);
     bool finite = true;
     for (uint8_t i = 0; i < scales[layout].count; i++)
         finite &= cells_are_finite(bytes + scales[layout].offset[i], blocks, info->block_bytes, 0x7c00u, 2);

@@ -66,10 +66,18 @@ PV_CODEC(q4_k)
 PV_CODEC(q5_k)
 PV_CODEC(q6_k)
 PV_CODEC(iq4_xs)
+/* layout_parts.c: what other formats spread over several tensors */
+PV_CODEC(f8)
+PV_CODEC(nvfp4)
 #undef PV_CODEC
+
+void pv_decode_affine(pv_affine affine, const uint8_t *block, float *out);
+void pv_encode_affine(pv_affine affine, const float *in, uint8_t *block);
 
 /* The values of the codes of IQ4_NL and IQ4_XS. */
 extern const int8_t pv_iq4_values[16];
+/* Those of e2m1, doubled. */
+extern const int8_t pv_e2m1_doubled[16];
 /* The code whose value times `scale` is nearest, the lowest of equals. */
 int pv_nearest_code(const int8_t values[16], float scale, float wanted);
 

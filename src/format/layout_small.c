@@ -163,11 +163,11 @@ void pv_encode_iq4_nl(const float *in, uint8_t *block)
 }
 
 /* MXFP4: an exponent e (E8M0), 16 bytes of e2m1; weight = 2^(e - 127) × e2m1. The values are doubled here, the scale is halved. */
-static const int8_t e2m1_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t pv_e2m1_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 void pv_decode_mxfp4(const uint8_t *block, float *out)
 {
-    decode_codes(e2m1_doubled, ldexpf(1, block[0] - 128), block + 1, out);
+    decode_codes(pv_e2m1_doubled, ldexpf(1, block[0] - 128), block + 1, out);
 }
 
 void pv_encode_mxfp4(const float *in, uint8_t *block)
@@ -176,5 +176,5 @@ void pv_encode_mxfp4(const float *in, uint8_t *block)
     for (int i = 0; i < 32; i++) extreme = fabsf(in[i]) > extreme ? fabsf(in[i]) : extreme;
     int exponent = extreme > 0 ? isinf(extreme) ? 254 : ilogbf(extreme) - 2 + 127 : 0;
     block[0] = (uint8_t)(exponent < 0 ? 0 : exponent);
-    encode_codes(e2m1_doubled, ldexpf(1, block[0] - 128), in, block + 1);
+    encode_codes(pv_e2m1_doubled, ldexpf(1, block[0] - 128), in, block + 1);
 }

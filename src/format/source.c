@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "format/parts.h"
 #include "format/source_internal.h"
 
 #define KEPT_BLOCK ((size_t)32 << 10)
@@ -236,7 +237,7 @@ static bool split_path(pv_source *source, const char *path, const char **name)
     return source->path && source->folder;
 }
 
-pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error)
+static pv_status open_source(const pv_allocator *allocator, const char *path, pv_load load, bool join, pv_source **source, pv_error *error)
 {
     const char *name;
     pv_source *opened = pv_calloc(allocator, 1, sizeof *opened);
@@ -252,11 +253,22 @@ pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_loa
         status = read_one_file(opened, name, error);
     else
         status = pv_source_read_folder(opened, error);
+    if (status == PV_OK && join && opened->kind == PV_SOURCE_SAFETENSORS) status = pv_source_join_parts(opened, error);
     if (status != PV_OK)
         pv_source_close(opened);
     else
         *source = opened;
     return status;
+}
+
+pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error)
+{
+    return open_source(allocator, path, load, true, source, error);
+}
+
+pv_status pv_source_open_parts(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error)
+{
+    return open_source(allocator, path, load, false, source, error);
 }
 
 void pv_source_close(pv_source *source)
@@ -268,6 +280,7 @@ void pv_source_close(pv_source *source)
     pv_free(allocator, source->files);
     pv_free(allocator, source->texts);
     pv_free(allocator, source->tensors);
+    pv_free(allocator, source->parts);
     pv_free(allocator, source->metas);
     pv_free(allocator, source->header);
     pv_map_free(&source->tensor_map);
@@ -281,6 +294,11 @@ void pv_source_close(pv_source *source)
 }
 
 /* ---- Looking ---- */
+
+const pv_allocator *pv_source_allocator(const pv_source *source)
+{
+    return source->allocator;
+}
 
 pv_source_kind pv_source_get_kind(const pv_source *source)
 {
@@ -336,8 +354,11 @@ pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *t
                           (unsigned long long)tensor->rows, (unsigned long long)tensor->row_bytes, (unsigned long long)count,
                           (unsigned long long)first);
     pv_error detail;
-    pv_status status =
-        pv_mapping_read(&source->files[tensor->file].mapping, tensor->offset + start, out, (size_t)bytes, &detail);
+    pv_status status;
+    if (tensor->parts)
+        status = pv_parts_read_rows(source, tensor, first, count, out, &detail);
+    else
+        status = pv_mapping_read(&source->files[tensor->file].mapping, tensor->offset + start, out, (size_t)bytes, &detail);
     if (status == PV_OK) return PV_OK;
     pv_fail_at(error, status, file, detail.offset, "%s: tensor %s: %s", file, tensor->name, detail.message);
     if (error) error->backend_code = detail.backend_code;
@@ -356,7 +377,21 @@ pv_status pv_source_check_unchanged(const pv_source *source, pv_error *error)
 const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_tensor *tensor)
 {
     const uint8_t *bytes = source->files[tensor->file].mapping.bytes;
-    return bytes ? bytes + tensor->offset : NULL;
+    return bytes && !tensor->parts ? bytes + tensor->offset : NULL;
+}
+
+static void drop(const pv_source *source, const pv_source_tensor *part, uint64_t first, uint64_t count)
+{
+    pv_mapping_drop(&source->files[part->file].mapping, part->offset + first * part->row_bytes, count * part->row_bytes);
+}
+
+void pv_source_drop_rows(const pv_source *source, const pv_source_tensor *tensor, uint64_t first, uint64_t count)
+{
+    const pv_source_parts *parts = tensor->parts;
+    if (!parts)
+        drop(source, tensor, first, count);
+    else if (parts->codes.rows == tensor->rows) /* scales are small; where codes stand by columns all rows touch all pages */
+        drop(source, &parts->codes, first, count);
 }
 
 pv_status pv_source_text(pv_source *source, const char *name, const char **text, size_t *length, pv_error *error)

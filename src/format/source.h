@@ -1,5 +1,5 @@
-/* A model's files, opened and checked: named tensors in canonical layouts, and metadata. GGUF v3, or SafeTensors in a Hugging
- * Face folder (one file or shards under an index). Every extent is inside its file before anybody sees it. */
+/* A model's files, opened and checked: named tensors in canonical layouts, and metadata. GGUF, or SafeTensors in a Hugging
+ * Face folder (one file or shards under an index), whose config.json tells of quantization. Every extent is inside its file before anybody sees it. */
 #ifndef PV_FORMAT_SOURCE_H
 #define PV_FORMAT_SOURCE_H
 
@@ -17,6 +17,7 @@ typedef struct pv_source_tensor {
     uint64_t rows, cols; /* rows: the product of all but the last; a vector has 1 row, a scalar 1 × 1 */
     uint64_t row_bytes, bytes, offset;
     uint32_t file;       /* index into files */
+    const struct pv_source_parts *parts; /* what its rows are made from, see parts.h; NULL: they stand in the file at `offset` */
 } pv_source_tensor;
 
 typedef enum pv_meta_type {
@@ -39,8 +40,11 @@ typedef struct pv_source pv_source;
 /* `path`: FILE.gguf, FILE.safetensors or a folder. With PV_LOAD_COPY tensors are read instead of mapped.
  * Errors: PV_NOT_FOUND, PV_IO, PV_BAD_FILE, PV_UNSUPPORTED, PV_OUT_OF_MEMORY; the record names file and offset. */
 pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error);
+/* The same, but tensors that config.json says to belong together stay as they stand in the files. */
+pv_status pv_source_open_parts(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error);
 void pv_source_close(pv_source *source);
 
+const pv_allocator *pv_source_allocator(const pv_source *source);
 pv_source_kind pv_source_get_kind(const pv_source *source);
 const char *pv_source_path(const pv_source *source);
 uint32_t pv_source_file_count(const pv_source *source);
@@ -54,8 +58,11 @@ const pv_source_tensor *pv_source_find(const pv_source *source, const char *name
 /* Reads rows [first, first + count) to `out` (count × row_bytes). Errors: PV_IO, PV_INVALID_ARGUMENT. */
 pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *tensor, uint64_t first, uint64_t count, void *out,
                               pv_error *error);
-/* The tensor's bytes in the mapping, or NULL when files are read instead. */
+/* The tensor's bytes in the mapping, or NULL when files are read instead or rows are made from parts. */
 const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_tensor *tensor);
+
+/* Lets go of the pages of the mapping that rows were read from; they come back when touched. */
+void pv_source_drop_rows(const pv_source *source, const pv_source_tensor *tensor, uint64_t first, uint64_t count);
 
 /* Errors: PV_IO (a file was written to since it was opened). */
 pv_status pv_source_check_unchanged(const pv_source *source, pv_error *error);

@@ -46,6 +46,7 @@ struct pv_source {
     uint8_t *header; /* the bytes that metas point into when the file is not mapped */
     pv_source_text_file *texts;
     size_t text_count, text_capacity;
+    struct pv_source_parts *parts; /* what tensors point into */
     struct pv_kept_block *kept; /* names and keys */
 };
 
@@ -75,5 +76,8 @@ pv_status pv_source_read_gguf(pv_source *source, uint32_t file, pv_error *error)
 pv_status pv_source_read_safetensors(pv_source *source, uint32_t file, pv_error *error);
 /* model.safetensors, or the shards that model.safetensors.index.json names. */
 pv_status pv_source_read_folder(pv_source *source, pv_error *error);
+/* Makes one tensor of the parts of each that config.json says to be quantized. Errors: PV_BAD_FILE (parts are missing or do not fit),
+ * PV_UNSUPPORTED (a method, or a way of it; named), PV_OUT_OF_MEMORY. */
+pv_status pv_source_join_parts(pv_source *source, pv_error *error);
 
 #endif

@@ -22,6 +22,7 @@ struct pv_model_writer {
     size_t current;    /* the tensor that the next bytes belong to */
     uint64_t put;      /* bytes of it so far */
     uint64_t declared; /* bytes of all tensors, with padding */
+    size_t padding;    /* of the header */
 };
 
 pv_status pv_model_writer_open(const pv_allocator *allocator, pv_source_kind kind, const char *path, pv_model_writer **writer,
@@ -30,6 +31,7 @@ pv_status pv_model_writer_open(const pv_allocator *allocator, pv_source_kind kin
     pv_model_writer *made = pv_calloc(allocator, 1, sizeof *made);
     if (!made) return pv_fail_memory(error, sizeof *made, "a model writer");
     made->allocator = allocator;
+    made->padding = 8;
     made->format = kind == PV_SOURCE_GGUF ? &pv_write_gguf : &pv_write_safetensors;
     pv_bytes_init(&made->metas, allocator);
     pv_map_init(&made->key_map, allocator);
@@ -153,29 +155,35 @@ pv_status pv_model_writer_f32s(pv_model_writer *writer, const char *key, const f
 
 /* ---- Tensors ---- */
 
-static bool set_bytes(pv_model_writer *writer, pv_written_tensor *tensor, uint64_t *declared)
+void pv_model_writer_align(pv_model_writer *writer)
+{
+    writer->padding = 64;
+}
+
+/* `element`: bytes of one, where it has no layout. */
+static bool set_bytes(pv_model_writer *writer, pv_written_tensor *tensor, uint32_t element, uint64_t *declared)
 {
     uint64_t rows = 1, cols = tensor->dims > 0 ? tensor->dim[tensor->dims - 1] : 1, weights, padded;
     for (uint32_t i = 0; i + 1 < tensor->dims; i++)
         if (!pv_mul_u64(rows, tensor->dim[i], &rows)) return false;
     return pv_mul_u64(rows, cols, &weights) && weights <= INT64_MAX &&
-           pv_layout_row_bytes(tensor->layout, cols, &tensor->bytes) && pv_mul_u64(rows, tensor->bytes, &tensor->bytes) &&
+           (element > 0 ? pv_mul_u64(cols, element, &tensor->bytes) : pv_layout_row_bytes(tensor->layout, cols, &tensor->bytes)) && pv_mul_u64(rows, tensor->bytes, &tensor->bytes) &&
            pv_align_u64(tensor->bytes, writer->format->alignment, &padded) && pv_add_u64(writer->declared, padded, declared) &&
            *declared <= INT64_MAX;
 }
 
-pv_status pv_model_writer_declare(pv_model_writer *writer, const char *name, pv_layout layout, uint32_t dims,
-                                  const uint64_t *dim, pv_error *error)
+static pv_status declare(pv_model_writer *writer, const char *name, pv_written_tensor tensor, uint32_t element, const uint64_t *dim,
+                         pv_error *error)
 {
-    pv_written_tensor tensor = {.layout = layout, .dims = dims};
     uint64_t declared = 0;
     pv_status status = check_name(writer, name, writer->format->name_limit, &writer->tensor_map, error);
     if (status != PV_OK) return status;
-    if (!writer->format->knows(layout)) return refuse(error, name, "this format does not hold the layout");
+    if (element > 0 ? writer->format != &pv_write_safetensors : !writer->format->knows(tensor.layout))
+        return refuse(error, name, "this format does not hold the layout");
     if (writer->tensor_count == PV_MAX_TENSORS_GGUF) return refuse(error, name, "there are 262144 tensors, the limit");
-    if (dims > 4) return refuse(error, name, "it has more than 4 dimensions");
-    for (uint32_t i = 0; i < dims; i++) tensor.dim[i] = dim[i];
-    if (!set_bytes(writer, &tensor, &declared))
+    if (tensor.dims > 4) return refuse(error, name, "it has more than 4 dimensions");
+    for (uint32_t i = 0; i < tensor.dims; i++) tensor.dim[i] = dim[i];
+    if (!set_bytes(writer, &tensor, element, &declared))
         return refuse(error, name, "its dimensions overflow, or the last is no multiple of the layout's block");
     size_t length = strlen(name);
     tensor.name = pv_copy_string(writer->allocator, name, length);
@@ -191,13 +199,27 @@ pv_status pv_model_writer_declare(pv_model_writer *writer, const char *name, pv_
     return PV_OK;
 }
 
+pv_status pv_model_writer_declare(pv_model_writer *writer, const char *name, pv_layout layout, uint32_t dims,
+                                  const uint64_t *dim, pv_error *error)
+{
+    const char *dtype = layout < PV_LAYOUT_COUNT ? pv_layout_get(layout)->name : NULL;
+    return declare(writer, name, (pv_written_tensor){.layout = layout, .dims = dims, .dtype = dtype}, 0, dim, error);
+}
+
+pv_status pv_model_writer_declare_raw(pv_model_writer *writer, const char *name, const char *dtype, uint32_t element, uint32_t dims,
+                                      const uint64_t *dim, pv_error *error)
+{
+    return declare(writer, name, (pv_written_tensor){.layout = PV_LAYOUT_COUNT, .dims = dims, .dtype = dtype}, element, dim, error);
+}
+
 static pv_status write_header(pv_model_writer *writer, pv_error *error)
 {
     pv_bytes header;
     pv_status status;
     if (writer->header_written) return PV_OK;
     pv_bytes_init(&header, writer->allocator);
-    writer->format->add_header(&header, &writer->metas, writer->meta_count, writer->tensors, writer->tensor_count);
+    writer->format->add_header(&header, &writer->metas, writer->meta_count, writer->tensors, writer->tensor_count,
+                               writer->padding);
     if (header.failed)
         status = pv_fail_memory(error, header.length, "a file's header");
     else if (writer->format == &pv_write_safetensors && header.length - 8 > PV_MAX_SAFETENSORS_HEADER)

@@ -21,6 +21,12 @@ pv_status pv_model_writer_f32s(pv_model_writer *writer, const char *key, const f
 /* Dimensions: the slowest varying first. */
 pv_status pv_model_writer_declare(pv_model_writer *writer, const char *name, pv_layout layout, uint32_t dims, const uint64_t *dim,
                                   pv_error *error);
+/* A tensor of SafeTensors whose bytes stand for a type by its name there, rows × cols × `element` of them. */
+pv_status pv_model_writer_declare_raw(pv_model_writer *writer, const char *name, const char *dtype, uint32_t element, uint32_t dims,
+                                      const uint64_t *dim, pv_error *error);
+/* SafeTensors: the data start at a multiple of 64 instead of 8. Tensors follow each other without a hole: declare those first whose
+ * sizes are multiples of the most. */
+void pv_model_writer_align(pv_model_writer *writer);
 /* The bytes of the next declared tensor, in as many calls as wanted. Errors: PV_INVALID_ARGUMENT (too many), PV_IO. */
 pv_status pv_model_writer_data(pv_model_writer *writer, const void *bytes, size_t length, pv_error *error);
 /* Puts the finished file under its name. Errors: PV_INVALID_ARGUMENT (tensors are missing), PV_IO. */

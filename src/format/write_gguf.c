@@ -46,8 +46,9 @@ static void add_meta(pv_bytes *out, const char *key, const pv_value *value)
 }
 
 static void add_header(pv_bytes *out, const pv_bytes *metas, size_t meta_count, const pv_written_tensor *tensors,
-                       size_t tensor_count)
+                       size_t tensor_count, size_t padding)
 {
+    (void)padding; /* the format has its own */
     static const char zeros[ALIGNMENT];
     uint64_t offset = 0;
     pv_bytes_add(out, "GGUF", 4);
@@ -69,7 +70,7 @@ static void add_header(pv_bytes *out, const pv_bytes *metas, size_t meta_count, 
 
 static bool knows(pv_layout layout)
 {
-    return layout < PV_LAYOUT_COUNT;
+    return layout < PV_LAYOUT_COUNT && pv_layout_get(layout)->gguf_type != PV_NO_GGUF_TYPE;
 }
 
 static bool takes(const pv_value *value)

@@ -14,6 +14,7 @@ typedef struct pv_value {
 
 typedef struct pv_written_tensor {
     char *name;
+    const char *dtype; /* SafeTensors: its name there */
     pv_layout layout;
     uint32_t dims;
     uint64_t dim[4], bytes;
@@ -26,8 +27,9 @@ typedef struct pv_write_format {
     bool (*knows)(pv_layout layout);
     bool (*takes)(const pv_value *value);
     void (*add_meta)(pv_bytes *out, const char *key, const pv_value *value);
+    /* `padding`: the tensors' data start at a multiple of it, a power of two of at least 8. */
     void (*add_header)(pv_bytes *out, const pv_bytes *metas, size_t meta_count, const pv_written_tensor *tensors,
-                       size_t tensor_count);
+                       size_t tensor_count, size_t padding);
 } pv_write_format;
 
 extern const pv_write_format pv_write_gguf, pv_write_safetensors;

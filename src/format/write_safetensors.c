@@ -30,13 +30,13 @@ static void add_meta(pv_bytes *out, const char *key, const pv_value *value)
 static void add_tensor(pv_bytes *out, const pv_written_tensor *tensor, uint64_t start)
 {
     add_string(out, tensor->name);
-    pv_bytes_format(out, ":{\"dtype\":\"%s\",\"shape\":[", pv_layout_get(tensor->layout)->name);
+    pv_bytes_format(out, ":{\"dtype\":\"%s\",\"shape\":[", tensor->dtype);
     for (uint32_t d = 0; d < tensor->dims; d++) pv_bytes_format(out, "%s%" PRIu64, d ? "," : "", tensor->dim[d]);
     pv_bytes_format(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", start, start + tensor->bytes);
 }
 
 static void add_header(pv_bytes *out, const pv_bytes *metas, size_t meta_count, const pv_written_tensor *tensors,
-                       size_t tensor_count)
+                       size_t tensor_count, size_t padding)
 {
     uint64_t offset = 0;
     pv_bytes_add(out, "\0\0\0\0\0\0\0\0{", 9);
@@ -51,7 +51,7 @@ static void add_header(pv_bytes *out, const pv_bytes *metas, size_t meta_count, 
         offset += tensors[i].bytes;
     }
     pv_bytes_add(out, "}", 1);
-    pv_bytes_add(out, "        ", (8 - out->length % 8) % 8);
+    while (!out->failed && out->length % padding != 0) pv_bytes_add(out, " ", 1);
     for (size_t i = 0; i < 8 && !out->failed; i++) out->data[i] = (char)((uint64_t)(out->length - 8) >> 8 * i);
 }
 

@@ -53,7 +53,7 @@ static pv_status choose(synth *s, const pv_synth_options *options, const char *p
         if (options->shape != NULL && strcmp(shapes[i].name, options->shape) == 0) s->shape = &shapes[i];
     if (s->shape == NULL) return refuse(error, "shape", options->shape, "8b, 1b, 135m, tiny");
     s->layout = options->layout != NULL ? pv_layout_find(options->layout) : PV_LAYOUT_F16;
-    if (s->layout == PV_LAYOUT_COUNT)
+    if (s->layout == PV_LAYOUT_COUNT || pv_layout_get(s->layout)->gguf_type == PV_NO_GGUF_TYPE)
         return refuse(error, "layout", options->layout,
                       "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4");
     size_t length = strlen(path);

@@ -373,7 +373,7 @@ void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, c
 static bool place_aliased(const loader *l, const pv_weight_entry *entry, pv_tensor *tensor)
 {
     pv_source_tensor rows = *entry->source;
-    if (!entry->spec.may_alias || entry->transposed || entry->rows != entry->stacked) return false;
+    if (!entry->spec.may_alias || entry->transposed || rows.parts != NULL || entry->rows != entry->stacked) return false;
     rows.offset += entry->first * rows.row_bytes;
     rows.bytes = entry->rows * rows.row_bytes;
     return pv_views_place(l->views, &rows, entry->spec.alias_alignment, tensor);
@@ -415,7 +415,7 @@ static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor 
         status = upload_rows(l, entry, tensor, aliased, first, count, error);
         if (status != PV_OK) return status;
         const uint64_t begin = is_vector(entry->role) ? 0 : entry->first + first;
-        if (!aliased) pv_mapping_drop(pv_source_mapping(l->source, source->file), source->offset + begin * source->row_bytes, count * source->row_bytes);
+        if (!aliased) pv_source_drop_rows(l->source, source, begin, count);
         status = report(l, count * source->row_bytes, error);
     }
     return status;

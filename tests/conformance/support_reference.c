@@ -1,6 +1,7 @@
 #include "support_reference.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,6 +261,75 @@ static void decode_mxfp4(const uint8_t *block, double *value, double *mass)
     }
 }
 
+/* A sign, four bits of exponent with bias 7, three of fraction. */
+static double e4m3(int code)
+{
+    int exponent = code >> 3 & 15, fraction = code & 7;
+    double magnitude = exponent == 0 ? ldexp(fraction, -9) : ldexp(8 + fraction, exponent - 10);
+    return code & 128 ? -magnitude : magnitude;
+}
+
+static void decode_f8(const uint8_t *block, double *value, double *mass)
+{
+    float scale;
+    memcpy(&scale, block, 4);
+    for (int i = 0; i < 32; i++) {
+        value[i] = scale * e4m3(block[4 + i]);
+        mass[i] = fabs(value[i]);
+    }
+}
+
+static void decode_nvfp4(const uint8_t *block, double *value, double *mass)
+{
+    for (int i = 0; i < 32; i++) {
+        value[i] = e4m3(block[i / 16]) * e2m1(nibble(block + 2, i, 16));
+        mass[i] = fabs(value[i]);
+    }
+}
+
+/* AFFINE4_G64_F16: 64 codes of 4 bits, the first in the lowest bits of a stream, behind a scale and a bias of F16. */
+typedef struct affine {
+    uint32_t bits, group, factor_bytes;
+    char type[8];
+} affine;
+
+static bool is_affine(pv_layout layout, affine *a)
+{
+    if (sscanf(pv_layout_get(layout)->name, "AFFINE%u_G%u_%7s", &a->bits, &a->group, a->type) != 3) return false;
+    a->factor_bytes = strcmp(a->type, "F32") == 0 ? 4 : 2;
+    return true;
+}
+
+static double factor(const affine *a, const uint8_t *bytes)
+{
+    double value, unused;
+    if (strcmp(a->type, "F32") == 0) decode_f32(bytes, &value, &unused);
+    else if (strcmp(a->type, "F16") == 0) decode_f16(bytes, &value, &unused);
+    else decode_bf16(bytes, &value, &unused);
+    return value;
+}
+
+static void put_factor(const affine *a, uint8_t *bytes, double value)
+{
+    float cell = (float)value;
+    if (strcmp(a->type, "F32") == 0) memcpy(bytes, &cell, 4);
+    else if (strcmp(a->type, "F16") == 0) put_half(bytes, value);
+    else memcpy(bytes, (const uint8_t *)&cell + 2, 2);
+}
+
+static void decode_affine(const affine *a, const uint8_t *block, double *value, double *mass)
+{
+    double scale = factor(a, block), bias = factor(a, block + a->factor_bytes);
+    const uint8_t *stream = block + 2 * a->factor_bytes;
+    for (uint32_t i = 0; i < a->group; i++) {
+        int code = 0;
+        for (uint32_t b = 0; b < a->bits; b++) code += (stream[(i * a->bits + b) / 8] >> (i * a->bits + b) % 8 & 1) << b;
+        value[i] = scale * code + bias;
+        /* codes of eight bits may be taken less 128, with the bias accordingly */
+        mass[i] = fabs(scale) * (a->bits == 8 ? code + 128 : code) + fabs(bias);
+    }
+}
+
 static const struct {
     uint32_t weights, bytes;
     void (*decode)(const uint8_t *block, double *value, double *mass);
@@ -273,40 +343,59 @@ static const struct {
     [PV_LAYOUT_Q2_K] = {256, 84, decode_q2_k, 16},   [PV_LAYOUT_Q3_K] = {256, 110, decode_q3_k, 64},
     [PV_LAYOUT_Q5_K] = {256, 176, decode_q5_k, 512}, [PV_LAYOUT_IQ4_NL] = {32, 18, decode_iq4_nl, 64},
     [PV_LAYOUT_IQ4_XS] = {256, 136, decode_iq4_xs, 1024}, [PV_LAYOUT_MXFP4] = {32, 17, decode_mxfp4, 2},
+    [PV_LAYOUT_F8] = {32, 36, decode_f8, 64},        [PV_LAYOUT_NVFP4] = {32, 18, decode_nvfp4, 2},
 };
 
 void ref_block(pv_layout layout, uint32_t *weights, uint32_t *bytes)
 {
-    *weights = layouts[layout].weights;
-    *bytes = layouts[layout].bytes;
+    affine a;
+    const bool found = is_affine(layout, &a);
+    *weights = found ? a.group : layouts[layout].weights;
+    *bytes = found ? 2 * a.factor_bytes + a.group * a.bits / 8 : layouts[layout].bytes;
 }
 
 size_t ref_row_bytes(pv_layout layout, uint32_t cols)
 {
-    return (size_t)cols / layouts[layout].weights * layouts[layout].bytes;
+    uint32_t weights, bytes;
+    ref_block(layout, &weights, &bytes);
+    return (size_t)cols / weights * bytes;
 }
 
 bool ref_is_quantized(pv_layout layout)
 {
-    return layouts[layout].weights > 1;
+    return layout > PV_LAYOUT_BF16 && layout != PV_LAYOUT_F8; /* products with F8 are taken in f32 */
 }
 
 void ref_decode(pv_layout layout, const uint8_t *row, uint32_t cols, double *value, double *mass)
 {
     double unused[256];
-    for (uint32_t at = 0; at < cols; at += layouts[layout].weights) {
-        layouts[layout].decode(row, value + at, mass ? mass + at : unused);
-        row += layouts[layout].bytes;
+    uint32_t weights, bytes;
+    affine a;
+    const bool found = is_affine(layout, &a);
+    ref_block(layout, &weights, &bytes);
+    for (uint32_t at = 0; at < cols; at += weights, row += bytes) {
+        double *masses = mass ? mass + at : unused;
+        if (found) decode_affine(&a, row, value + at, masses);
+        else layouts[layout].decode(row, value + at, masses);
     }
 }
 
 static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t *block)
 {
-    double scale = size / layouts[layout].typical;
-    for (uint32_t i = 0; i < layouts[layout].bytes; i++) block[i] = (uint8_t)ref_random(seed);
+    uint32_t weights, bytes;
+    affine a;
+    const bool found = is_affine(layout, &a);
+    ref_block(layout, &weights, &bytes);
+    double scale = size / (found ? 1 << a.bits : layouts[layout].typical);
+    for (uint32_t i = 0; i < bytes; i++) block[i] = (uint8_t)ref_random(seed);
     double d = scale * (0.25 + 0.75 * fabs(ref_uniform(seed))) * (ref_random(seed) & 1 ? 1 : -1),
            second = scale * ref_uniform(seed);
     float cell = (float)(size * ref_normal(seed));
+    if (found) {
+        put_factor(&a, block, d);
+        put_factor(&a, block + a.factor_bytes, -d * (1 << a.bits) * ref_uniform(seed));
+        return;
+    }
     switch (layout) {
     case PV_LAYOUT_F32: memcpy(block, &cell, 4); break;
     case PV_LAYOUT_F16: put_half(block, cell); break;
@@ -327,6 +416,17 @@ static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t 
         put_half(block + 80, d);
         break;
     case PV_LAYOUT_Q3_K: put_half(block + 108, d); break;
+    case PV_LAYOUT_F8: /* codes that are numbers */
+        for (int i = 0; i < 32; i++) block[4 + i] &= (block[4 + i] & 127) == 127 ? 0xF7 : 0xFF;
+        cell = (float)d;
+        memcpy(block, &cell, 4);
+        break;
+    case PV_LAYOUT_NVFP4: /* a sign, and an exponent of about the scale that is wanted */
+        for (int i = 0; i < 2; i++) {
+            int exponent = 7 + ilogb(scale) - (int)(ref_random(seed) % 2);
+            block[i] = (uint8_t)((block[i] & 0x87) | (exponent < 0 ? 0 : exponent > 14 ? 14 : exponent) << 3);
+        }
+        break;
     case PV_LAYOUT_MXFP4: block[0] = (uint8_t)(127 + ilogb(scale) - (int)(ref_random(seed) % 3)); break;
     default: put_half(block, d); break;
     }
@@ -334,10 +434,9 @@ static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t 
 
 void ref_random_row(pv_layout layout, uint32_t cols, double size, uint64_t *seed, uint8_t *row)
 {
-    for (uint32_t at = 0; at < cols; at += layouts[layout].weights) {
-        random_block(layout, size, seed, row);
-        row += layouts[layout].bytes;
-    }
+    uint32_t weights, bytes;
+    ref_block(layout, &weights, &bytes);
+    for (uint32_t at = 0; at < cols; at += weights, row += bytes) random_block(layout, size, seed, row);
 }
 
 /* ---- Rows ------------------------------------------------------------------------------------------------------------ */

@@ -10,6 +10,10 @@
 #include <string.h>
 
 #include "support_rig.h"
+#include "support/layouts.h"
+
+/* A GPU's kernels are compiled for each layout. */
+static bool is_thin(void) { return rig_backend() != &pv_cpu_backend; }
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define MAX_ROWS 80
@@ -113,7 +117,7 @@ static void free_problem(problem *p)
 }
 
 /* Problems are the same for every kernel set and thread count: each is solved once and kept till the end of the test. */
-static problem kept[512];
+static problem kept[1024];
 static size_t kept_count;
 
 static bool same_case(const linear_case *a, const linear_case *b)
@@ -268,6 +272,7 @@ static void one_part_cases(rig *r)
     static const uint32_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 33, 70};
     static const uint32_t outs[] = {1, 15, 16, 17, 31, 33, 48, 5, 50, 16, 35, 40, 64};
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!layout_is_sampled(layout, is_thin())) continue;
         uint32_t block = block_of((pv_layout)layout);
         for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
             uint32_t cols = block == 1 ? 1 + 13 * (uint32_t)i : block * (1 + (uint32_t)i % 3);
@@ -277,10 +282,17 @@ static void one_part_cases(rig *r)
     }
 }
 
+/* What is fused is the same for all AFFINE layouts and for those that are decoded like others; a GPU would have to compile it for each. */
+static bool fused_too(unsigned layout)
+{
+    return !is_thin() ? layout_is_sampled(layout, false) : layout < GGUF_LAYOUTS || layout == PV_LAYOUT_AFFINE4_G64_F16;
+}
+
 /* The residual as its own tensor, and accumulated in place. */
 static void residual_cases(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!fused_too(layout)) continue;
         uint32_t cols = block_of((pv_layout)layout) == 1 ? 77 : 512;
         run_case(r, &(linear_case){3, cols, 1, RESIDUAL | IN_PLACE, {{(pv_layout)layout, 37}}});
         run_case(r, &(linear_case){5, cols, 1, RESIDUAL | BIAS, {{(pv_layout)layout, 19}}});
@@ -291,6 +303,7 @@ static void residual_cases(rig *r)
 static void norm_cases(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!fused_too(layout)) continue;
         uint32_t cols = block_of((pv_layout)layout) == 1 ? 100 : 768;
         run_case(r, &(linear_case){1, cols, 1, NORM, {{(pv_layout)layout, 40}}});
         run_case(r, &(linear_case){11, cols, 1, NORM | BIAS, {{(pv_layout)layout, 21}}});
@@ -300,7 +313,8 @@ static void norm_cases(rig *r)
 static void glu_cases(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
-        pv_layout other = (pv_layout)((layout + 3) % PV_LAYOUT_COUNT);
+        if (!fused_too(layout)) continue;
+        pv_layout other = (pv_layout)((layout + 3) % GGUF_LAYOUTS);
         uint32_t cols = block_of((pv_layout)layout) == 1 ? 65 : 256;
         run_case(r, &(linear_case){1, cols, 2, GLU | NORM, {{(pv_layout)layout, 50}, {(pv_layout)layout, 50}}});
         run_case(r, &(linear_case){6, cols, 2, GLU | BIAS, {{(pv_layout)layout, 17}, {(pv_layout)layout, 17}}});
@@ -313,8 +327,9 @@ static void glu_cases(rig *r)
 static void parts_cases(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
-        pv_layout a = (pv_layout)layout, b = (pv_layout)((layout + 1) % PV_LAYOUT_COUNT),
-                  c = (pv_layout)((layout + 5) % PV_LAYOUT_COUNT);
+        if (!fused_too(layout)) continue;
+        pv_layout a = (pv_layout)layout, b = (pv_layout)((layout + 1) % GGUF_LAYOUTS),
+                  c = (pv_layout)((layout + 5) % GGUF_LAYOUTS);
         run_case(r, &(linear_case){1, 512, 3, NORM | BIAS, {{a, 64}, {a, 16}, {a, 16}}});
         run_case(r, &(linear_case){4, 256, 3, NORM, {{a, 33}, {b, 7}, {c, 18}}});
         run_case(r, &(linear_case){18, 256, 2, 0, {{a, 20}, {c, 49}}});
@@ -325,6 +340,7 @@ static void parts_cases(rig *r)
 static void large_cases(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!fused_too(layout)) continue;
         run_case(r, &(linear_case){2, 4096, 1, NORM, {{(pv_layout)layout, 24}}});
         run_case(r, &(linear_case){3, 256, 1, NORM | LOGITS, {{(pv_layout)layout, 515}}});
         run_case(r, &(linear_case){4, 512, 1, NAN_ROW, {{(pv_layout)layout, 40}}});
@@ -335,7 +351,7 @@ static void large_cases(rig *r)
 static void few_of_each(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++)
-        run_case(r, &(linear_case){1, 512, 1, 0, {{(pv_layout)layout, 17}}});
+        if (layout_is_sampled(layout, is_thin())) run_case(r, &(linear_case){1, 512, 1, 0, {{(pv_layout)layout, 17}}});
     run_case(r, &(linear_case){1, 512, 3, NORM | BIAS, {{PV_LAYOUT_Q6_K, 33}, {PV_LAYOUT_F16, 7}, {PV_LAYOUT_Q8_0, 18}}});
     run_case(r, &(linear_case){1, 512, 2, NORM | GLU, {{PV_LAYOUT_Q4_0, 33}, {PV_LAYOUT_Q4_0, 33}}});
 }

@@ -10,6 +10,10 @@
 #include <string.h>
 
 #include "support_rig.h"
+#include "support/layouts.h"
+
+/* A GPU's kernels are compiled for each layout. */
+static bool is_thin(void) { return rig_backend() != &pv_cpu_backend; }
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -174,6 +178,7 @@ static void embed_case(rig *r, pv_layout layout, uint32_t vocabulary, uint32_t c
 static void embed_cases(rig *r)
 {
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!layout_is_sampled(layout, is_thin())) continue;
         uint32_t block, bytes;
         ref_block((pv_layout)layout, &block, &bytes);
         embed_case(r, (pv_layout)layout, 50, block == 1 ? 37 : block, 1, false, layout % 2 == 0);

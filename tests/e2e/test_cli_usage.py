@@ -40,7 +40,7 @@ def test_version():
 
 
 def test_later_verbs_say_so():
-    for verb in ["convert", "doctor", "serve"]:
+    for verb in ["doctor", "serve"]:
         exits(run(verb, "x"), 2, f"{verb} is not in this version")
 
 

@@ -1,5 +1,6 @@
 /* linear on every instruction set, layout and odd size, against plain double loops; and the same bits however it is run. */
 #include "test_cpu.h"
+#include "support/layouts.h"
 
 typedef struct shape {
     uint32_t rows, cols, out;
@@ -86,7 +87,8 @@ static void every_layout(const char *kernels)
     static const shape sizes[] = {{1, 32, 16}, {1, 64, 17}, {2, 96, 33}, {3, 32, 1}, {5, 160, 40}, {9, 96, 35}, {33, 64, 50}, {13, 32, 15}};
     static const shape wide[] = {{1, 256, 16}, {2, 512, 19}, {9, 256, 33}, {20, 768, 50}};
     for (int layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
-        const bool large = pv_layout_get((pv_layout)layout)->block == 256;
+        if (!layout_is_sampled((unsigned)layout, false)) continue;
+        const bool large = pv_layout_get((pv_layout)layout)->block > 32;
         const shape *from = large ? wide : sizes;
         const size_t count = large ? sizeof wide / sizeof *wide : sizeof sizes / sizeof *sizes;
         for (size_t i = 0; i < count; i++) check_linear(kernels, (pv_layout)layout, from[i], 1 + i % 3);
@@ -318,6 +320,7 @@ static void same_bits_of(const char *kernels)
                 {1, 2, false}, {11, 3, false}};
     float *want = malloc(BITS_ROWS * BITS_OUT * sizeof *want), *got = malloc(BITS_ROWS * BITS_OUT * sizeof *got);
     for (int layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!layout_is_sampled((unsigned)layout, false)) continue;
         scene s;
         bits_scene(&s, kernels, 1, (pv_layout)layout);
         run_rows(&s, 0, BITS_ROWS, true, want);
@@ -349,6 +352,7 @@ static void test_same_bits_across_sets(void **state)
     static const char *const fused[] = {"avx2", "avx512", "neon", "dotprod"};
     float *want = malloc(BITS_ROWS * BITS_OUT * sizeof *want), *got = malloc(BITS_ROWS * BITS_OUT * sizeof *got);
     for (int layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!layout_is_sampled((unsigned)layout, false)) continue;
         bool first = true;
         for (size_t i = 0; i < sizeof fused / sizeof *fused; i++) {
             pv_backend_device *device = cpu_open(fused[i], 1, false);
@@ -371,6 +375,7 @@ static void non_finite_of(const char *kernels)
 {
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
     for (int layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!layout_is_sampled((unsigned)layout, false)) continue;
         scene s;
         const uint32_t outs[] = {20};
         const pv_layout of = (pv_layout)layout;

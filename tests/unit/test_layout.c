@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "format/source.h"
+#include "support/layouts.h"
 
 static pv_allocator allocator;
 static pv_source *fixture;
@@ -51,8 +52,8 @@ static void the_table_says_what_gguf_says(void **state)
                   {"Q5_0", 32, 22, 6}, {"Q5_1", 32, 24, 7}, {"Q2_K", 256, 84, 10},  {"Q3_K", 256, 110, 11},
                   {"Q5_K", 256, 176, 13}, {"IQ4_NL", 32, 18, 20}, {"IQ4_XS", 256, 136, 23}, {"MXFP4", 32, 17, 39}};
     (void)state;
-    assert_int_equal(sizeof wanted / sizeof *wanted, PV_LAYOUT_COUNT);
-    for (int i = 0; i < PV_LAYOUT_COUNT; i++) {
+    assert_int_equal(sizeof wanted / sizeof *wanted, GGUF_LAYOUTS);
+    for (int i = 0; i < GGUF_LAYOUTS; i++) {
         pv_layout layout = pv_layout_find(wanted[i].name);
         assert_true(layout < PV_LAYOUT_COUNT);
         const pv_layout_info *info = pv_layout_get(layout);
@@ -64,6 +65,38 @@ static void the_table_says_what_gguf_says(void **state)
     assert_int_equal(pv_layout_find("TQ1_0"), PV_LAYOUT_COUNT);
     assert_int_equal(pv_layout_find(""), PV_LAYOUT_COUNT);
     assert_int_equal(pv_layout_find("f32"), PV_LAYOUT_COUNT);
+}
+
+static void affine_layouts_are_named_by_what_they_are(void **state)
+{
+    static const struct {
+        const char *name;
+        pv_layout type;
+        uint32_t bytes;
+    } types[] = {{"F16", PV_LAYOUT_F16, 2}, {"BF16", PV_LAYOUT_BF16, 2}, {"F32", PV_LAYOUT_F32, 4}};
+    int count = 0;
+    (void)state;
+    for (uint32_t bits = 0; bits <= 9; bits++) {
+        for (uint32_t group = 16; group <= 256; group *= 2) {
+            for (int t = 0; t < 3; t++) {
+                char name[32];
+                const pv_layout layout = pv_layout_of_affine((pv_affine){bits, group, types[t].type});
+                const bool known = bits >= 2 && bits != 7 && bits <= 8 && group >= 32 && group <= 128;
+                assert_int_equal(layout != PV_LAYOUT_COUNT, known);
+                if (!known) continue;
+                pv_affine affine;
+                snprintf(name, sizeof name, "AFFINE%u_G%u_%s", bits, group, types[t].name);
+                assert_string_equal(pv_layout_get(layout)->name, name);
+                assert_int_equal(pv_layout_get(layout)->block, group);
+                assert_int_equal(pv_layout_get(layout)->block_bytes, 2 * types[t].bytes + group * bits / 8);
+                assert_true(pv_layout_affine(layout, &affine) && affine.bits == bits && affine.group == group && affine.type == types[t].type);
+                count++;
+            }
+        }
+    }
+    assert_int_equal(count, 54);
+    assert_false(pv_layout_affine(PV_LAYOUT_MXFP4, &(pv_affine){0}));
+    assert_false(pv_layout_affine(PV_LAYOUT_F8, &(pv_affine){0}));
 }
 
 static void rows_are_whole_blocks(void **state)
@@ -82,7 +115,7 @@ static void rows_are_whole_blocks(void **state)
 static void decoding_is_the_reference_s(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < PV_LAYOUT_COUNT; i++) {
+    for (unsigned i = 0; i < GGUF_LAYOUTS; i++) {
         const pv_layout_info *info = pv_layout_get((pv_layout)i);
         size_t row_bytes, value_bytes;
         uint8_t *rows = read_part(info->name, "rows", &row_bytes);
@@ -196,7 +229,9 @@ static void quantized_weights_lose_what_their_bits_say(void **state)
         double steps;
     } wanted[] = {{PV_LAYOUT_Q4_0, 15},  {PV_LAYOUT_Q4_1, 15}, {PV_LAYOUT_Q5_0, 31},   {PV_LAYOUT_Q5_1, 31},
                   {PV_LAYOUT_Q8_0, 254}, {PV_LAYOUT_Q2_K, 3},  {PV_LAYOUT_Q3_K, 7},    {PV_LAYOUT_Q4_K, 15},
-                  {PV_LAYOUT_Q5_K, 31},  {PV_LAYOUT_Q6_K, 63}, {PV_LAYOUT_IQ4_NL, 13}, {PV_LAYOUT_IQ4_XS, 13}};
+                  {PV_LAYOUT_Q5_K, 31},  {PV_LAYOUT_Q6_K, 63}, {PV_LAYOUT_IQ4_NL, 13}, {PV_LAYOUT_IQ4_XS, 13},
+                  {PV_LAYOUT_AFFINE2_G64_F16, 3}, {PV_LAYOUT_AFFINE3_G32_F32, 7}, {PV_LAYOUT_AFFINE4_G128_BF16, 15},
+                  {PV_LAYOUT_AFFINE5_G64_F32, 31}, {PV_LAYOUT_AFFINE6_G64_F16, 63}, {PV_LAYOUT_AFFINE8_G64_F32, 255}};
     uint32_t seed = 777;
     (void)state;
     for (size_t l = 0; l < sizeof wanted / sizeof *wanted; l++) {
@@ -229,7 +264,8 @@ static void constant_and_zero_blocks_come_back_finite(void **state)
             for (int i = 0; i < 256; i++) { /* f16 scales and bf16 have at least 8 bits; below them everything is lost */
                 if (!isfinite(out[i]))
                     fail_msg("%s of %g gives %g", pv_layout_get((pv_layout)l)->name, (double)in[i], (double)out[i]);
-                float most = l == PV_LAYOUT_MXFP4 ? 5.5f : 128; /* 6 × 2^13 is its nearest to 60000 */
+                float most = l == PV_LAYOUT_MXFP4 || l == PV_LAYOUT_NVFP4 ? 5.5f : l == PV_LAYOUT_F8 ? 16 : 128; /* 6 × 2^13 is its nearest to 60000 */
+                if (l == PV_LAYOUT_NVFP4 && fabsf(in[i]) > 6 * 448) continue;
                 if (fabsf(in[i]) >= 1 && !(fabsf(out[i] - in[i]) <= fabsf(in[i]) / most))
                     fail_msg("%s of %g gives %g", pv_layout_get((pv_layout)l)->name, (double)in[i], (double)out[i]);
             }
@@ -322,6 +358,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_says_what_gguf_says),
+        cmocka_unit_test(affine_layouts_are_named_by_what_they_are),
         cmocka_unit_test(rows_are_whole_blocks),
         cmocka_unit_test(decoding_is_the_reference_s),
         cmocka_unit_test(encoding_is_the_reference_s_where_it_has_one),

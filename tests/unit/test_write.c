@@ -15,6 +15,7 @@
 #include "format/write.h"
 #include "support_files.h"
 #include "support_runtime.h"
+#include "support/layouts.h"
 
 static const pv_source_kind kinds[] = {PV_SOURCE_GGUF, PV_SOURCE_SAFETENSORS};
 
@@ -126,11 +127,11 @@ static void every_layout_and_kind_of_metadata_is_read_back(void **state)
     assert_int_equal(pv_model_writer_i32s(writer, "types", (int32_t[]){1, -3}, 2, NULL), PV_OK);
     assert_int_equal(pv_model_writer_f32s(writer, "scores", (float[]){0.5f, -7}, 2, NULL), PV_OK);
     assert_int_equal(pv_model_writer_i32s(writer, "none", NULL, 0, NULL), PV_OK);
-    for (unsigned l = 0; l < PV_LAYOUT_COUNT; l++)
+    for (unsigned l = 0; l < GGUF_LAYOUTS; l++)
         assert_int_equal(
             pv_model_writer_declare(writer, pv_layout_get((pv_layout)l)->name, (pv_layout)l, 2, (uint64_t[]){3, 512}, NULL),
             PV_OK);
-    for (unsigned l = 0; l < PV_LAYOUT_COUNT; l++) {
+    for (unsigned l = 0; l < GGUF_LAYOUTS; l++) {
         uint64_t bytes;
         assert_true(pv_layout_row_bytes((pv_layout)l, 512, &bytes));
         uint8_t row[2048];
@@ -161,8 +162,8 @@ static void every_layout_and_kind_of_metadata_is_read_back(void **state)
     assert_true(pv_meta_number(pv_source_meta(source, "types"), 1) == -3);
     assert_true(pv_meta_number(pv_source_meta(source, "scores"), 1) == -7);
     assert_int_equal(pv_source_meta(source, "none")->count, 0);
-    assert_int_equal(pv_source_tensor_count(source), PV_LAYOUT_COUNT);
-    for (unsigned l = 0; l < PV_LAYOUT_COUNT; l++) {
+    assert_int_equal(pv_source_tensor_count(source), GGUF_LAYOUTS);
+    for (unsigned l = 0; l < GGUF_LAYOUTS; l++) {
         const pv_source_tensor *tensor = pv_source_find(source, pv_layout_get((pv_layout)l)->name);
         assert_int_equal(tensor->layout, l);
         assert_true(tensor->rows == 3 && tensor->cols == 512 && tensor->dims == 2 && tensor->offset % 32 == 0);
@@ -245,6 +246,7 @@ static void what_no_reader_takes_is_not_written(void **state)
     REFUSED(pv_model_writer_declare(w, name, PV_LAYOUT_F32, 2, two, error), "found 65 bytes, wanted 1 to 64");
     REFUSED(pv_model_writer_declare(w, "x", PV_LAYOUT_F32, 2, two, error), "the name is taken");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_COUNT, 2, two, error), "does not hold the layout");
+    REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_AFFINE4_G64_F16, 2, two, error), "does not hold the layout");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_F32, 5, two, error), "more than 4 dimensions");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_F32, 2, huge, error), "overflow");
     REFUSED(pv_model_writer_declare(w, "y", PV_LAYOUT_F32, 3, (uint64_t[]){1ull << 33, 1ull << 31, 0}, error), "overflow");

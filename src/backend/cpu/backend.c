@@ -39,7 +39,7 @@ static void name_counters(pv_cpu_device *device)
         for (uint32_t layout = 0; layout < (by_layout ? PV_LAYOUT_COUNT : 1); layout++) {
             pv_cpu_counter_row *row = &device->counters[kind * PV_LAYOUT_COUNT + layout];
             const char *name = by_layout ? pv_layout_get((pv_layout)layout)->name : "";
-            char lower[16] = "";
+            char lower[32] = "";
             for (size_t i = 0; name[i] != 0 && i < sizeof lower - 1; i++) {
                 lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
             }

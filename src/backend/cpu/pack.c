@@ -60,6 +60,110 @@ static void restore_five(pv_layout layout, const uint8_t *from, uint8_t *to)
     memcpy(to + at, &bits, sizeof bits);
 }
 
+/* ---- AFFINE: codes become planes, see layout_affine.h ---- */
+
+static void codes_of(const uint8_t *from, uint32_t bits, uint8_t q[32])
+{
+    for (int i = 0; i < 32; i += 8, from += bits) {
+        uint64_t eight = 0;
+        memcpy(&eight, from, bits);
+        for (int j = 0; j < 8; j++) q[i + j] = (uint8_t)(eight >> (uint32_t)j * bits & ((1u << bits) - 1));
+    }
+}
+
+static void put_codes(const uint8_t q[32], uint32_t bits, uint8_t *to)
+{
+    for (int i = 0; i < 32; i += 8, to += bits) {
+        uint64_t eight = 0;
+        for (int j = 0; j < 8; j++) eight |= (uint64_t)q[i + j] << (uint32_t)j * bits;
+        memcpy(to, &eight, bits);
+    }
+}
+
+/* Where the planes of a group of 32 codes start in a block of `groups` such. */
+typedef struct pv_planes {
+    uint8_t *nibbles, *pairs, *bits;
+    uint32_t pair_shift, bit_shift; /* of the code's bits that they hold */
+} pv_planes;
+
+static pv_planes planes_of(const pv_affine *affine, uint8_t *block, uint32_t g)
+{
+    const uint32_t groups = affine->group / 32, bits = affine->bits;
+    pv_planes planes = {.pair_shift = bits == 6 ? 4 : 0, .bit_shift = bits - 1};
+    uint8_t *next = block;
+    if (bits >= 4) planes.nibbles = next + g * 16, next += groups * 16;
+    if (bits == 2 || bits == 3 || bits == 6) planes.pairs = next + g * 8, next += groups * 8;
+    if (bits == 3 || bits == 5) planes.bits = next + g * 4;
+    return planes;
+}
+
+static void to_planes(const uint8_t q[32], const pv_planes *p)
+{
+    for (int i = 0; i < 16 && p->nibbles; i++) p->nibbles[i] = (uint8_t)((q[i] & 15) | (q[16 + i] & 15) << 4);
+    for (int m = 0; m < 8 && p->pairs; m++) {
+        p->pairs[m] = 0;
+        for (int j = 0; j < 4; j++) p->pairs[m] |= (uint8_t)((q[8 * j + m] >> p->pair_shift & 3) << 2 * j);
+    }
+    for (int b = 0; b < 4 && p->bits; b++) {
+        p->bits[b] = 0;
+        for (int j = 0; j < 8; j++) p->bits[b] |= (uint8_t)((q[4 * j + b] >> p->bit_shift & 1) << j);
+    }
+}
+
+static void from_planes(const pv_planes *p, uint8_t q[32])
+{
+    memset(q, 0, 32);
+    for (int i = 0; i < 32 && p->nibbles; i++) q[i] = i < 16 ? p->nibbles[i] & 15 : p->nibbles[i - 16] >> 4;
+    for (int i = 0; i < 32 && p->pairs; i++) q[i] |= (uint8_t)((p->pairs[i % 8] >> i / 8 * 2 & 3) << p->pair_shift);
+    for (int i = 0; i < 32 && p->bits; i++) q[i] |= (uint8_t)((p->bits[i % 4] >> i / 4 & 1) << p->bit_shift);
+}
+
+/* Scale and bias go behind the codes. */
+static void arrange_affine(pv_layout layout, const uint8_t *from, uint8_t *to)
+{
+    pv_affine affine;
+    if (!pv_layout_affine(layout, &affine)) return;
+    const uint32_t factors = affine.type == PV_LAYOUT_F32 ? 8 : 4, bytes = affine.group * affine.bits / 8;
+    memcpy(to + bytes, from, factors);
+    for (uint32_t i = 0; i < bytes && affine.bits == 8; i++) to[i] = from[factors + i] ^ 0x80;
+    for (uint32_t g = 0; g < affine.group / 32 && affine.bits != 8; g++) {
+        uint8_t q[32];
+        const pv_planes planes = planes_of(&affine, to, g);
+        codes_of(from + factors + g * 4 * affine.bits, affine.bits, q);
+        to_planes(q, &planes);
+    }
+}
+
+static void restore_affine(pv_layout layout, const uint8_t *from, uint8_t *to)
+{
+    pv_affine affine;
+    if (!pv_layout_affine(layout, &affine)) return;
+    const uint32_t factors = affine.type == PV_LAYOUT_F32 ? 8 : 4, bytes = affine.group * affine.bits / 8;
+    uint8_t block[PV_BLOCK_BYTES];
+    memcpy(block, from, bytes);
+    memcpy(to, from + bytes, factors);
+    for (uint32_t i = 0; i < bytes && affine.bits == 8; i++) to[factors + i] = from[i] ^ 0x80;
+    for (uint32_t g = 0; g < affine.group / 32 && affine.bits != 8; g++) {
+        uint8_t q[32];
+        const pv_planes planes = planes_of(&affine, block, g);
+        from_planes(&planes, q);
+        put_codes(q, affine.bits, to + factors + g * 4 * affine.bits);
+    }
+}
+
+/* Sections of the planes of a group of n columns. */
+#define PV_PLANES2(n) {0, n / 4, 4}
+#define PV_PLANES3(n) {0, n / 4, 4}, {n / 4, n / 8, 4}
+#define PV_PLANES4(n) {0, n / 2, 4}
+#define PV_PLANES5(n) {0, n / 2, 4}, {n / 2, n / 8, 4}
+#define PV_PLANES6(n) {0, n / 2, 4}, {n / 2, n / 4, 4}
+#define PV_PLANES8(n) {0, n, 4}
+#define PV_AFFINE_PACKING(b, n, type, size)                                                                                    \
+    [PV_LAYOUT_AFFINE##b##_G##n##_##type] = {                                                                                  \
+        n, 2 * size + n * b / 8, {PV_PLANES##b(n), {n * b / 8, size, size}, {n * b / 8 + size, size, size}}, arrange_affine, restore_affine},
+#define PV_AFFINE_TYPES(b, n) PV_AFFINE_PACKING(b, n, F16, 2) PV_AFFINE_PACKING(b, n, BF16, 2) PV_AFFINE_PACKING(b, n, F32, 4)
+#define PV_AFFINE_PACKINGS(b) PV_AFFINE_TYPES(b, 32) PV_AFFINE_TYPES(b, 64) PV_AFFINE_TYPES(b, 128)
+
 /* bfloats go in pairs: an odd last column is padded with a zero. */
 static const pv_packing packings[PV_LAYOUT_COUNT] = {
     [PV_LAYOUT_F32] = {1, 4, {{0, 4, 4}}, NULL, NULL},
@@ -78,6 +182,9 @@ static const pv_packing packings[PV_LAYOUT_COUNT] = {
     [PV_LAYOUT_IQ4_NL] = {32, 18, {{2, 16, 4}, {0, 2, 2}}, NULL, NULL},
     [PV_LAYOUT_IQ4_XS] = {256, 136, {{8, 128, 4}, {4, 4, 4}, {0, 2, 2}, {2, 2, 2}}, NULL, NULL},
     [PV_LAYOUT_MXFP4] = {32, 17, {{1, 16, 4}, {0, 1, 1}}, NULL, NULL},
+    [PV_LAYOUT_F8] = {32, 36, {{4, 32, 4}, {0, 4, 4}}, NULL, NULL},
+    [PV_LAYOUT_NVFP4] = {32, 18, {{2, 16, 4}, {0, 2, 1}}, NULL, NULL},
+    PV_AFFINE_PACKINGS(2) PV_AFFINE_PACKINGS(3) PV_AFFINE_PACKINGS(4) PV_AFFINE_PACKINGS(5) PV_AFFINE_PACKINGS(6) PV_AFFINE_PACKINGS(8)
 };
 
 static size_t blocks_of(const pv_packing *packing, uint32_t cols) { return pv_div_up(cols, packing->block); }

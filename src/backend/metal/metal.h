@@ -32,7 +32,7 @@ typedef struct pv_metal_tuning {
     uint32_t few_rows; /* up to so many rows a matrix product does without matrix units */
 } pv_metal_tuning;
 
-#define PV_METAL_COUNTERS 256
+#define PV_METAL_COUNTERS 512
 typedef struct pv_metal_counter {
     char name[64]; /* "linear q4_0 rows4" */
     uint64_t count;

@@ -210,4 +210,6 @@ PV_INLINE void pv_dense_block(pv_dense dense, int row_count, int tile_count, boo
     }
 }
 
+#include "layout_f8.h"
+
 #endif

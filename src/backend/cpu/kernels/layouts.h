@@ -3,9 +3,11 @@
 #ifndef PV_CPU_LAYOUTS_H
 #define PV_CPU_LAYOUTS_H
 
+#include "layout_affine.h"
 #include "layout_iq4_nl.h"
 #include "layout_iq4_xs.h"
 #include "layout_mxfp4.h"
+#include "layout_nvfp4.h"
 #include "layout_q2_k.h"
 #include "layout_q3_k.h"
 #include "layout_q4_0.h"
@@ -16,6 +18,14 @@
 #include "layout_q5_k.h"
 #include "layout_q6_k.h"
 #include "layout_q8_0.h"
+
+/* A family of kernels for each number of bits; groups and types are variants. */
+#define PV_CPU_AFFINE_GROUP(X, bits, group, halvings)                                                    \
+    X(AFFINE##bits##_G##group##_F16, affine##bits, 640, PV_AFFINE_VARIANT(PV_AFFINE_F16, halvings))      \
+    X(AFFINE##bits##_G##group##_BF16, affine##bits, 640, PV_AFFINE_VARIANT(PV_AFFINE_BF16, halvings))    \
+    X(AFFINE##bits##_G##group##_F32, affine##bits, 640, PV_AFFINE_VARIANT(PV_AFFINE_F32, halvings))
+#define PV_CPU_AFFINE(X, bits) \
+    PV_CPU_AFFINE_GROUP(X, bits, 32, 0) PV_CPU_AFFINE_GROUP(X, bits, 64, 1) PV_CPU_AFFINE_GROUP(X, bits, 128, 2)
 
 /* X(layout, kernels, bytes of a group in a panel: pv_panel_stride, variant) */
 #define PV_CPU_QUANT_LIST(X)   \
@@ -31,7 +41,9 @@
     X(Q6_K, q6_k, 640, 0)      \
     X(IQ4_NL, iq4_nl, 576, 0)  \
     X(IQ4_XS, iq4_xs, 576, 0)  \
-    X(MXFP4, mxfp4, 576, 0)
-#define PV_PANEL_STRIDE 768 /* the largest */
+    X(MXFP4, mxfp4, 576, 0)    \
+    X(NVFP4, nvfp4, 640, 0)    \
+    PV_CPU_AFFINE(X, 2) PV_CPU_AFFINE(X, 3) PV_CPU_AFFINE(X, 4) PV_CPU_AFFINE(X, 5) PV_CPU_AFFINE(X, 6) PV_CPU_AFFINE(X, 8)
+
 
 #endif

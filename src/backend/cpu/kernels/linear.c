@@ -59,6 +59,13 @@ PV_QUANT_BLOCKS(q6_k)
 PV_QUANT_BLOCKS(iq4_nl)
 PV_QUANT_BLOCKS(iq4_xs)
 PV_QUANT_BLOCKS(mxfp4)
+PV_QUANT_BLOCKS(nvfp4)
+PV_QUANT_BLOCKS(affine2)
+PV_QUANT_BLOCKS(affine3)
+PV_QUANT_BLOCKS(affine4)
+PV_QUANT_BLOCKS(affine5)
+PV_QUANT_BLOCKS(affine6)
+PV_QUANT_BLOCKS(affine8)
 
 #define PV_DENSE_BLOCK(name, dense, rows_, tiles_, far)                                                                            \
     static void name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)       \
@@ -81,12 +88,40 @@ PV_DENSE_BLOCKS(f32, PV_DENSE_F32)
 PV_DENSE_BLOCKS(f16, PV_DENSE_F16)
 PV_DENSE_BLOCKS(bf16, PV_DENSE_BF16)
 
+#define PV_F8_BLOCK(name, rows_, tiles_)                                                                                       \
+    static void name(const uint8_t *const tiles[], size_t count, unsigned variant, const void *const rows[], float *out)       \
+    {                                                                                                                          \
+        (void)variant;                                                                                                         \
+        pv_f8_block(rows_, tiles_, tiles, count, rows, out);                                                                   \
+    }
+PV_F8_BLOCK(few1_f8, 1, 4)
+PV_F8_BLOCK(few2_f8, 2, PV_DENSE_TILES)
+PV_F8_BLOCK(few4_f8, 4, PV_DENSE_TILES)
+static void panel_f8(const uint8_t *tile, size_t groups, unsigned variant, uint8_t *panel)
+{
+    (void)variant;
+    pv_f8_panel(tile, groups, panel);
+}
+
 static const pv_matrix_kernels matrix_kernels[PV_LAYOUT_COUNT] = {
     [PV_LAYOUT_F32] = PV_DENSE_KERNELS(f32),
     [PV_LAYOUT_F16] = PV_DENSE_KERNELS(f16),
     [PV_LAYOUT_BF16] = PV_DENSE_KERNELS(bf16),
+    [PV_LAYOUT_F8] = {.few = {{few1_f8, 1, 4}, {few2_f8, 2, PV_DENSE_TILES}, {few4_f8, 4, PV_DENSE_TILES}},
+                      .many = {many_f32, PV_DENSE_ROWS, PV_DENSE_TILES}, .panel = panel_f8, .panel_stride = 32 * 64},
     PV_CPU_QUANT_LIST(PV_QUANT_ROW)
 };
+
+/* Bytes of a panel's group in the largest layout of the op. */
+static size_t largest_stride(const pv_op_linear *op)
+{
+    size_t largest = 0;
+    for (uint32_t p = 0; p < op->part_count; p++) {
+        const size_t stride = matrix_kernels[op->parts[p].weight.layout].panel_stride;
+        if (stride > largest) largest = stride;
+    }
+    return largest;
+}
 
 /* Up to so many activations every worker prepares all rows for itself, which is quicker than meeting the others. */
 #define PV_ALONE 16384
@@ -103,6 +138,7 @@ typedef struct pv_work {
     uint8_t *panels;
     const int32_t *map;      /* moe_linear: the assignments that are the rows; NULL: rows are what they are */
     uint32_t shared_by;      /* assignments of one row of x' */
+    size_t panel_stride; /* bytes of a group, at most */
 } pv_work;
 
 static uint32_t tiles_of(const pv_linear_part *part) { return (part->weight.rows + PV_TILE - 1) / PV_TILE; }
@@ -138,7 +174,7 @@ static void prepare_activations(pv_work *work, const pv_op *op)
     const pv_cpu_context *context = work->context;
     const bool norm = pv_tensor_present(&work->op->norm), by_self = alone(work->rows, work->cols);
     uint8_t *own = context->own;
-    work->panels = pv_cpu_take(&own, (size_t)work->groups * PV_PANEL_STRIDE * 2 * PV_BLOCK_TILES);
+    work->panels = pv_cpu_take(&own, (size_t)work->groups * work->panel_stride * 2 * PV_BLOCK_TILES);
     float *row = pv_cpu_take(&own, (size_t)work->cols * sizeof(float));
     uint8_t **from = by_self ? &own : &(uint8_t *){context->shared};
     work->dense = pv_tensor_host(&work->op->x);
@@ -238,7 +274,7 @@ static void run_tiles(const pv_work *work, const pv_linear_part *part, uint32_t 
         const uint32_t step = count - t < tile_step ? count - t : tile_step;
         for (uint32_t f = 0; f < factors; f++) {
             point_tiles(work, part + f, first + t, step, shape[f], many,
-                        work->panels + f * PV_BLOCK_TILES * (size_t)work->groups * PV_PANEL_STRIDE, tiles[f]);
+                        work->panels + f * PV_BLOCK_TILES * (size_t)work->groups * work->panel_stride, tiles[f]);
         }
         for (uint32_t r = range.first; r < range.end; r += row_step) {
             float sums[2][PV_BLOCK_ROWS * PV_BLOCK_TILES * 16];
@@ -304,7 +340,8 @@ static void note_layouts(pv_work *work, const pv_linear_part *parts, uint32_t co
 
 static void linear_run(const pv_cpu_context *context, const pv_op *op)
 {
-    pv_work work = {.context = context, .op = &op->linear, .rows = pv_cpu_rows(context, &op->linear.x), .cols = op->linear.x.cols};
+    pv_work work = {.context = context, .op = &op->linear, .rows = pv_cpu_rows(context, &op->linear.x), .cols = op->linear.x.cols,
+                    .panel_stride = largest_stride(&op->linear)};
     work.groups = work.cols / PV_GROUP;
     if (work.rows == 0) return;
     note_layouts(&work, op->linear.parts, op->linear.part_count);
@@ -325,7 +362,7 @@ static pv_cpu_need linear_need(const pv_op *op, const pv_step_limits *limits, ui
     const uint64_t row_bytes = pv_cpu_round(groups * sizeof(pv_cpu_group)) + pv_cpu_round(cols * sizeof(float));
     const uint64_t own_rows = cols == 0 || PV_ALONE / cols == 0 ? 1 : PV_ALONE / cols;
     pv_cpu_need need;
-    need.own = groups * PV_PANEL_STRIDE * 2 * PV_BLOCK_TILES + pv_cpu_round(cols * sizeof(float)) + own_rows * row_bytes;
+    need.own = groups * largest_stride(&op->linear) * 2 * PV_BLOCK_TILES + pv_cpu_round(cols * sizeof(float)) + own_rows * row_bytes;
     need.shared = rows * row_bytes;
     return need;
 }
@@ -356,7 +393,8 @@ static void moe_linear_run(const pv_cpu_context *context, const pv_op *op)
     const pv_op_moe_linear *moe = &op->moe_linear;
     const int32_t *order = pv_tensor_host(&moe->order), *offsets = pv_tensor_host(&moe->offsets);
     pv_op_linear one = linear_of_expert(moe, 0);
-    pv_work work = {.context = context, .op = &one, .cols = one.x.cols, .shared_by = moe->each ? 1 : moe->used};
+    pv_work work = {.context = context, .op = &one, .cols = one.x.cols, .panel_stride = largest_stride(&one),
+                    .shared_by = moe->each ? 1 : moe->used};
     work.rows = pv_cpu_rows(context, &moe->x) * (moe->each ? moe->used : 1);
     work.groups = work.cols / PV_GROUP;
     if (work.rows == 0) return;

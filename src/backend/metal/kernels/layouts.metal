@@ -6,7 +6,8 @@ constant uint layout [[function_constant(0)]]; // pv_layout
 // pv_layout of format/layout.h
 constant constexpr uint LAYOUT_F32 = 0, LAYOUT_F16 = 1, LAYOUT_BF16 = 2, LAYOUT_Q4_0 = 3, LAYOUT_Q4_1 = 4, LAYOUT_Q8_0 = 5,
                         LAYOUT_Q4_K = 6, LAYOUT_Q6_K = 7, LAYOUT_Q5_0 = 8, LAYOUT_Q5_1 = 9, LAYOUT_Q2_K = 10, LAYOUT_Q3_K = 11,
-                        LAYOUT_Q5_K = 12, LAYOUT_IQ4_NL = 13, LAYOUT_IQ4_XS = 14, LAYOUT_MXFP4 = 15;
+                        LAYOUT_Q5_K = 12, LAYOUT_IQ4_NL = 13, LAYOUT_IQ4_XS = 14, LAYOUT_MXFP4 = 15,
+                        LAYOUT_AFFINE = 16, LAYOUT_F8 = 70, LAYOUT_NVFP4 = 71; // AFFINE: the first of 54
 
 // Blocks of 18 or 34 bytes stand at even addresses only.
 static inline ushort load_u16(device const uchar *from)
@@ -20,6 +21,12 @@ static inline float load_half(device const uchar *from)
 static inline uint load_u32(device const uchar *from)
 {
     return uint(load_u16(from)) | uint(load_u16(from + 2)) << 16;
+}
+
+// Four bytes that stand anywhere.
+static inline uint load_bytes(device const uchar *from)
+{
+    return uint(from[0]) | uint(from[1]) << 8 | uint(from[2]) << 16 | uint(from[3]) << 24;
 }
 
 // Four nibbles of `bits`, one in each byte's low half.
@@ -274,9 +281,102 @@ static inline weights16 decode_mxfp4(device const uchar *row, uint part)
     const float scale = from_e8m0(block[0]);
     weights16 out;
     for (uint i = 0; i < 4; i++) {
-        device const uchar *from = block + 1 + 4 * i;
-        const uint bits = uint(from[0]) | uint(from[1]) << 8 | uint(from[2]) << 16 | uint(from[3]) << 24;
-        out.w[i] = coded(values_e2m1, bits >> part % 2 * 4) * scale;
+        out.w[i] = coded(values_e2m1, load_bytes(block + 1 + 4 * i) >> part % 2 * 4) * scale;
+    }
+    return out;
+}
+
+// AFFINE: a scale and a bias, then codes of 2 to 8 bits, the first in the lowest bits; in groups of 32, 64 or 128.
+static inline bool is_affine()
+{
+    return layout >= LAYOUT_AFFINE && layout < LAYOUT_F8;
+}
+static inline uint affine_bits()
+{
+    const uint number = (layout - LAYOUT_AFFINE) / 9;
+    return number < 5 ? number + 2 : 8;
+}
+static inline uint affine_group()
+{
+    return 32u << (layout - LAYOUT_AFFINE) / 3 % 3;
+}
+static inline uint affine_head() // bytes before the codes
+{
+    return (layout - LAYOUT_AFFINE) % 3 == 2 ? 8 : 4;
+}
+static inline float affine_factor(device const uchar *from)
+{
+    switch ((layout - LAYOUT_AFFINE) % 3) {
+    case 0: return load_half(from);
+    case 1: return as_type<float>(uint(load_u16(from)) << 16);
+    default: return as_type<float>(load_u32(from));
+    }
+}
+static inline float2 affine_factors(device const uchar *block)
+{
+    return float2(affine_factor(block), affine_factor(block + affine_head() / 2));
+}
+
+// Four codes take 8 to 32 bits, which begin within the first of two halfwords; the second may be beyond the row where it is not needed.
+static inline uint affine_window(device const uchar *codes, uint i)
+{
+    const uint begin = i * 4 * affine_bits(), shift = begin % 16;
+    device const uchar *from = codes + begin / 16 * 2;
+    uint window = load_u16(from);
+    if (shift + 4 * affine_bits() > 16) {
+        window |= uint(load_u16(from + 2)) << 16;
+    }
+    return window >> shift;
+}
+
+static inline weights16 decode_affine(device const uchar *row, uint part)
+{
+    const uint bits = affine_bits(), group = affine_group(), parts = group / 16, head = affine_head();
+    const uint mask = (1u << bits) - 1;
+    device const uchar *block = row + part / parts * (head + group * bits / 8);
+    const float2 factors = affine_factors(block);
+    device const uchar *codes = block + head + part % parts * 2 * bits;
+    weights16 out;
+    for (uint i = 0; i < 4; i++) {
+        const uint window = affine_window(codes, i);
+        const uint4 four = uint4(window, window >> bits, window >> 2 * bits, window >> 3 * bits) & mask;
+        out.w[i] = float4(four) * factors.x + factors.y;
+    }
+    return out;
+}
+
+// A sign, four bits of exponent with bias 7, three of fraction: a half whose exponent has another bias. 0x7F, no number, does not occur
+// but where the scale is none.
+static inline float from_e4m3(uint code)
+{
+    return float(as_type<half>(ushort((code & 0x80) << 8 | (code & 0x7F) << 7))) * 256.0f;
+}
+
+static inline float4 four_e4m3(uint codes)
+{
+    return float4(from_e4m3(codes & 255), from_e4m3(codes >> 8 & 255), from_e4m3(codes >> 16 & 255), from_e4m3(codes >> 24));
+}
+
+// 32 weights: an f32 scale, 32 codes.
+static inline weights16 decode_f8(device const uchar *row, uint part)
+{
+    device const uchar *block = row + part / 2 * 36;
+    const float scale = as_type<float>(load_u32(block));
+    weights16 out;
+    for (uint i = 0; i < 4; i++) {
+        out.w[i] = four_e4m3(load_u32(block + 4 + part % 2 * 16 + 4 * i)) * scale;
+    }
+    return out;
+}
+
+// 32 weights: two scales e4m3, sixteen bytes of codes as in MXFP4.
+static inline weights16 decode_nvfp4(device const uchar *row, uint part)
+{
+    device const uchar *block = row + part / 2 * 18;
+    const float scale = from_e4m3(block[part % 2]);
+    weights16 out;
+    for (uint i = 0; i < 4; i++) {
+        out.w[i] = coded(values_e2m1, load_u32(block + 2 + 4 * i) >> part % 2 * 4) * scale;
     }
     return out;
 }
@@ -299,7 +399,10 @@ static inline weights16 decode16(device const uchar *row, uint part)
     case LAYOUT_Q6_K: return decode_q6_k(row, part);
     case LAYOUT_IQ4_NL: return decode_iq4_nl(row, part);
     case LAYOUT_IQ4_XS: return decode_iq4_xs(row, part);
-    default: return decode_mxfp4(row, part);
+    case LAYOUT_MXFP4: return decode_mxfp4(row, part);
+    case LAYOUT_F8: return decode_f8(row, part);
+    case LAYOUT_NVFP4: return decode_nvfp4(row, part);
+    default: return decode_affine(row, part);
     }
 }
 

@@ -1,6 +1,6 @@
 // Units: what a lane of linear_rows takes of a weight row at a time. The parts of 16 weights of a unit share bytes, which are loaded once. A
-// unit is a block of 32 weights, or a quarter of one of 256: then four neighbouring lanes have the block among them, and what all of them
-// need each loads a share of. A layout that is not named here has units of one part, as decode16 gives it, and may load bytes twice.
+// unit is a block of 32 weights, or a quarter of one of 256, or half a group of 128: then neighbouring lanes have the block among them, and
+// what all of them need each loads a share of. A layout that is not named here has units of one part, as decode16 gives it, and may load bytes twice.
 
 struct weight_unit {
     uint quants[16];
@@ -17,12 +17,12 @@ static inline bool in_quarters()
 static inline bool in_blocks_of_32()
 {
     return layout == LAYOUT_Q4_0 || layout == LAYOUT_Q4_1 || layout == LAYOUT_Q5_0 || layout == LAYOUT_Q5_1 || layout == LAYOUT_Q8_0 ||
-           layout == LAYOUT_IQ4_NL || layout == LAYOUT_MXFP4;
+           layout == LAYOUT_IQ4_NL || layout == LAYOUT_MXFP4 || layout == LAYOUT_NVFP4 || layout == LAYOUT_F8;
 }
 
 static inline uint unit_parts()
 {
-    return in_quarters() ? 4 : in_blocks_of_32() ? 2 : 1;
+    return in_quarters() ? 4 : in_blocks_of_32() ? 2 : is_affine() ? min(affine_group() / 16, 4u) : 1;
 }
 
 // Where in its row the i-th part of a unit is. In Q2_K, Q3_K and Q6_K the parts that share bytes are 32 weights apart.
@@ -47,9 +47,19 @@ static inline void load_block(thread weight_unit &u, device const uchar *row, ui
         device const uchar *block = row + unit * 17;
         u.scale[0] = from_e8m0(block[0]);
         for (uint i = 0; i < 4; i++) {
-            device const uchar *from = block + 1 + 4 * i;
-            u.quants[i] = uint(from[0]) | uint(from[1]) << 8 | uint(from[2]) << 16 | uint(from[3]) << 24;
+            u.quants[i] = load_bytes(block + 1 + 4 * i);
         }
+        return;
+    }
+    if (layout == LAYOUT_NVFP4) {
+        u.scale[0] = from_e4m3(row[unit * 18]);
+        u.scale[1] = from_e4m3(row[unit * 18 + 1]);
+        load_quants(u, 0, row + unit * 18 + 2, 4);
+        return;
+    }
+    if (layout == LAYOUT_F8) {
+        u.scale[0] = as_type<float>(load_u32(row + unit * 36));
+        load_quants(u, 0, row + unit * 36 + 4, 8);
         return;
     }
     const bool has_minimum = layout == LAYOUT_Q4_1 || layout == LAYOUT_Q5_1, has_fifth = layout == LAYOUT_Q5_0 || layout == LAYOUT_Q5_1;
@@ -70,7 +80,13 @@ static inline float4 block_four(thread const weight_unit &u, uint i, uint j)
     if (layout == LAYOUT_Q8_0) {
         return signed_bytes(u.quants[4 * i + j]) * u.scale[0];
     }
+    if (layout == LAYOUT_F8) {
+        return four_e4m3(u.quants[4 * i + j]) * u.scale[0];
+    }
     const uint bits = u.quants[j] >> (4 * i);
+    if (layout == LAYOUT_NVFP4) {
+        return coded(values_e2m1, bits) * u.scale[i];
+    }
     if (layout == LAYOUT_IQ4_NL) {
         return coded(values_iq4, bits) * u.scale[0];
     }
@@ -212,6 +228,36 @@ static inline float4 quarter_four(thread const weight_unit &u, uint i, uint j)
     return float4(as_type<uchar4>(low | fifth)) * u.scale[i / 2] - u.minimum[i / 2];
 }
 
+// ---- AFFINE: groups of 32 and 64, halves of 128 ----
+
+static inline void load_affine(thread weight_unit &u, device const uchar *row, uint unit)
+{
+    const uint units = affine_group() / 16 / unit_parts(), head = affine_head(), bytes = unit_parts() * 2 * affine_bits();
+    device const uchar *block = row + unit / units * (head + units * bytes);
+    float2 factors;
+    if (units == 1) {
+        factors = affine_factors(block);
+    } else { // one lane loads the scale, its neighbour the bias
+        const float own = affine_factor(block + unit % 2 * head / 2), other = quad_shuffle_xor(own, ushort(1));
+        factors = unit % 2 == 0 ? float2(own, other) : float2(other, own);
+    }
+    u.scale[0] = factors.x;
+    u.minimum[0] = factors.y;
+    load_quants(u, 0, block + head + unit % units * bytes, bytes / 4);
+}
+
+// Four codes of the bit stream.
+static inline float4 affine_four(thread const weight_unit &u, uint i, uint j)
+{
+    const uint bits = affine_bits(), begin = (4 * i + j) * 4 * bits, shift = begin % 32;
+    uint window = u.quants[begin / 32] >> shift;
+    if (shift + 4 * bits > 32) {
+        window |= u.quants[begin / 32 + 1] << (32 - shift);
+    }
+    const uint4 codes = uint4(window, window >> bits, window >> 2 * bits, window >> 3 * bits) & ((1u << bits) - 1);
+    return float4(codes) * u.scale[0] + u.minimum[0];
+}
+
 // ---- Any ----
 
 static inline weight_unit load_unit(device const uchar *row, uint unit)
@@ -223,6 +269,8 @@ static inline weight_unit load_unit(device const uchar *row, uint unit)
         load_quarter(u, row, unit);
     } else if (in_blocks_of_32()) {
         load_block(u, row, unit);
+    } else if (is_affine()) {
+        load_affine(u, row, unit);
     }
     return u;
 }
@@ -234,7 +282,7 @@ static inline weights16 decode_unit(thread const weight_unit &u, uint i)
     }
     weights16 out;
     for (uint j = 0; j < 4; j++) {
-        out.w[j] = in_quarters() ? quarter_four(u, i, j) : block_four(u, i, j);
+        out.w[j] = in_quarters() ? quarter_four(u, i, j) : is_affine() ? affine_four(u, i, j) : block_four(u, i, j);
     }
     return out;
 }

@@ -1,0 +1,419 @@
+/* What config.json says of quantization, and the tensors that belong together by it: MLX ("quantization"), GPTQ, AWQ and FP8
+ * ("quantization_config"). Nothing is guessed: sizes that the configuration and the tensors state must agree. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/json.h"
+#include "format/parts.h"
+#include "format/source_internal.h"
+
+#define CONFIG_NAME "config.json"
+
+typedef enum method { METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8 } method;
+
+typedef struct settings {
+    int64_t bits, group; /* 0: not stated */
+    pv_parts_kind mode; /* MLX's */
+    bool off;
+} settings;
+
+typedef struct joiner {
+    pv_source *source;
+    pv_json json;
+    method method;
+    settings main, told; /* told: of the module in hand, for messages */
+    settings *special; /* of modules that have their own */
+    size_t special_count, special_capacity;
+    pv_map special_map;
+    int64_t block[2];       /* FP8: rows and columns that a scale serves; 0: not stated */
+    uint32_t zero_offset;   /* GPTQ: stored zero points lack it */
+    bool awq_order;         /* AWQ: the order of nibbles is the one that is known */
+    bool floats;            /* compressed-tensors: the codes are floats */
+    bool *taken;            /* [tensors] */
+    pv_source_parts *parts; /* owned by the source */
+    size_t part_count;
+    char name[512]; /* of the module in hand */
+    size_t name_length;
+} joiner;
+
+/* ---- config.json ---- */
+
+static pv_status refuse_setting(const joiner *j, pv_status status, const char *what, pv_error *error)
+{
+    return pv_fail_at(error, status, CONFIG_NAME, j->json.start, CONFIG_NAME ": offset %zu: %s", j->json.start, what);
+}
+
+static pv_status read_mode(joiner *j, settings *s, pv_error *error)
+{
+    static const struct {
+        const char *name;
+        pv_parts_kind kind;
+    } modes[] = {{"affine", PV_PARTS_AFFINE}, {"mxfp4", PV_PARTS_MXFP4}, {"mxfp8", PV_PARTS_MXFP8}, {"nvfp4", PV_PARTS_NVFP4}};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        if (!pv_json_is(&j->json, modes[i].name)) continue;
+        s->mode = modes[i].kind;
+        return PV_OK;
+    }
+    return refuse_setting(j, PV_UNSUPPORTED, "a mode of quantization that is not supported; affine, mxfp4, mxfp8 and nvfp4 are", error);
+}
+
+static pv_status read_block_size(joiner *j, pv_error *error)
+{
+    pv_status status = PV_OK;
+    for (int i = 0; i < 2 && status == PV_OK; i++) {
+        if ((status = pv_json_expect(&j->json, PV_JSON_NUMBER, error)) == PV_OK) status = pv_json_int(&j->json, &j->block[i], error);
+        if (status == PV_OK && j->block[i] < 1) status = refuse_setting(j, PV_BAD_FILE, "a weight_block_size below 1", error);
+    }
+    return status == PV_OK ? pv_json_expect(&j->json, PV_JSON_ARRAY_END, error) : status;
+}
+
+static void read_method(joiner *j)
+{
+    static const struct {
+        const char *name;
+        method method;
+    } methods[] = {{"gptq", METHOD_GPTQ}, {"awq", METHOD_AWQ}, {"fp8", METHOD_FP8}, {"compressed-tensors", METHOD_FP8}};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (pv_json_is(&j->json, methods[i].name)) j->method = methods[i].method;
+    if (pv_json_is(&j->json, "compressed-tensors")) j->floats = false;
+}
+
+/* A value of which `key` tells what it says; the reader stands at its first token. */
+static pv_status read_value(joiner *j, settings *s, const char *key, pv_error *error)
+{
+    pv_json *json = &j->json;
+    const bool number = json->type == PV_JSON_NUMBER, text = json->type == PV_JSON_STRING;
+    if (number && strcmp(key, "bits") == 0) return pv_json_int(json, &s->bits, error);
+    if (number && strcmp(key, "group_size") == 0) return pv_json_int(json, &s->group, error);
+    if (text && strcmp(key, "mode") == 0) return read_mode(j, s, error);
+    if (text && strcmp(key, "quant_method") == 0) read_method(j);
+    if (text && strcmp(key, "checkpoint_format") == 0) j->zero_offset = pv_json_is(json, "gptq_v2") ? 0 : 1;
+    if (text && strcmp(key, "version") == 0) j->awq_order = pv_json_is(json, "gemm") || pv_json_is(json, "GEMM");
+    if (text && strcmp(key, "format") == 0) j->floats = pv_json_is(json, "float-quantized");
+    if (json->type == PV_JSON_ARRAY && strcmp(key, "weight_block_size") == 0) return read_block_size(j, error);
+    return pv_json_skip(json, error);
+}
+
+/* The settings of one module: an object, or false. */
+static pv_status read_special(joiner *j, const char *path, pv_error *error)
+{
+    settings own = {.mode = PV_PARTS_AFFINE, .off = j->json.type == PV_JSON_FALSE};
+    const size_t at = j->json.start;
+    pv_status status = PV_OK;
+    while (!own.off && (status = pv_json_next(&j->json, error)) == PV_OK && j->json.type != PV_JSON_OBJECT_END) {
+        char key[32];
+        const size_t length = pv_min_size(j->json.string_length, sizeof key - 1);
+        memcpy(key, j->json.string, length);
+        key[length] = '\0';
+        if ((status = pv_json_next(&j->json, error)) == PV_OK) status = read_value(j, &own, key, error);
+        if (status != PV_OK) break;
+    }
+    if (status != PV_OK) return status;
+    int placed = -1;
+    if (pv_grow(j->source->allocator, (void **)&j->special, &j->special_capacity, j->special_count + 1, sizeof own))
+        placed = pv_map_add(&j->special_map, path, strlen(path), (uint32_t)j->special_count);
+    if (placed < 0) return pv_fail_memory(error, sizeof own, "the quantization of modules");
+    if (placed == 0)
+        return pv_fail_at(error, PV_BAD_FILE, CONFIG_NAME, at, CONFIG_NAME ": offset %zu: two quantizations of %s, wanted one", at, path);
+    j->special[j->special_count++] = own;
+    return PV_OK;
+}
+
+/* The object "quantization" or "quantization_config", or null. */
+static pv_status read_quantization(joiner *j, bool mlx, pv_error *error)
+{
+    pv_json *json = &j->json;
+    pv_status status = pv_json_next(json, error);
+    if (status != PV_OK || json->type == PV_JSON_NULL) return status;
+    if (json->type != PV_JSON_OBJECT) return refuse_setting(j, PV_BAD_FILE, "the quantization is no object", error);
+    if (mlx) j->method = METHOD_MLX;
+    while ((status = pv_json_next(json, error)) == PV_OK && json->type != PV_JSON_OBJECT_END) {
+        const char *key = pv_source_keep(j->source, json->string, json->string_length);
+        if (!key) return pv_fail_memory(error, json->string_length, "a setting's name");
+        if ((status = pv_json_next(json, error)) != PV_OK) return status;
+        if (mlx && (json->type == PV_JSON_OBJECT || json->type == PV_JSON_FALSE))
+            status = read_special(j, key, error);
+        else
+            status = read_value(j, &j->main, key, error);
+        if (status != PV_OK) return status;
+    }
+    return status;
+}
+
+/* "quantization" is MLX's; where it stands, "quantization_config" repeats it. */
+static pv_status read_config(joiner *j, const char *wanted, pv_error *error)
+{
+    pv_json *json = &j->json;
+    bool found = false;
+    pv_status status = pv_json_expect(json, PV_JSON_OBJECT, error);
+    while (status == PV_OK && (status = pv_json_next(json, error)) == PV_OK && json->type != PV_JSON_OBJECT_END) {
+        if (!pv_json_is(json, wanted)) {
+            status = pv_json_skip(json, error);
+            continue;
+        }
+        if (found) return refuse_setting(j, PV_BAD_FILE, "two quantizations, wanted one", error);
+        found = true;
+        status = read_quantization(j, strcmp(wanted, "quantization") == 0, error);
+    }
+    return status;
+}
+
+/* ---- Parts ---- */
+
+static pv_status refuse_parts(const joiner *j, const pv_source_tensor *tensor, pv_status status, const char *what, pv_error *error)
+{
+    return pv_fail_at(error, status, tensor->name, tensor->offset, "tensor %s (%s [%" PRIu64 ", %" PRIu64 "], quantized with %" PRId64
+                      " bits in groups of %" PRId64 " by " CONFIG_NAME "): %s",
+                      tensor->name, tensor->type_name, tensor->rows, tensor->cols, j->told.bits, j->told.group, what);
+}
+
+/* The tensor whose name is the module's and `suffix`; NULL if there is none. */
+static const pv_source_tensor *find_part(joiner *j, const char *suffix)
+{
+    memcpy(j->name + j->name_length, suffix, strlen(suffix) + 1);
+    return pv_source_find(j->source, j->name);
+}
+
+/* True if the tensor's name ends with `suffix`: the module's name is what stands before. */
+static bool begin_module(joiner *j, const pv_source_tensor *tensor, const char *suffix)
+{
+    const size_t length = strlen(tensor->name), end = strlen(suffix);
+    if (length <= end || length - end > sizeof j->name - 32 || strcmp(tensor->name + length - end, suffix) != 0) return false;
+    j->name_length = length - end;
+    memcpy(j->name, tensor->name, j->name_length);
+    return true;
+}
+
+static bool is_type(const pv_source_tensor *tensor, const char *name)
+{
+    return strcmp(tensor->type_name, name) == 0;
+}
+
+static bool is_dense(const pv_source_tensor *tensor)
+{
+    return tensor->layout <= PV_LAYOUT_BF16;
+}
+
+static void take(joiner *j, const pv_source_tensor *tensor)
+{
+    if (tensor) j->taken[tensor - j->source->tensors] = true;
+}
+
+/* Puts the joined tensor where `place` was. */
+static pv_status join(joiner *j, const pv_source_tensor *place, const pv_source_parts *parts, pv_layout layout, uint64_t rows, uint64_t cols,
+                      pv_error *error)
+{
+    pv_source_tensor *tensor = &j->source->tensors[place - j->source->tensors], joined = *tensor;
+    joined.layout = layout;
+    joined.type_name = pv_layout_get(layout)->name;
+    joined.rows = rows;
+    joined.cols = cols;
+    if (joined.dims < 2) joined.dims = 2, joined.dim[0] = rows;
+    if (joined.dims == 2) joined.dim[0] = rows;
+    joined.dim[joined.dims - 1] = cols;
+    if (!pv_layout_row_bytes(layout, cols, &joined.row_bytes) || !pv_mul_u64(rows, joined.row_bytes, &joined.bytes) || joined.bytes > INT64_MAX)
+        return refuse_parts(j, place, PV_UNSUPPORTED, "its columns are no multiple of the layout's block", error);
+    j->parts[j->part_count] = *parts;
+    joined.parts = &j->parts[j->part_count++];
+    *tensor = joined;
+    return PV_OK;
+}
+
+/* ---- MLX ---- */
+
+/* The module's own, or those of all; what is not stated is the mode's default. */
+static settings settings_of(const joiner *j)
+{
+    static const settings defaults[] = {
+        [PV_PARTS_AFFINE] = {4, 64}, [PV_PARTS_MXFP4] = {4, 32}, [PV_PARTS_MXFP8] = {8, 32}, [PV_PARTS_NVFP4] = {4, 16}};
+    uint32_t index;
+    settings s = pv_map_find(&j->special_map, j->name, j->name_length, &index) ? j->special[index] : j->main;
+    if (s.bits == 0) s.bits = defaults[s.mode].bits;
+    if (s.group == 0) s.group = defaults[s.mode].group;
+    return s;
+}
+
+static pv_layout mlx_layout(const settings *s, const pv_source_tensor *scales)
+{
+    if (s->mode == PV_PARTS_MXFP4) return s->bits == 4 && s->group == 32 ? PV_LAYOUT_MXFP4 : PV_LAYOUT_COUNT;
+    if (s->mode == PV_PARTS_MXFP8) return s->bits == 8 && s->group == 32 ? PV_LAYOUT_F8 : PV_LAYOUT_COUNT;
+    if (s->mode == PV_PARTS_NVFP4) return s->bits == 4 && s->group == 16 ? PV_LAYOUT_NVFP4 : PV_LAYOUT_COUNT;
+    if (s->bits < 0 || s->bits > 8 || s->group < 0 || s->group > 128) return PV_LAYOUT_COUNT;
+    return pv_layout_of_affine((pv_affine){(uint32_t)s->bits, (uint32_t)s->group, scales->layout});
+}
+
+static pv_status join_mlx(joiner *j, const pv_source_tensor *scales, pv_error *error)
+{
+    if (!begin_module(j, scales, ".scales")) return PV_OK;
+    const settings own = j->told = settings_of(j), *s = &own;
+    const pv_source_tensor *codes = find_part(j, ".weight"), *biases = find_part(j, ".biases");
+    const bool affine = s->mode == PV_PARTS_AFFINE;
+    if (!codes) return PV_OK; /* nothing that is known: a stranger, if a model needs no such */
+    if (s->off) return refuse_parts(j, codes, PV_BAD_FILE, "it has scales, but " CONFIG_NAME " says that it is not quantized", error);
+    if (!is_type(codes, "U32")) return refuse_parts(j, codes, PV_BAD_FILE, "it has scales, so U32 is wanted", error);
+    if (affine && !is_dense(scales)) return refuse_parts(j, scales, PV_BAD_FILE, "scales of F16, BF16 or F32 are wanted", error);
+    if (!affine && !is_type(scales, "U8")) return refuse_parts(j, scales, PV_BAD_FILE, "scales of U8 are wanted", error);
+    if (affine && (!biases || biases->layout != scales->layout || biases->rows != scales->rows || biases->cols != scales->cols))
+        return refuse_parts(j, scales, PV_BAD_FILE, "biases of the same type and shape are wanted", error);
+    const pv_layout layout = mlx_layout(s, scales);
+    if (layout == PV_LAYOUT_COUNT) return refuse_parts(j, codes, PV_UNSUPPORTED, "such bits and groups are not supported", error);
+    uint64_t cols, code_bits, bits;
+    if (!pv_mul_u64(scales->cols, (uint64_t)s->group, &cols) || !pv_mul_u64(cols, (uint64_t)s->bits, &bits) ||
+        !pv_mul_u64(codes->cols, 32, &code_bits) || bits != code_bits || codes->rows != scales->rows || codes->rows == 0 || cols == 0)
+        return refuse_parts(j, codes, PV_BAD_FILE, "its shape does not fit that of its scales", error);
+    pv_source_parts parts = {.kind = s->mode, .group = (uint64_t)s->group, .codes = *codes, .scales = *scales};
+    if (affine) parts.zeros = *biases;
+    take(j, scales);
+    take(j, affine ? biases : NULL);
+    return join(j, codes, &parts, layout, codes->rows, cols, error);
+}
+
+/* ---- GPTQ and AWQ ---- */
+
+/* Columns in the order of their activations' size have groups that do not follow each other. */
+static pv_status check_order(joiner *j, const pv_source_tensor *order, uint64_t cols, uint64_t group, pv_error *error)
+{
+    if (!order) return PV_OK;
+    if (!is_type(order, "I32") || order->rows != 1 || order->cols != cols)
+        return refuse_parts(j, order, PV_BAD_FILE, "an I32 for each column is wanted", error);
+    int32_t *groups = pv_alloc(j->source->allocator, cols, sizeof *groups);
+    if (!groups) return pv_fail_memory(error, cols * sizeof *groups, order->name);
+    pv_status status = pv_source_read_rows(j->source, order, 0, 1, groups, error);
+    for (uint64_t i = 0; i < cols && status == PV_OK; i++)
+        if (groups[i] < 0 || (uint64_t)groups[i] != i / group)
+            status = refuse_parts(j, order, PV_UNSUPPORTED,
+                                  "columns in the order of their activations (desc_act) are not supported; quantize without it", error);
+    pv_free(j->source->allocator, groups);
+    return status;
+}
+
+static uint32_t canonical_group(uint64_t group)
+{
+    return group % 128 == 0 ? 128 : group % 64 == 0 ? 64 : 32;
+}
+
+static pv_status join_integers(joiner *j, const pv_source_tensor *codes, pv_error *error)
+{
+    const bool awq = j->method == METHOD_AWQ;
+    j->told = j->main;
+    if (!begin_module(j, codes, ".qweight")) return PV_OK;
+    const pv_source_tensor *zeros = find_part(j, ".qzeros"), *scales = find_part(j, ".scales"), *order = awq ? NULL : find_part(j, ".g_idx");
+    if (!zeros || !scales) return refuse_parts(j, codes, PV_BAD_FILE, "its scales or qzeros are missing", error);
+    if (find_part(j, ".weight")) return refuse_parts(j, codes, PV_BAD_FILE, "the module has a weight too, wanted one of them", error);
+    if (j->main.bits != 4 || (awq && !j->awq_order)) return refuse_parts(j, codes, PV_UNSUPPORTED, "4 bits are supported, of AWQ in the order gemm", error);
+    if (!is_type(codes, "I32") || !is_type(zeros, "I32") || !is_dense(scales))
+        return refuse_parts(j, codes, PV_BAD_FILE, "I32 and scales of F16, BF16 or F32 are wanted", error);
+    uint64_t rows, cols;
+    if (!pv_mul_u64(codes->cols, awq ? 8 : 1, &rows) || !pv_mul_u64(codes->rows, awq ? 1 : 8, &cols) || rows == 0 || cols == 0 || rows % 8 != 0)
+        return refuse_parts(j, codes, PV_BAD_FILE, "its rows are no multiple of 8", error);
+    const uint64_t group = j->main.group == -1 ? cols : (uint64_t)j->main.group;
+    if (j->main.group < -1 || group == 0 || group % 32 != 0 || cols % group != 0)
+        return refuse_parts(j, codes, PV_UNSUPPORTED, "groups of a multiple of 32 columns that divide them all are supported", error);
+    if (scales->rows != cols / group || scales->cols != rows || zeros->rows != scales->rows || zeros->cols != rows / 8)
+        return refuse_parts(j, scales, PV_BAD_FILE, "its shape, or that of the zero points, does not fit the codes'", error);
+    pv_status status = check_order(j, order, cols, group, error);
+    if (status != PV_OK) return status;
+    pv_source_tensor *named = &j->source->tensors[codes - j->source->tensors];
+    pv_source_parts parts = {.kind = awq ? PV_PARTS_AWQ : PV_PARTS_GPTQ, .group = group, .zero_offset = awq ? 0 : j->zero_offset,
+                             .codes = *codes, .scales = *scales, .zeros = *zeros};
+    memcpy(j->name + j->name_length, ".weight", 8);
+    if (!(named->name = pv_source_keep(j->source, j->name, j->name_length + 7))) return pv_fail_memory(error, j->name_length, "a tensor's name");
+    take(j, scales);
+    take(j, zeros);
+    take(j, order);
+    return join(j, codes, &parts, pv_layout_of_affine((pv_affine){4, canonical_group(group), PV_LAYOUT_F32}), rows, cols, error);
+}
+
+/* ---- FP8 ---- */
+
+static bool scales_fit(const pv_source_tensor *scales, uint64_t rows, uint64_t cols, uint64_t scale_rows, uint64_t group)
+{
+    return scales->rows == rows / scale_rows + (rows % scale_rows != 0) && scales->cols == cols / group + (cols % group != 0);
+}
+
+static pv_status join_fp8(joiner *j, const pv_source_tensor *scales, pv_error *error)
+{
+    j->told = (settings){.bits = 8, .group = j->block[1]};
+    if (!begin_module(j, scales, ".weight_scale_inv") && !begin_module(j, scales, ".weight_scale")) return PV_OK;
+    const pv_source_tensor *codes = find_part(j, ".weight");
+    if (!codes || !is_type(codes, "F8_E4M3"))
+        return refuse_parts(j, scales, PV_BAD_FILE, "the module has no weight of F8_E4M3", error);
+    if (!is_dense(scales)) return refuse_parts(j, scales, PV_BAD_FILE, "scales of F32, F16 or BF16 are wanted", error);
+    if (codes->rows == 0 || codes->cols == 0 || codes->cols % 32 != 0)
+        return refuse_parts(j, codes, PV_UNSUPPORTED, "its columns are no multiple of 32", error);
+    const uint64_t block_rows = j->block[0] > 0 ? (uint64_t)j->block[0] : codes->rows, block_cols = j->block[1] > 0 ? (uint64_t)j->block[1] : codes->cols;
+    pv_source_parts parts = {.kind = PV_PARTS_FP8, .codes = *codes, .scales = *scales, .scale_rows = block_rows, .group = block_cols};
+    if (!scales_fit(scales, codes->rows, codes->cols, parts.scale_rows, parts.group))
+        parts.scale_rows = 1, parts.group = codes->cols; /* one for each row */
+    if (!scales_fit(scales, codes->rows, codes->cols, parts.scale_rows, parts.group))
+        return refuse_parts(j, scales, PV_BAD_FILE, "its shape fits neither weight_block_size, nor rows, nor the whole weight", error);
+    if (parts.group % 32 != 0) return refuse_parts(j, scales, PV_UNSUPPORTED, "blocks of a multiple of 32 columns are supported", error);
+    take(j, scales);
+    take(j, find_part(j, ".input_scale"));      /* of activations, which stay as they are */
+    take(j, find_part(j, ".activation_scale"));
+    return join(j, codes, &parts, PV_LAYOUT_F8, codes->rows, codes->cols, error);
+}
+
+/* ---- All tensors ---- */
+
+static pv_status join_all(joiner *j, pv_error *error)
+{
+    pv_status (*const joins[])(joiner *joiner, const pv_source_tensor *tensor, pv_error *error) = {
+        [METHOD_MLX] = join_mlx, [METHOD_GPTQ] = join_integers, [METHOD_AWQ] = join_integers, [METHOD_FP8] = join_fp8};
+    const size_t count = j->source->tensor_count;
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < count && status == PV_OK; i++)
+        if (!j->taken[i]) status = joins[j->method](j, &j->source->tensors[i], error);
+    return status;
+}
+
+/* Leaves out what was taken into others; names may have changed. */
+static pv_status close_ranks(joiner *j, pv_error *error)
+{
+    pv_source *source = j->source;
+    size_t kept = 0;
+    for (size_t i = 0; i < source->tensor_count; i++)
+        if (!j->taken[i]) source->tensors[kept++] = source->tensors[i];
+    source->tensor_count = kept;
+    pv_map_free(&source->tensor_map);
+    pv_map_init(&source->tensor_map, source->allocator);
+    for (size_t i = 0; i < kept; i++) {
+        const char *name = source->tensors[i].name;
+        if (pv_map_add(&source->tensor_map, name, strlen(name), (uint32_t)i) < 0) return pv_fail_memory(error, kept * 8, "the list of tensors");
+    }
+    return PV_OK;
+}
+
+static pv_status read_settings(joiner *j, pv_error *error)
+{
+    static const char *const names[] = {"quantization", "quantization_config"};
+    const char *text = NULL;
+    size_t length = 0;
+    pv_status status = pv_source_text(j->source, CONFIG_NAME, &text, &length, error);
+    for (size_t i = 0; text && i < 2 && status == PV_OK && j->method == METHOD_NONE; i++) {
+        pv_json_init(&j->json, j->source->allocator, text, length, CONFIG_NAME);
+        status = read_config(j, names[i], error);
+        pv_json_free(&j->json);
+    }
+    if (status == PV_OK && j->method == METHOD_FP8 && !j->floats) j->method = METHOD_NONE; /* integers of compressed-tensors */
+    return status;
+}
+
+pv_status pv_source_join_parts(pv_source *source, pv_error *error)
+{
+    joiner j = {.source = source, .main = {.mode = PV_PARTS_AFFINE}, .zero_offset = 1, .awq_order = true, .floats = true};
+    pv_map_init(&j.special_map, source->allocator);
+    pv_status status = read_settings(&j, error);
+    if (status == PV_OK && j.method != METHOD_NONE && source->tensor_count > 0) {
+        j.taken = pv_calloc(source->allocator, source->tensor_count, sizeof *j.taken);
+        j.parts = source->parts = pv_calloc(source->allocator, source->tensor_count, sizeof *j.parts);
+        status = j.taken && j.parts ? join_all(&j, error) : pv_fail_memory(error, source->tensor_count * sizeof *j.parts, "the list of parts");
+        if (status == PV_OK) status = close_ranks(&j, error);
+    }
+    pv_free(source->allocator, j.taken);
+    pv_free(source->allocator, j.special);
+    pv_map_free(&j.special_map);
+    return status;
+}

@@ -1,0 +1,371 @@
+/* Quantized SafeTensors: folders that other writers made (data/, by make_quantized.py), and folders whose configuration and tensors
+ * do not agree. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "format/source.h"
+#include "support_files.h"
+
+#define DATA PV_TEST_DATA "/unit/data/"
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+static const pv_load loads[] = {PV_LOAD_MAP, PV_LOAD_COPY};
+
+static pv_source *open_good(const char *path, pv_load load)
+{
+    static pv_allocator allocator;
+    pv_source *source = NULL;
+    pv_error error = {0};
+    allocator = pv_allocator_default();
+    if (pv_source_open(&allocator, path, load, &source, &error) != PV_OK) fail_msg("%s: %s", path, error.message);
+    return source;
+}
+
+/* ---- What other writers wrote ---- */
+
+static void expect_rows(const pv_source *source, const pv_source_tensor *tensor, const float *wanted, uint64_t first, uint64_t count)
+{
+    uint8_t *rows = malloc((size_t)(count * tensor->row_bytes));
+    float *found = malloc((size_t)tensor->cols * sizeof *found);
+    pv_error error = {0};
+    if (pv_source_read_rows(source, tensor, first, count, rows, &error) != PV_OK) fail_msg("%s: %s", tensor->name, error.message);
+    for (uint64_t row = 0; row < count; row++) {
+        pv_layout_decode(tensor->layout, rows + row * tensor->row_bytes, tensor->cols, found);
+        for (uint64_t col = 0; col < tensor->cols; col++) {
+            const float one = wanted[(first + row) * tensor->cols + col];
+            if (found[col] != one)
+                fail_msg("%s (%s) row %llu, column %llu: %a, wanted %a", tensor->name, tensor->type_name, (unsigned long long)(first + row),
+                         (unsigned long long)col, (double)found[col], (double)one);
+        }
+        assert_true(pv_layout_row_is_finite(tensor->layout, rows + row * tensor->row_bytes, tensor->cols));
+    }
+    free(found);
+    free(rows);
+}
+
+/* Every weight of wanted.safetensors is in the folder, all rows at once and some of them. */
+static size_t expect_folder(const char *name, size_t tensors)
+{
+    char path[512], wanted_path[600];
+    size_t compared = 0;
+    snprintf(path, sizeof path, DATA "%s", name);
+    snprintf(wanted_path, sizeof wanted_path, "%s/wanted.safetensors", path);
+    for (size_t l = 0; l < LENGTH(loads); l++) {
+        pv_source *source = open_good(path, loads[l]), *wanted = open_good(wanted_path, PV_LOAD_COPY);
+        assert_int_equal(pv_source_tensor_count(source), tensors);
+        for (size_t i = 0; i < pv_source_tensor_count(wanted); i++) {
+            const pv_source_tensor *values = pv_source_tensor_at(wanted, i), *tensor = pv_source_find(source, values->name);
+            assert_non_null(tensor);
+            assert_int_equal(tensor->rows, values->rows);
+            assert_int_equal(tensor->cols, values->cols);
+            assert_int_equal(tensor->dims, values->dims);
+            for (uint32_t d = 0; d < tensor->dims; d++) assert_int_equal(tensor->dim[d], values->dim[d]);
+            assert_int_equal(tensor->bytes, tensor->rows * tensor->row_bytes);
+            assert_null(pv_source_tensor_data(source, tensor));
+            float *exact = malloc((size_t)values->bytes);
+            assert_int_equal(pv_source_read_rows(wanted, values, 0, values->rows, exact, NULL), PV_OK);
+            expect_rows(source, tensor, exact, 0, tensor->rows);
+            for (uint64_t row = 0; row < tensor->rows; row++) expect_rows(source, tensor, exact, row, 1);
+            if (tensor->rows > 4) expect_rows(source, tensor, exact, 3, tensor->rows - 4);
+            pv_source_drop_rows(source, tensor, 0, tensor->rows);
+            expect_rows(source, tensor, exact, 0, tensor->rows);
+            free(exact);
+            compared++;
+        }
+        pv_source_close(wanted);
+        pv_source_close(source);
+    }
+    return compared;
+}
+
+static void mlx_folders_hold_what_mlx_says(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_folder("mlx", 58 + 2), 2 * 58);
+    pv_source *source = open_good(DATA "mlx", PV_LOAD_MAP);
+    assert_int_equal(pv_source_find(source, "a4.g64.f16.weight")->layout, PV_LAYOUT_AFFINE4_G64_F16);
+    assert_int_equal(pv_source_find(source, "a3.g32.bf16.weight")->layout, PV_LAYOUT_AFFINE3_G32_BF16);
+    assert_int_equal(pv_source_find(source, "a8.g128.f32.weight")->layout, PV_LAYOUT_AFFINE8_G128_F32);
+    assert_int_equal(pv_source_find(source, "mxfp4.weight")->layout, PV_LAYOUT_MXFP4);
+    assert_int_equal(pv_source_find(source, "mxfp8.weight")->layout, PV_LAYOUT_F8);
+    assert_int_equal(pv_source_find(source, "nvfp4.weight")->layout, PV_LAYOUT_NVFP4);
+    assert_int_equal(pv_source_find(source, "plain.weight")->layout, PV_LAYOUT_BF16);
+    assert_int_equal(pv_source_find(source, "experts.bias")->layout, PV_LAYOUT_F32);
+    assert_null(pv_source_find(source, "a4.g64.f16.scales"));
+    assert_null(pv_source_find(source, "a4.g64.f16.biases"));
+    pv_source_close(source);
+}
+
+/* mlx does not pad its header: this is what its files look like, and what loaders that map them stumble over. */
+static void mlx_files_start_at_odd_bytes(void **state)
+{
+    size_t odd = 0;
+    (void)state;
+    pv_source *source = open_good(DATA "mlx/model.safetensors", PV_LOAD_MAP);
+    for (size_t i = 0; i < pv_source_tensor_count(source); i++) odd += pv_source_tensor_at(source, i)->offset % 4 != 0;
+    assert_true(odd > 0);
+    pv_source_close(source);
+}
+
+static void gptq_folders_hold_what_was_packed(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_folder("gptq", 4), 2 * 2);
+    assert_int_equal(expect_folder("gptq_v2", 4), 2 * 2);
+}
+
+static void awq_folders_hold_what_was_packed(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_folder("awq", 2), 2 * 2);
+}
+
+static void fp8_folders_hold_what_was_packed(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_folder("fp8", 2), 2 * 2);
+    assert_int_equal(expect_folder("fp8_tensor", 3), 2 * 3);
+}
+
+/* ---- Folders that do not agree with themselves ---- */
+
+/* `tensors`: name, dtype, shape as JSON, bytes; zeros are their data. */
+typedef struct stated {
+    const char *name, *dtype, *shape;
+    size_t bytes;
+} stated;
+
+static void write_folder(const char *config, const stated *tensors, size_t count, uint8_t fill)
+{
+    tf_bytes file = {0}, header = {0};
+    size_t at = 0;
+    tf_add(&header, "{", 1);
+    for (size_t i = 0; i < count; i++) {
+        char entry[256];
+        snprintf(entry, sizeof entry, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", i ? "," : "", tensors[i].name,
+                 tensors[i].dtype, tensors[i].shape, at, at + tensors[i].bytes);
+        tf_add(&header, entry, strlen(entry));
+        at += tensors[i].bytes;
+    }
+    tf_add(&header, "}", 1);
+    tf_number(&file, header.length, 8);
+    tf_add(&file, header.data, header.length);
+    for (size_t i = 0; i < at; i++) tf_add(&file, &fill, 1);
+    tf_write("model.safetensors", file.data, file.length);
+    tf_write("config.json", config, strlen(config));
+    tf_free(&header);
+    tf_free(&file);
+}
+
+static void refused(const char *config, const stated *tensors, size_t count, pv_status status, const char *message)
+{
+    pv_allocator allocator = pv_allocator_default();
+    write_folder(config, tensors, count, 0);
+    for (size_t l = 0; l < LENGTH(loads); l++) {
+        pv_source *source = NULL;
+        pv_error error = {0};
+        const pv_status found = pv_source_open(&allocator, tf_path("."), loads[l], &source, &error);
+        if (found != status || !strstr(error.message, message))
+            fail_msg("%s: %s: %s, wanted %s: %s", config, pv_status_name(found), error.message, pv_status_name(status), message);
+        assert_null(source);
+    }
+}
+
+#define MLX(rest) "{\"quantization\":{" rest "}}"
+#define REFUSED(config, tensors, status, message) refused(config, tensors, LENGTH(tensors), status, message)
+
+static void mlx_parts_that_do_not_fit_are_refused(void **state)
+{
+    const stated good[] = {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "F16", "[2,1]", 4}, {"x.biases", "F16", "[2,1]", 4}};
+    const stated narrow[] = {{"x.weight", "U32", "[2,7]", 56}, {"x.scales", "F16", "[2,1]", 4}, {"x.biases", "F16", "[2,1]", 4}};
+    const stated fewer[] = {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "F16", "[1,1]", 2}, {"x.biases", "F16", "[1,1]", 2}};
+    const stated none[] = {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "F16", "[2,1]", 4}};
+    const stated other[] = {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "F16", "[2,1]", 4}, {"x.biases", "F32", "[2,1]", 8}};
+    const stated dense[] = {{"x.weight", "F32", "[2,8]", 64}, {"x.scales", "F16", "[2,1]", 4}, {"x.biases", "F16", "[2,1]", 4}};
+    const stated bytes[] = {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "U8", "[2,1]", 2}, {"x.biases", "U8", "[2,1]", 2}};
+    const stated empty[] = {{"x.weight", "U32", "[0,8]", 0}, {"x.scales", "F16", "[0,1]", 0}, {"x.biases", "F16", "[0,1]", 0}};
+    const stated huge[] = {{"x.weight", "U32", "[0,4611686018427387904]", 0}, {"x.scales", "F16", "[0,288230376151711744]", 0},
+                           {"x.biases", "F16", "[0,288230376151711744]", 0}};
+    (void)state;
+    write_folder(MLX("\"group_size\":64,\"bits\":4"), good, LENGTH(good), 0);
+    pv_source_close(open_good(tf_path("."), PV_LOAD_MAP));
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), narrow, PV_BAD_FILE, "its shape does not fit that of its scales");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), fewer, PV_BAD_FILE, "its shape does not fit that of its scales");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), none, PV_BAD_FILE, "biases of the same type and shape are wanted");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), other, PV_BAD_FILE, "biases of the same type and shape are wanted");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), dense, PV_BAD_FILE, "x.weight (F32 [2, 8], quantized with 4 bits in groups of 64");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), bytes, PV_BAD_FILE, "scales of F16, BF16 or F32 are wanted");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), empty, PV_BAD_FILE, "its shape does not fit");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4"), huge, PV_BAD_FILE, "its shape does not fit");
+    REFUSED(MLX("\"group_size\":32,\"bits\":4"), good, PV_BAD_FILE, "its shape does not fit that of its scales");
+    REFUSED(MLX("\"group_size\":64,\"bits\":8"), good, PV_BAD_FILE, "its shape does not fit that of its scales");
+    REFUSED(MLX("\"group_size\":64,\"bits\":7"), good, PV_UNSUPPORTED, "7 bits in groups of 64");
+    REFUSED(MLX("\"group_size\":64,\"bits\":-4"), good, PV_UNSUPPORTED, "such bits and groups are not supported");
+    REFUSED(MLX("\"group_size\":4294967360,\"bits\":4"), good, PV_UNSUPPORTED, "such bits and groups are not supported");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4294967300"), good, PV_UNSUPPORTED, "such bits and groups are not supported");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4,\"mode\":\"mxfp4\""), good, PV_BAD_FILE, "scales of U8 are wanted");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4,\"mode\":\"mxfp4\""), bytes, PV_UNSUPPORTED, "such bits and groups are not supported");
+    REFUSED(MLX("\"mode\":\"mxfp5\""), good, PV_UNSUPPORTED, "a mode of quantization that is not supported");
+}
+
+static void mlx_settings_that_make_no_sense_are_refused(void **state)
+{
+    const stated good[] = {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "F16", "[2,1]", 4}, {"x.biases", "F16", "[2,1]", 4}};
+    (void)state;
+    REFUSED(MLX("\"group_size\":64,\"bits\":4,\"x\":false"), good, PV_BAD_FILE, "says that it is not quantized");
+    REFUSED(MLX("\"group_size\":64,\"bits\":4,\"x\":{\"bits\":8}"), good, PV_BAD_FILE, "quantized with 8 bits in groups of 64");
+    REFUSED(MLX("\"x\":{\"bits\":8},\"x\":{\"bits\":4}"), good, PV_BAD_FILE, "two quantizations of x, wanted one");
+    REFUSED(MLX("\"bits\":4.5"), good, PV_BAD_FILE, "config.json");
+    REFUSED(MLX("\"bits\":99999999999999999999"), good, PV_BAD_FILE, "config.json");
+    REFUSED("{\"quantization\":[]}", good, PV_BAD_FILE, "the quantization is no object");
+    REFUSED("{\"quantization\":{},\"quantization\":{}}", good, PV_BAD_FILE, "two quantizations, wanted one");
+    REFUSED("{\"quantization\":{\"bits\":4", good, PV_BAD_FILE, "config.json");
+    REFUSED("{\"quantization\":{\"x\":{\"bits\":4", good, PV_BAD_FILE, "config.json");
+    REFUSED("[]", good, PV_BAD_FILE, "config.json");
+}
+
+#define GPTQ(rest) "{\"quantization_config\":{\"quant_method\":\"gptq\"," rest "}}"
+#define AWQ(rest) "{\"quantization_config\":{\"quant_method\":\"awq\"," rest "}}"
+
+static void gptq_and_awq_that_do_not_fit_are_refused(void **state)
+{
+    const stated good[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32}};
+    const stated order[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32},
+                            {"x.g_idx", "I32", "[64]", 256}};
+    const stated shorter[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32},
+                              {"x.g_idx", "I32", "[63]", 252}};
+    const stated lone[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.scales", "F16", "[2,8]", 32}};
+    const stated both[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32},
+                           {"x.weight", "F16", "[1]", 2}};
+    const stated odd[] = {{"x.qweight", "I32", "[8,7]", 224}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,7]", 28}};
+    const stated types[] = {{"x.qweight", "F32", "[8,8]", 256}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32}};
+    const stated zeros[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.qzeros", "I32", "[1,1]", 4}, {"x.scales", "F16", "[2,8]", 32}};
+    const stated huge[] = {{"x.qweight", "I32", "[4611686018427387904,0]", 0}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32}};
+    (void)state;
+    write_folder(GPTQ("\"bits\":4,\"group_size\":32"), good, LENGTH(good), 0);
+    pv_source_close(open_good(tf_path("."), PV_LOAD_MAP));
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), order, PV_UNSUPPORTED, "desc_act"); /* all columns of the first group */
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), shorter, PV_BAD_FILE, "an I32 for each column is wanted");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), lone, PV_BAD_FILE, "its scales or qzeros are missing");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), both, PV_BAD_FILE, "the module has a weight too");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), odd, PV_BAD_FILE, "its rows are no multiple of 8");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), types, PV_BAD_FILE, "I32 and scales of F16, BF16 or F32 are wanted");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), zeros, PV_BAD_FILE, "does not fit the codes'");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), huge, PV_BAD_FILE, "its rows are no multiple of 8");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":64"), good, PV_BAD_FILE, "does not fit the codes'");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":16"), good, PV_UNSUPPORTED, "groups of a multiple of 32 columns");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":0"), good, PV_UNSUPPORTED, "groups of a multiple of 32 columns");
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":-2"), good, PV_UNSUPPORTED, "groups of a multiple of 32 columns");
+    REFUSED(GPTQ("\"bits\":3,\"group_size\":32"), good, PV_UNSUPPORTED, "4 bits are supported");
+    REFUSED(GPTQ("\"group_size\":32"), good, PV_UNSUPPORTED, "4 bits are supported");
+    REFUSED(AWQ("\"bits\":4,\"group_size\":32,\"version\":\"gemv\""), good, PV_UNSUPPORTED, "of AWQ in the order gemm");
+    REFUSED(AWQ("\"bits\":4,\"group_size\":32"), good, PV_UNSUPPORTED, "groups of a multiple of 32 columns"); /* 8 columns, 64 rows */
+}
+
+#define FP8(rest) "{\"quantization_config\":{\"quant_method\":\"fp8\"" rest "}}"
+
+static void fp8_that_does_not_fit_is_refused(void **state)
+{
+    const stated good[] = {{"x.weight", "F8_E4M3", "[4,32]", 128}, {"x.weight_scale_inv", "F32", "[2,1]", 8}};
+    const stated odd[] = {{"x.weight", "F8_E4M3", "[4,33]", 132}, {"x.weight_scale_inv", "F32", "[2,1]", 8}};
+    const stated dense[] = {{"x.weight", "F16", "[4,32]", 256}, {"x.weight_scale_inv", "F32", "[2,1]", 8}};
+    const stated bytes[] = {{"x.weight", "F8_E4M3", "[4,32]", 128}, {"x.weight_scale_inv", "U8", "[2,1]", 2}};
+    const stated wide[] = {{"x.weight", "F8_E4M3", "[4,64]", 256}, {"x.weight_scale_inv", "F32", "[2,4]", 32}};
+    (void)state;
+    write_folder(FP8(",\"weight_block_size\":[2,32]"), good, LENGTH(good), 0);
+    pv_source_close(open_good(tf_path("."), PV_LOAD_MAP));
+    REFUSED(FP8(",\"weight_block_size\":[1,32]"), good, PV_BAD_FILE, "its shape fits neither weight_block_size");
+    REFUSED(FP8(""), good, PV_BAD_FILE, "its shape fits neither weight_block_size");
+    REFUSED(FP8(",\"weight_block_size\":[0,32]"), good, PV_BAD_FILE, "a weight_block_size below 1");
+    REFUSED(FP8(",\"weight_block_size\":[2]"), good, PV_BAD_FILE, "config.json");
+    REFUSED(FP8(",\"weight_block_size\":[2,32,1]"), good, PV_BAD_FILE, "config.json");
+    REFUSED(FP8(",\"weight_block_size\":[2,32]"), odd, PV_UNSUPPORTED, "its columns are no multiple of 32");
+    REFUSED(FP8(",\"weight_block_size\":[2,32]"), dense, PV_BAD_FILE, "the module has no weight of F8_E4M3");
+    REFUSED(FP8(",\"weight_block_size\":[2,32]"), bytes, PV_BAD_FILE, "scales of F32, F16 or BF16 are wanted");
+    REFUSED(FP8(",\"weight_block_size\":[2,16]"), wide, PV_UNSUPPORTED, "blocks of a multiple of 32 columns");
+}
+
+/* A code that is no number, or a scale, makes a row that is not finite. */
+static void numbers_that_are_none_are_noticed(void **state)
+{
+    static const struct {
+        const char *config;
+        stated tensors[3];
+    } cases[] = {{MLX("\"group_size\":64,\"bits\":4"), {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "F16", "[2,1]", 4}, {"x.biases", "F16", "[2,1]", 4}}},
+                 {MLX("\"mode\":\"mxfp4\""), {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "U8", "[2,2]", 4}, {"y", "U8", "[1]", 1}}},
+                 {MLX("\"mode\":\"mxfp8\""), {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "U8", "[2,1]", 2}, {"y", "U8", "[1]", 1}}},
+                 {MLX("\"mode\":\"nvfp4\""), {{"x.weight", "U32", "[2,8]", 64}, {"x.scales", "U8", "[2,4]", 8}, {"y", "U8", "[1]", 1}}},
+                 {FP8(""), {{"x.weight", "F8_E4M3", "[4,32]", 128}, {"x.weight_scale", "F32", "[]", 4}, {"y", "U8", "[1]", 1}}}};
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        uint8_t rows[1024];
+        write_folder(cases[i].config, cases[i].tensors, 3, 0xFF);
+        pv_source *source = open_good(tf_path("."), PV_LOAD_COPY);
+        const pv_source_tensor *tensor = pv_source_find(source, "x.weight");
+        assert_true(tensor->bytes <= sizeof rows);
+        assert_int_equal(pv_source_read_rows(source, tensor, 0, tensor->rows, rows, NULL), PV_OK);
+        if (pv_layout_row_is_finite(tensor->layout, rows, tensor->cols)) fail_msg("%s is finite", cases[i].config);
+        pv_source_close(source);
+    }
+}
+
+/* Memory that runs out, at every place, is an error and leaks nothing. */
+static void *limited(void *user, void *pointer, size_t size)
+{
+    size_t *left = user;
+    if (size == 0) {
+        free(pointer);
+        return NULL;
+    }
+    if (*left == 0) return NULL;
+    --*left;
+    return realloc(pointer, size);
+}
+
+static void memory_that_runs_out_is_told(void **state)
+{
+    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8"};
+    (void)state;
+    for (size_t f = 0; f < LENGTH(folders); f++) {
+        size_t failures = 0;
+        for (size_t limit = 0;; limit++) {
+            size_t left = limit;
+            const pv_allocator allocator = {limited, &left};
+            pv_source *source = NULL;
+            const pv_status status = pv_source_open(&allocator, folders[f], PV_LOAD_COPY, &source, NULL);
+            if (status == PV_OK) {
+                pv_source_close(source);
+                break;
+            }
+            assert_int_equal(status, PV_OUT_OF_MEMORY);
+            failures++;
+        }
+        assert_true(failures > 5);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mlx_folders_hold_what_mlx_says),
+        cmocka_unit_test(mlx_files_start_at_odd_bytes),
+        cmocka_unit_test(gptq_folders_hold_what_was_packed),
+        cmocka_unit_test(awq_folders_hold_what_was_packed),
+        cmocka_unit_test(fp8_folders_hold_what_was_packed),
+        cmocka_unit_test(mlx_parts_that_do_not_fit_are_refused),
+        cmocka_unit_test(mlx_settings_that_make_no_sense_are_refused),
+        cmocka_unit_test(gptq_and_awq_that_do_not_fit_are_refused),
+        cmocka_unit_test(fp8_that_does_not_fit_is_refused),
+        cmocka_unit_test(numbers_that_are_none_are_noticed),
+        cmocka_unit_test(memory_that_runs_out_is_told),
+    };
+    return cmocka_run_group_tests(tests, tf_make_folder, tf_remove_folder);
+}
