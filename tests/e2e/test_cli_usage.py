@@ -10,7 +10,7 @@ import subprocess
 import cli
 from cli import check, contains, environment, equal, exits, run, tiny
 
-VERBS = ["run", "bench", "inspect", "devices", "tokenize", "synth", "pull", "list", "rm"]
+VERBS = ["run", "bench", "inspect", "devices", "tokenize", "synth", "convert", "pull", "list", "rm"]
 
 
 def test_no_verb_is_a_misuse():
