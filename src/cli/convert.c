@@ -30,7 +30,7 @@ int cli_convert(const cli_settings *settings)
     if ((settings->bits > 0) == settings->repack)
         status = cli_error(&error, PV_INVALID_ARGUMENT, "convert needs --bits N or --repack, one of them");
     if (status == PV_OK) status = hub_resolve(settings, settings->model, &path, &error);
-    if (status == PV_OK) status = cli_runtime(settings, settings->threads, &runtime, &error);
+    if (status == PV_OK) status = cli_runtime(settings, settings->threads, NULL, &runtime, &error);
     if (status == PV_OK) status = pv_convert(runtime, path, &options, out, &error);
     if (status == PV_OK) print_made(settings, &options, out);
     pv_runtime_destroy(runtime);
