@@ -18,7 +18,6 @@ typedef enum pv_metal_count {
     PV_METAL_LOGITS,
     PV_METAL_TILES,
     PV_METAL_DECODE_ROWS,
-    PV_METAL_BEGIN,   /* rows + patches */
     PV_METAL_COUNTS
 } pv_metal_count;
 

@@ -36,8 +36,8 @@ void pv_metal_record_begin(pv_metal_recorder *recorder, const pv_op *op)
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     for (uint32_t g = 0; g < PV_MAX_GROUPS; g++) pv_metal_bind(record, &begin->tables[g]);
     pv_metal_bind(record, &begin->token_log);
-    record->threads[0] = 64;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_BEGIN, .per = 64};
+    record->threads[0] = 256; /* one threadgroup: patches have an order */
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE};
 }
 
 /* ---- embed ---- */

@@ -36,7 +36,6 @@ static void read_counts(encoding *e, const pv_step_layout *layout)
     e->counts[PV_METAL_LOGITS] = counts->logits;
     e->counts[PV_METAL_TILES] = counts->tiles;
     e->counts[PV_METAL_DECODE_ROWS] = counts->decode_rows;
-    e->counts[PV_METAL_BEGIN] = counts->rows + counts->patches;
     for (uint32_t i = 0; i < counts->seqs; i++) {
         if (step.seqs[i].kv_length > (int32_t)e->kv_length) e->kv_length = (uint32_t)step.seqs[i].kv_length;
     }
