@@ -227,7 +227,10 @@ static pv_status join(joiner *j, const pv_source_tensor *place, const pv_source_
 static settings settings_of(const joiner *j)
 {
     static const settings defaults[] = {
-        [PV_PARTS_AFFINE] = {4, 64}, [PV_PARTS_MXFP4] = {4, 32}, [PV_PARTS_MXFP8] = {8, 32}, [PV_PARTS_NVFP4] = {4, 16}};
+        [PV_PARTS_AFFINE] = {.bits = 4, .group = 64},
+        [PV_PARTS_MXFP4] = {.bits = 4, .group = 32},
+        [PV_PARTS_MXFP8] = {.bits = 8, .group = 32},
+        [PV_PARTS_NVFP4] = {.bits = 4, .group = 16}};
     uint32_t index;
     settings s = pv_map_find(&j->special_map, j->name, j->name_length, &index) ? j->special[index] : j->main;
     if (s.bits == 0) s.bits = defaults[s.mode].bits;

@@ -1,6 +1,6 @@
 // Units: what a lane of linear_rows takes of a weight row at a time. The parts of 16 weights of a unit share bytes, which are loaded once. A
-// unit is a block of 32 weights, or a quarter of one of 256, or half a group of 128: then neighbouring lanes have the block among them, and
-// what all of them need each loads a share of. A layout that is not named here has units of one part, as decode16 gives it, and may load bytes twice.
+// unit is a block of 32 weights, or a quarter of one of 256: then four neighbouring lanes have the block among them, and what all of them
+// need each loads a share of; or a group of AFFINE, or half of one that is too large for registers: then both halves load the factors. A layout that is not named here has units of one part, as decode16 gives it, and may load bytes twice.
 
 struct weight_unit {
     uint quants[16];
@@ -20,9 +20,14 @@ static inline bool in_blocks_of_32()
            layout == LAYOUT_IQ4_NL || layout == LAYOUT_MXFP4 || layout == LAYOUT_NVFP4 || layout == LAYOUT_F8;
 }
 
+static inline uint affine_parts()
+{
+    return affine_group() == 128 && affine_bits() > 4 ? 4 : affine_group() / 16;
+}
+
 static inline uint unit_parts()
 {
-    return in_quarters() ? 4 : in_blocks_of_32() ? 2 : is_affine() ? min(affine_group() / 16, 4u) : 1;
+    return in_quarters() ? 4 : in_blocks_of_32() ? 2 : is_affine() ? affine_parts() : 1;
 }
 
 // Where in its row the i-th part of a unit is. In Q2_K, Q3_K and Q6_K the parts that share bytes are 32 weights apart.
@@ -228,19 +233,13 @@ static inline float4 quarter_four(thread const weight_unit &u, uint i, uint j)
     return float4(as_type<uchar4>(low | fifth)) * u.scale[i / 2] - u.minimum[i / 2];
 }
 
-// ---- AFFINE: groups of 32 and 64, halves of 128 ----
+// ---- AFFINE: groups, or their halves ----
 
 static inline void load_affine(thread weight_unit &u, device const uchar *row, uint unit)
 {
     const uint units = affine_group() / 16 / unit_parts(), head = affine_head(), bytes = unit_parts() * 2 * affine_bits();
     device const uchar *block = row + unit / units * (head + units * bytes);
-    float2 factors;
-    if (units == 1) {
-        factors = affine_factors(block);
-    } else { // one lane loads the scale, its neighbour the bias
-        const float own = affine_factor(block + unit % 2 * head / 2), other = quad_shuffle_xor(own, ushort(1));
-        factors = unit % 2 == 0 ? float2(own, other) : float2(other, own);
-    }
+    const float2 factors = affine_factors(block);
     u.scale[0] = factors.x;
     u.minimum[0] = factors.y;
     load_quants(u, 0, block + head + unit % units * bytes, bytes / 4);
