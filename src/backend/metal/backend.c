@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/metal/metal.h"
+#include "backend/metal/mps.h"
 #include "backend/metal/profile.h"
 #include "backend/metal/program.h"
 #include "backend/metal/tune.h"
@@ -108,6 +109,7 @@ static void metal_close(pv_backend_device *base)
         if (device->queue != NULL) objc->release(device->queue);
         objc->release(device->device);
         objc->pop(pool);
+        pv_metal_mps_close(device, device->mps);
         pv_objc_close(&device->objc);
     }
     pv_free(device->allocator, device);
@@ -143,6 +145,7 @@ static pv_status set_up(pv_metal_device *device, pv_error *error)
     make_residency(device);
     pv_metal_tuning_load(device);
     device->cut_seconds = PV_METAL_CUT_SECONDS;
+    if (device->tuning.mps_rows > 0) device->mps = pv_metal_mps_open(device);
     pv_status status = pv_pool_create(device->allocator, &device->base, ARGS_SLAB, &device->args, error);
     if (status == PV_OK) status = pv_metal_profile_create(device, error);
     if (status != PV_OK) return status;

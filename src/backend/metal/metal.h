@@ -7,6 +7,7 @@
  *   backend.c   the table of functions          watch.c     what has ended, and what must live until it has
  *   failure.c   NSError → pv_status             profile.c   times and captures
  *   tune.c      choices that were measured      validate.c  results that are not finite
+ *   mps.c       dense products by Apple's MPS
  */
 #ifndef PV_METAL_METAL_H
 #define PV_METAL_METAL_H
@@ -26,10 +27,12 @@
 
 typedef struct pv_metal_programs pv_metal_programs;
 typedef struct pv_metal_profile pv_metal_profile;
+typedef struct pv_metal_mps pv_metal_mps;
 
 /* Choices that measuring may change. */
 typedef struct pv_metal_tuning {
     uint32_t few_rows; /* up to so many rows a matrix product does without matrix units */
+    uint32_t mps_rows; /* plans of so many rows and more have dense products done by MPS; 0, the default: none has */
 } pv_metal_tuning;
 
 #define PV_METAL_COUNTERS 512
@@ -47,6 +50,7 @@ typedef struct pv_metal_device {
     bool residency_stale;           /* it was changed since it was committed */
     pv_metal_traits traits;
     pv_metal_tuning tuning;
+    pv_metal_mps *mps; /* NULL: not wanted, or not there */
     pv_device_description description;
     bool plain;
     bool removed; /* nothing works any more */

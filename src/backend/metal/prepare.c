@@ -101,6 +101,22 @@ pv_metal_record *pv_metal_add(pv_metal_recorder *recorder, const pv_metal_kernel
     return record;
 }
 
+void pv_metal_add_product(pv_metal_recorder *recorder)
+{
+    pv_metal_device *device = recorder->device;
+    const pv_op *op = &recorder->plan->ops[recorder->op];
+    if (recorder->status != PV_OK) return;
+    if (!pv_grow(device->allocator, (void **)&recorder->records, &recorder->capacity, recorder->count + 1, sizeof *recorder->records)) {
+        recorder->status = pv_fail_memory(recorder->error, (recorder->count + 1) * sizeof *recorder->records, "the records of a plan");
+        return;
+    }
+    recorder->records[recorder->count++] = (pv_metal_record){
+        .op = recorder->op,
+        .counters = {op_counter(device, op, op->linear.parts[0].weight.layout), find_counter(device, "mps")},
+    };
+    recorder->barrier = false;
+}
+
 void pv_metal_bind(pv_metal_record *record, const pv_tensor *tensor)
 {
     pv_metal_binding *binding = &record->bindings[record->binding_count++];

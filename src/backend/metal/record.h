@@ -36,7 +36,7 @@ typedef struct pv_metal_binding {
 } pv_metal_binding;
 
 typedef struct pv_metal_record {
-    const pv_metal_pipeline *pipeline;
+    const pv_metal_pipeline *pipeline; /* NULL: no dispatch, but the op's product by MPS */
     pv_metal_binding bindings[PV_METAL_BINDINGS]; /* from 2 on */
     uint32_t binding_count;  /* the first two included */
     uint32_t args;           /* where its arguments stand */
@@ -65,6 +65,8 @@ typedef struct pv_metal_recorder {
 
 /* Adds a record of a kernel with its arguments (copied). The result takes bindings until the next one is added; never NULL. */
 pv_metal_record *pv_metal_add(pv_metal_recorder *recorder, const pv_metal_kernel *kernel, const void *args, size_t bytes);
+/* Adds the op's product by MPS. */
+void pv_metal_add_product(pv_metal_recorder *recorder);
 /* Binds the next buffer; an absent tensor binds the step block in its place, which the kernel must not touch. */
 void pv_metal_bind(pv_metal_record *record, const pv_tensor *tensor);
 /* Scratch of the backend's own, `offset` bytes into it; lives until the op's last record has run. Records of this op that follow are

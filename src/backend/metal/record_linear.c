@@ -1,6 +1,7 @@
 /* linear: which kernel, and how its parts share dispatches. */
 #include "backend/metal/check.h"
 #include "backend/metal/kernels/args.h"
+#include "backend/metal/mps.h"
 #include "backend/metal/record.h"
 
 #define SIMDGROUPS 4 /* of a threadgroup */
@@ -26,7 +27,6 @@ const char *pv_metal_check_linear(const pv_metal_device *device, const pv_op *op
 {
     const pv_op_linear *linear = &op->linear;
     const bool glu = linear->glu != PV_ACTIVATION_NONE;
-    (void)device;
     if (linear->part_count < 1 || linear->part_count > 3) return "not one to three parts";
     if (glu && linear->part_count != 2) return "a glu needs two parts";
     if (linear->glu > PV_ACTIVATION_GELU) return "the activation is not known";
@@ -36,7 +36,7 @@ const char *pv_metal_check_linear(const pv_metal_device *device, const pv_op *op
         const char *wrong = check_part(linear, p);
         if (wrong != NULL) return wrong;
     }
-    return NULL;
+    return pv_metal_mps_wants(device, linear) ? pv_metal_mps_declines(linear) : NULL;
 }
 
 static pv_args_linear args_of(const pv_metal_recorder *recorder, const pv_op_linear *linear)
@@ -112,6 +112,10 @@ void pv_metal_record_linear(pv_metal_recorder *recorder, const pv_op *op)
 {
     const pv_op_linear *linear = &op->linear;
     bool done[3] = {false, false, false};
+    if (pv_metal_mps_wants(recorder->device, linear) && pv_metal_mps_declines(linear) == NULL) {
+        pv_metal_add_product(recorder);
+        return;
+    }
     for (uint32_t first = 0; first < linear->part_count; first++) {
         const pv_linear_part *parts[3];
         uint32_t count = 0;

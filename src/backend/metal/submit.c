@@ -4,6 +4,7 @@
  * ends what runs too long, and what it ends is lost. */
 #include <string.h>
 
+#include "backend/metal/mps.h"
 #include "backend/metal/prepare.h"
 #include "backend/metal/profile.h"
 #include "backend/metal/validate.h"
@@ -46,7 +47,7 @@ static bool open_command_buffer(encoding *e)
 {
     const pv_objc *objc = &e->device->objc;
     e->seconds = 0;
-    e->command_buffer = pv_msg_queue_command_buffer(objc, e->device->queue);
+    e->command_buffer = e->device->mps != NULL ? pv_metal_mps_command_buffer(e->device) : pv_msg_queue_command_buffer(objc, e->device->queue);
     if (e->command_buffer == NULL || e->device->profile != NULL) return e->command_buffer != NULL;
     e->encoder = pv_msg_command_buffer_encoder(objc, e->command_buffer, CONCURRENT);
     if (e->encoder == NULL) e->command_buffer = NULL;
@@ -109,6 +110,17 @@ static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_reco
     for (int i = 0; i < 2; i++) e->device->counters[record->counters[i]].count++;
 }
 
+/* MPS has encoders of its own, which Metal orders by what they read and write. Without an encoder afterwards the step fails. */
+static void encode_product(encoding *e, const pv_prepared *prepared, const pv_metal_record *record)
+{
+    const pv_metal_product product = pv_metal_mps_product(&prepared->plan->ops[record->op].linear);
+    if (e->counts[PV_METAL_ROWS] == 0) return;
+    end_encoder(e);
+    if (!pv_metal_mps_encode(e->device, e->command_buffer, &product, e->counts[PV_METAL_ROWS])) return;
+    e->encoder = pv_msg_command_buffer_encoder(&e->device->objc, e->command_buffer, CONCURRENT);
+    for (int i = 0; i < 2; i++) e->device->counters[record->counters[i]].count++;
+}
+
 /* Kernels reach two thirds of what the memory gives and a third of what the chip computes, or more. */
 static double seconds_for(const pv_metal_traits *traits, pv_cost cost)
 {
@@ -155,7 +167,12 @@ static bool encode_plan(encoding *e, const pv_prepared *prepared)
         const pv_metal_record *record = &prepared->records[i];
         const pv_op *op = &prepared->plan->ops[record->op];
         if ((i == 0 || record[-1].op != record->op) && !begin_op(e, op, counted)) return false;
-        encode(e, prepared, record);
+        if (record->pipeline == NULL) {
+            encode_product(e, prepared, record);
+            if (e->encoder == NULL) return false;
+        } else {
+            encode(e, prepared, record);
+        }
         if (e->device->environment->validate && (i + 1 == prepared->count || record[1].op != record->op)) validate(e, op);
     }
     return true;

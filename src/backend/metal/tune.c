@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/metal/mps.h"
 #include "backend/metal/prepare.h"
 #include "base/checked.h"
 #include "base/file.h"
@@ -17,15 +18,15 @@
 
 /* ---- The stored choice ---- */
 
-static pv_status read_number(pv_json *json, uint32_t *value, pv_error *error)
+static pv_status read_number(pv_json *json, const char *name, uint32_t *value, pv_error *error)
 {
     int64_t number = 0;
     pv_status status = pv_json_expect(json, PV_JSON_NUMBER, error);
     if (status == PV_OK) status = pv_json_int(json, &number, error);
     if (status != PV_OK) return status;
     if (number < 0 || number > PV_METAL_MOST_ROWS)
-        return pv_fail_at(error, PV_BAD_FILE, json->file, json->start, "few_rows is %lld, 0 to %d is wanted", (long long)number,
-                          PV_METAL_MOST_ROWS);
+        return pv_fail_at(error, PV_BAD_FILE, json->file, json->start, "%s is %lld, 0 to %d is wanted", name,
+                          (long long)number, PV_METAL_MOST_ROWS);
     *value = (uint32_t)number;
     return PV_OK;
 }
@@ -37,7 +38,9 @@ static pv_status read_members(pv_json *json, pv_metal_tuning *tuning, pv_error *
     while (status == PV_OK && (status = pv_json_next(json, error)) == PV_OK && json->type == PV_JSON_KEY) {
         if (pv_json_is(json, "few_rows")) {
             found = true;
-            status = read_number(json, &tuning->few_rows, error);
+            status = read_number(json, "few_rows", &tuning->few_rows, error);
+        } else if (pv_json_is(json, "mps_rows")) {
+            status = read_number(json, "mps_rows", &tuning->mps_rows, error);
         } else {
             status = pv_json_next(json, error);
             if (status == PV_OK) status = pv_json_skip(json, error);
@@ -81,7 +84,8 @@ static pv_status store(const pv_metal_device *device, const pv_metal_tuning *tun
     pv_writer writer;
     if (!pv_metal_cache_path(device, "tune", path))
         return pv_fail(error, PV_INVALID_ARGUMENT, "the path of the cache folder is too long");
-    const int length = snprintf(text, sizeof text, "{\"schema\": \"" SCHEMA "\", \"few_rows\": %u}\n", tuning->few_rows);
+    const int length = snprintf(text, sizeof text, "{\"schema\": \"" SCHEMA "\", \"few_rows\": %u, \"mps_rows\": %u}\n",
+                                tuning->few_rows, tuning->mps_rows);
     pv_metal_make_folders(path);
     pv_status status = pv_writer_open(device->allocator, path, &writer, error);
     if (status == PV_OK) status = pv_writer_write(&writer, text, (size_t)length, error);
@@ -204,6 +208,31 @@ static pv_status choose_few_rows(bench *b, uint32_t *few_rows, pv_error *error)
     return PV_OK;
 }
 
+/* Whether MPS does the products of many rows, over both layouts that it knows. What is not there is not chosen. */
+static pv_status choose_mps(bench *b, uint32_t few_rows, uint32_t *mps_rows, pv_error *error)
+{
+    static const pv_layout layouts[] = {PV_LAYOUT_F16, PV_LAYOUT_F32};
+    double ours = 0, theirs = 0;
+    pv_status status = PV_OK;
+    *mps_rows = 0;
+    pv_metal_mps *mps = pv_metal_mps_open(b->device);
+    if (mps == NULL) return PV_OK;
+    for (size_t l = 0; l < sizeof layouts / sizeof layouts[0] && status == PV_OK; l++) {
+        b->device->mps = NULL;
+        status = measure(b, layouts[l], PV_METAL_MOST_ROWS, few_rows, &ours, error);
+        b->device->mps = mps;
+        b->device->tuning.mps_rows = PV_METAL_MOST_ROWS;
+        if (status == PV_OK) status = measure(b, layouts[l], PV_METAL_MOST_ROWS, few_rows, &theirs, error);
+    }
+    b->device->mps = NULL;
+    pv_metal_mps_close(b->device, mps);
+    if (status != PV_OK) return status;
+    if (theirs < ours) *mps_rows = PV_METAL_MOST_ROWS;
+    report(b, PV_METAL_MOST_ROWS, "matrix units, dense weights", ours, theirs >= ours);
+    report(b, PV_METAL_MOST_ROWS, "MPS, dense weights", theirs, theirs < ours);
+    return PV_OK;
+}
+
 static pv_status check(const pv_environment *environment, uint32_t size, pv_error *error)
 {
     if (environment->cache == NULL)
@@ -222,6 +251,7 @@ static pv_status tune_device(bench *b, pv_error *error)
                           "the device has no matrix units, so there is nothing to choose");
     pv_status status = make_buffers(b, error);
     if (status == PV_OK) status = choose_few_rows(b, &chosen.few_rows, error);
+    if (status == PV_OK) status = choose_mps(b, chosen.few_rows, &chosen.mps_rows, error);
     free_buffers(b);
     return status == PV_OK ? store(b->device, &chosen, error) : status;
 }
