@@ -1,5 +1,5 @@
-/* Products by MPS: which they could be, which forms are split first, and that a device without MPS has none. Products themselves have not
- * been run: softmetal has no MPS. */
+/* Products by MPS: which they could be, which forms are split first, and that a device without MPS has none. Products
+ * themselves have not been run: softmetal has no MPS. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,8 @@ static pv_buffer memory = {.handle = &something, .bytes = 1 << 20};
 
 static pv_tensor tensor(pv_layout layout, uint32_t rows, uint32_t cols, pv_extent extent, uint64_t offset)
 {
-    pv_tensor made = {.buffer = &memory, .offset = offset, .rows = rows, .cols = cols, .layout = layout, .extent = (uint8_t)extent};
+    pv_tensor made = {
+        .buffer = &memory, .offset = offset, .rows = rows, .cols = cols, .layout = layout, .extent = (uint8_t)extent};
     assert_true(pv_layout_row_bytes(layout, cols, &made.row_bytes));
     return made;
 }
@@ -129,10 +130,8 @@ static void a_device_without_mps_does_without(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dense_products_of_many_rows_are_wanted),
-        cmocka_unit_test(what_mps_cannot_do_is_not_wanted),
-        cmocka_unit_test(fused_forms_are_split_before),
-        cmocka_unit_test(a_product_says_where_everything_stands),
+        cmocka_unit_test(dense_products_of_many_rows_are_wanted), cmocka_unit_test(what_mps_cannot_do_is_not_wanted),
+        cmocka_unit_test(fused_forms_are_split_before),           cmocka_unit_test(a_product_says_where_everything_stands),
         cmocka_unit_test(a_device_without_mps_does_without),
     };
     return cmocka_run_group_tests_name("mps", tests, NULL, NULL);

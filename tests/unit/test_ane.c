@@ -15,7 +15,10 @@
 #define MAX_WEIGHTS (OUT * COLS)
 
 /* Elements that f16 holds exactly; check_ane.py knows them too. */
-static float element(uint32_t row, uint32_t col, uint32_t seed) { return ((float)((row * 7 + col * 13 + seed * 5) % 31) - 15) / 16; }
+static float element(uint32_t row, uint32_t col, uint32_t seed)
+{
+    return ((float)((row * 7 + col * 13 + seed * 5) % 31) - 15) / 16;
+}
 
 /* A block and the memory of its tensors. */
 typedef struct block {
@@ -213,7 +216,10 @@ static void stand_in_unload(void *context, void *program)
     engine_seen.loaded--;
 }
 
-static void stand_in_close(void *context) { (void)context; }
+static void stand_in_close(void *context)
+{
+    (void)context;
+}
 
 static void multiply(const pv_linear_part *part, const double *x, double *out)
 {
@@ -229,12 +235,14 @@ static void multiply(const pv_linear_part *part, const double *x, double *out)
     }
 }
 
-static void stand_in_row(const pv_op_linear *linear, const float *x, const float *residual, uint32_t r, const pv_ane_matrix *outputs)
+static void stand_in_row(const pv_op_linear *linear, const float *x, const float *residual, uint32_t r,
+                         const pv_ane_matrix *outputs)
 {
     double in[WIDTH], made[3][GATES], squares = 0;
     for (uint32_t c = 0; c < linear->x.cols; c++) squares += (double)x[c] * x[c];
     const double scale = pv_tensor_present(&linear->norm) ? 1 / sqrt(squares / linear->x.cols + linear->epsilon) : 1;
-    for (uint32_t c = 0; c < linear->x.cols; c++) in[c] = x[c] * scale * (pv_tensor_present(&linear->norm) ? cpu_values(&linear->norm)[c] : 1);
+    for (uint32_t c = 0; c < linear->x.cols; c++)
+        in[c] = x[c] * scale * (pv_tensor_present(&linear->norm) ? cpu_values(&linear->norm)[c] : 1);
     for (uint32_t p = 0; p < linear->part_count; p++) multiply(&linear->parts[p], in, made[p]);
     for (uint32_t o = 0; o < pv_ane_block_outputs(linear); o++) {
         for (uint32_t c = 0; c < outputs[o].cols; c++) {
@@ -245,8 +253,8 @@ static void stand_in_row(const pv_op_linear *linear, const float *x, const float
     }
 }
 
-static pv_status stand_in_run(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count, const pv_ane_matrix *outputs,
-                              size_t output_count, pv_error *error)
+static pv_status stand_in_run(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count,
+                              const pv_ane_matrix *outputs, size_t output_count, pv_error *error)
 {
     const pv_op_linear *linear = program;
     (void)context;
@@ -257,8 +265,10 @@ static pv_status stand_in_run(void *context, void *program, const pv_ane_matrix 
     assert_int_equal(output_count, pv_ane_block_outputs(linear));
     for (uint32_t r = 0; r < PLAN_ROWS; r++) {
         assert_int_equal(inputs[0].rows, PLAN_ROWS);
-        for (uint32_t c = 0; c < inputs[0].cols && r >= TRUE_ROWS; c++) assert_true(inputs[0].elements[r * inputs[0].cols + c] == 0);
-        stand_in_row(linear, inputs[0].elements + r * inputs[0].cols, input_count == 2 ? inputs[1].elements + r * inputs[1].cols : NULL, r, outputs);
+        for (uint32_t c = 0; c < inputs[0].cols && r >= TRUE_ROWS; c++)
+            assert_true(inputs[0].elements[r * inputs[0].cols + c] == 0);
+        stand_in_row(linear, inputs[0].elements + r * inputs[0].cols,
+                     input_count == 2 ? inputs[1].elements + r * inputs[1].cols : NULL, r, outputs);
     }
     return PV_OK;
 }
@@ -286,7 +296,8 @@ static pv_backend_device *open_ane(const pv_allocator *allocator, bool plain)
     return device;
 }
 
-/* A prompt's blocks: three matrices; one that adds to what was there; gate and up behind a norm; and one op of the CPU's between. */
+/* A prompt's blocks: three matrices; one that adds to what was there; gate and up behind a norm; and one op of the CPU's
+ * between. */
 typedef struct layer {
     cpu_slab slab;
     cpu_step step;
@@ -310,7 +321,8 @@ static void make_layer(layer *l, pv_backend_device *device, uint32_t rows)
     const pv_tensor norm = cpu_tensor(slab, 1, WIDTH, PV_EXTENT_FIXED), bias = cpu_tensor(slab, 1, 32, PV_EXTENT_FIXED);
     cpu_fill(2, cpu_values(&norm), WIDTH);
     cpu_fill(3, cpu_values(&bias), 32);
-#define WEIGHT(seed, layout, rows) (cpu_fill(seed, values, (size_t)(rows) * WIDTH), cpu_weight(slab, layout, rows, WIDTH, values))
+#define WEIGHT(seed, layout, rows)                                                                                             \
+    (cpu_fill(seed, values, (size_t)(rows) * WIDTH), cpu_weight(slab, layout, rows, WIDTH, values))
     l->ops[0] = (pv_op){.kind = PV_OP_linear, .linear = {.x = l->x, .part_count = 3}};
     l->ops[0].linear.parts[0] = (pv_linear_part){.weight = WEIGHT(4, PV_LAYOUT_F16, WIDTH), .out = l->q};
     l->ops[0].linear.parts[1] = (pv_linear_part){.weight = WEIGHT(5, PV_LAYOUT_Q8_0, 32), .bias = bias, .out = l->k};
@@ -318,7 +330,8 @@ static void make_layer(layer *l, pv_backend_device *device, uint32_t rows)
     l->ops[1] = (pv_op){.kind = PV_OP_linear, .linear = {.x = l->q, .part_count = 1, .residual = l->x}};
     l->ops[1].linear.parts[0] = (pv_linear_part){.weight = WEIGHT(7, PV_LAYOUT_F32, WIDTH), .out = l->x};
     l->ops[2] = (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {.x = l->k, .weight = bias, .out = l->k, .epsilon = 1e-5f}};
-    l->ops[3] = (pv_op){.kind = PV_OP_linear, .linear = {.x = l->x, .norm = norm, .epsilon = 1e-5f, .part_count = 2, .glu = PV_ACTIVATION_SILU}};
+    l->ops[3] = (pv_op){.kind = PV_OP_linear,
+                        .linear = {.x = l->x, .norm = norm, .epsilon = 1e-5f, .part_count = 2, .glu = PV_ACTIVATION_SILU}};
     l->ops[3].linear.parts[0] = (pv_linear_part){.weight = WEIGHT(8, PV_LAYOUT_F16, GATES), .out = l->gated};
     l->ops[3].linear.parts[1] = (pv_linear_part){.weight = WEIGHT(9, PV_LAYOUT_F16, GATES)};
 #undef WEIGHT
@@ -329,8 +342,10 @@ static void assert_close(const pv_tensor *found, const pv_tensor *wanted, uint32
 {
     const float *a = cpu_values(found), *b = cpu_values(wanted);
     for (size_t i = 0; i < (size_t)rows * found->cols; i++) {
-        /* the CPU quantizes to 16 bits what meets quantized weights: 1/32512 of a group's largest, over WIDTH products below 8 */
-        if (!(fabsf(a[i] - b[i]) <= 4e-3f + 1e-3f * fabsf(b[i]))) fail_msg("element %zu: %g, wanted %g", i, (double)a[i], (double)b[i]);
+        /* the CPU quantizes to 16 bits what meets quantized weights: 1/32512 of a group's largest, over WIDTH products below 8
+         */
+        if (!(fabsf(a[i] - b[i]) <= 4e-3f + 1e-3f * fabsf(b[i])))
+            fail_msg("element %zu: %g, wanted %g", i, (double)a[i], (double)b[i]);
     }
     for (size_t i = (size_t)rows * found->cols; i < (size_t)found->rows * found->cols; i++) assert_true(isnan(a[i]));
 }
@@ -396,7 +411,8 @@ static void a_program_that_fails_is_an_error_and_the_device_goes_on(void **state
     assert_int_equal(tf_count(), 0);
     memset(&engine_seen, 0, sizeof engine_seen);
     assert_int_equal(device->backend->prepare(device, &plan, &prepared, NULL), PV_OK);
-    const pv_submission submission = {.plans = &prepared, .plan_count = 1, .block = l->step.block, .outputs = l->step.outputs, .abort = &abort};
+    const pv_submission submission = {
+        .plans = &prepared, .plan_count = 1, .block = l->step.block, .outputs = l->step.outputs, .abort = &abort};
     engine_seen.fail_run = 2;
     assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
     assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_DEVICE_TRANSIENT);

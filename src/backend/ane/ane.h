@@ -1,13 +1,14 @@
-/* The experiment behind --device ane: prompts' dense blocks run as Core ML programs, on the Neural Engine where Core ML puts them
- * there; everything else, and every answer, runs on the CPU. The device is the CPU's with a few more programs: memory, weights and cache
- * are the CPU's own. It is never chosen by "auto". */
+/* The experiment behind --device ane: prompts' dense blocks run as Core ML programs, on the Neural Engine where Core ML puts
+ * them there; everything else, and every answer, runs on the CPU. The device is the CPU's with a few more programs: memory,
+ * weights and cache are the CPU's own. It is never chosen by "auto". */
 #ifndef PV_ANE_ANE_H
 #define PV_ANE_ANE_H
 
 #include "backend/ane/engine.h"
 #include "backend/backend.h"
 
-#define PV_ANE_LEAST_ROWS 128 /* of a plan whose blocks become programs: with fewer, handing them over costs more than they do */
+#define PV_ANE_LEAST_ROWS                                                                                                      \
+    128 /* of a plan whose blocks become programs: with fewer, handing them over costs more than they do */
 
 extern const pv_backend pv_ane_backend;
 

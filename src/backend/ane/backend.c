@@ -44,12 +44,18 @@ typedef struct ane_device {
     float *staging; /* inputs and outputs of the largest block */
     size_t staging_elements;
     uint64_t packages, ran; /* ran: blocks, for the counters */
-    flight flights[QUEUE]; /* fence f stands at f % QUEUE */
+    flight flights[QUEUE];  /* fence f stands at f % QUEUE */
     pv_fence submitted, completed;
 } ane_device;
 
-static ane_device *cast(const pv_backend_device *device) { return (ane_device *)device; }
-static const pv_backend *cpu_of(const ane_device *device) { return device->cpu->backend; }
+static ane_device *cast(const pv_backend_device *device)
+{
+    return (ane_device *)device;
+}
+static const pv_backend *cpu_of(const ane_device *device)
+{
+    return device->cpu->backend;
+}
 
 /* ---- Finding, opening, closing ---- */
 
@@ -59,8 +65,8 @@ static pv_status open_engine(const pv_backend *backend, const pv_allocator *allo
     return stand_in != NULL ? stand_in->open(allocator, engine, error) : pv_coreml_open(allocator, engine, error);
 }
 
-static pv_status ane_enumerate(const pv_backend *backend, const pv_environment *environment, pv_device_description *descriptions,
-                               size_t capacity, size_t *count, pv_error *error)
+static pv_status ane_enumerate(const pv_backend *backend, const pv_environment *environment,
+                               pv_device_description *descriptions, size_t capacity, size_t *count, pv_error *error)
 {
     pv_device_description description = {.id = "ane:0", .name = "Neural Engine"};
     pv_ane_engine engine;
@@ -72,7 +78,8 @@ static pv_status ane_enumerate(const pv_backend *backend, const pv_environment *
         engine.close(engine.context);
         size_t found = 0;
         pv_device_description cpu;
-        if (pv_cpu_backend.enumerate(&pv_cpu_backend, environment, &cpu, 1, &found, &missing) == PV_OK && found == 1) description = cpu;
+        if (pv_cpu_backend.enumerate(&pv_cpu_backend, environment, &cpu, 1, &found, &missing) == PV_OK && found == 1)
+            description = cpu;
         snprintf(description.id, sizeof description.id, "ane:0");
         snprintf(description.name, sizeof description.name, "Neural Engine (an experiment: dense blocks of long prompts)");
     }
@@ -97,7 +104,8 @@ static pv_status set_up(ane_device *device, const pv_environment *environment, p
     if (status != PV_OK) return status;
     device->open = true;
     if (device->cache == NULL) {
-        return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "Core ML programs pass through the folder for compiled programs, and none is given");
+        return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET,
+                          "Core ML programs pass through the folder for compiled programs, and none is given");
     }
     status = pv_cpu_backend.open(&pv_cpu_backend, environment, "cpu", device->plain, &device->cpu, error);
     if (status != PV_OK) return status;
@@ -127,7 +135,10 @@ static pv_status ane_open(const pv_backend *backend, const pv_environment *envir
     return status;
 }
 
-static const pv_device_description *ane_describe(const pv_backend_device *device) { return &cast(device)->description; }
+static const pv_device_description *ane_describe(const pv_backend_device *device)
+{
+    return &cast(device)->description;
+}
 
 /* ---- Memory and weights are the CPU's ---- */
 
@@ -136,7 +147,10 @@ static pv_status ane_alloc(pv_backend_device *device, pv_memory kind, uint64_t b
     return cpu_of(cast(device))->alloc(cast(device)->cpu, kind, bytes, buffer, error);
 }
 
-static void ane_free(pv_backend_device *device, pv_buffer *buffer) { cpu_of(cast(device))->free(cast(device)->cpu, buffer); }
+static void ane_free(pv_backend_device *device, pv_buffer *buffer)
+{
+    cpu_of(cast(device))->free(cast(device)->cpu, buffer);
+}
 
 static pv_status ane_import(pv_backend_device *device, void *host, uint64_t bytes, pv_buffer *buffer, pv_error *error)
 {
@@ -145,14 +159,15 @@ static pv_status ane_import(pv_backend_device *device, void *host, uint64_t byte
 
 static pv_status ane_wait(pv_backend_device *device, pv_fence fence, uint32_t timeout_ms, pv_error *error);
 
-static pv_status ane_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes, uint64_t length,
-                           pv_error *error)
+static pv_status ane_write(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, const void *bytes,
+                           uint64_t length, pv_error *error)
 {
     const pv_status status = ane_wait(device, cast(device)->submitted, UINT32_MAX, error);
     return status == PV_OK ? cpu_of(cast(device))->write(cast(device)->cpu, buffer, offset, bytes, length, error) : status;
 }
 
-static pv_status ane_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length, pv_error *error)
+static pv_status ane_read(pv_backend_device *device, const pv_buffer *buffer, uint64_t offset, void *bytes, uint64_t length,
+                          pv_error *error)
 {
     const pv_status status = ane_wait(device, cast(device)->submitted, UINT32_MAX, error);
     return status == PV_OK ? cpu_of(cast(device))->read(cast(device)->cpu, buffer, offset, bytes, length, error) : status;
@@ -164,13 +179,16 @@ static pv_status ane_weight_spec(const pv_backend_device *device, pv_layout layo
     return cpu_of(cast(device))->weight_spec(cast(device)->cpu, layout, rows, cols, uses, spec, error);
 }
 
-static pv_status ane_upload(pv_backend_device *device, const pv_tensor *weight, uint32_t first, uint32_t count, const void *rows,
-                            pv_error *error)
+static pv_status ane_upload(pv_backend_device *device, const pv_tensor *weight, uint32_t first, uint32_t count,
+                            const void *rows, pv_error *error)
 {
     return cpu_of(cast(device))->upload(cast(device)->cpu, weight, first, count, rows, error);
 }
 
-static bool ane_supports(const pv_backend_device *device, const pv_op *op) { return cpu_of(cast(device))->supports(cast(device)->cpu, op); }
+static bool ane_supports(const pv_backend_device *device, const pv_op *op)
+{
+    return cpu_of(cast(device))->supports(cast(device)->cpu, op);
+}
 
 /* ---- Preparing: a plan falls into segments ---- */
 
@@ -193,9 +211,11 @@ static bool becomes_program(const ane_device *device, const pv_plan *plan, const
     return !device->plain && plan->rows >= PV_ANE_LEAST_ROWS && pv_ane_block_suits(op);
 }
 
-static pv_status add_segment(ane_device *device, ane_prepared *prepared, size_t first, size_t count, segment **one, pv_error *error)
+static pv_status add_segment(ane_device *device, ane_prepared *prepared, size_t first, size_t count, segment **one,
+                             pv_error *error)
 {
-    if (!pv_grow(device->allocator, (void **)&prepared->segments, &prepared->capacity, prepared->count + 1, sizeof *prepared->segments)) {
+    if (!pv_grow(device->allocator, (void **)&prepared->segments, &prepared->capacity, prepared->count + 1,
+                 sizeof *prepared->segments)) {
         return pv_fail_memory(error, (prepared->count + 1) * sizeof *prepared->segments, "a prepared plan");
     }
     *one = &prepared->segments[prepared->count++];
@@ -212,7 +232,8 @@ static pv_status load_program(ane_device *device, const pv_op_linear *linear, ui
     const int length = snprintf(folder, sizeof folder, "%s/ane-%ld-%llu.mlpackage", device->cache, (long)getpid(),
                                 (unsigned long long)device->packages++);
     if (length < 0 || (size_t)length >= sizeof folder) {
-        return pv_fail_at(error, PV_INVALID_ARGUMENT, "ane", PV_NO_OFFSET, "the folder for compiled programs has a name of %zu bytes", strlen(device->cache));
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, "ane", PV_NO_OFFSET,
+                          "the folder for compiled programs has a name of %zu bytes", strlen(device->cache));
     }
     pv_status status = pv_ane_block_write(device->allocator, linear, rows, folder, error);
     if (status != PV_OK) return status;
@@ -272,14 +293,18 @@ static pv_status ane_submit(pv_backend_device *base, const pv_submission *submis
 {
     ane_device *device = cast(base);
     if (submission->plan_count > PLANS) {
-        return pv_fail_at(error, PV_INVALID_ARGUMENT, "ane", PV_NO_OFFSET, "a submission of %u plans; at most %d", submission->plan_count, PLANS);
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, "ane", PV_NO_OFFSET, "a submission of %u plans; at most %d",
+                          submission->plan_count, PLANS);
     }
     if (device->submitted - device->completed == QUEUE) {
         const pv_status status = ane_wait(base, device->completed + 1, UINT32_MAX, error);
         if (status != PV_OK) return status;
     }
     flight *one = &device->flights[++device->submitted % QUEUE];
-    *one = (flight){.plan_count = submission->plan_count, .block = submission->block, .outputs = submission->outputs, .abort = submission->abort};
+    *one = (flight){.plan_count = submission->plan_count,
+                    .block = submission->block,
+                    .outputs = submission->outputs,
+                    .abort = submission->abort};
     for (uint32_t p = 0; p < submission->plan_count; p++) one->plans[p] = (ane_prepared *)submission->plans[p];
     *fence = device->submitted;
     return PV_OK;
@@ -327,15 +352,18 @@ static pv_status run_program(ane_device *device, const segment *one, uint32_t tr
 }
 
 /* PV_TIMEOUT: goes on with the next call. */
-static pv_status run_segment(ane_device *device, flight *one, const ane_prepared *plan, const segment *part, uint32_t timeout_ms, pv_error *error)
+static pv_status run_segment(ane_device *device, flight *one, const ane_prepared *plan, const segment *part,
+                             uint32_t timeout_ms, pv_error *error)
 {
     if (part->program != NULL) {
         const pv_step_view step = pv_step_view_of(pv_tensor_host(&one->block), &plan->layout);
-        if (one->abort != NULL && atomic_load(one->abort)) return pv_fail_at(error, PV_CANCELLED, "ane", PV_NO_OFFSET, "the step was aborted");
+        if (one->abort != NULL && atomic_load(one->abort))
+            return pv_fail_at(error, PV_CANCELLED, "ane", PV_NO_OFFSET, "the step was aborted");
         return run_program(device, part, step.counts->rows, error);
     }
     if (one->inner == 0) {
-        const pv_submission submission = {.plans = &part->prepared, .plan_count = 1, .block = one->block, .outputs = one->outputs, .abort = one->abort};
+        const pv_submission submission = {
+            .plans = &part->prepared, .plan_count = 1, .block = one->block, .outputs = one->outputs, .abort = one->abort};
         const pv_status status = cpu_of(device)->submit(device->cpu, &submission, &one->inner, error);
         if (status != PV_OK) return status;
     }

@@ -14,7 +14,10 @@ bool pv_ane_block_suits(const pv_op *op)
     return linear->glu == PV_ACTIVATION_NONE || linear->glu == PV_ACTIVATION_SILU || linear->glu == PV_ACTIVATION_GELU;
 }
 
-uint32_t pv_ane_block_outputs(const pv_op_linear *linear) { return linear->glu != PV_ACTIVATION_NONE ? 1 : linear->part_count; }
+uint32_t pv_ane_block_outputs(const pv_op_linear *linear)
+{
+    return linear->glu != PV_ACTIVATION_NONE ? 1 : linear->part_count;
+}
 
 /* ---- Weights ---- */
 
@@ -84,7 +87,8 @@ static pv_mil_value rms_norm(pv_mil *mil, pv_mil_value x, const pv_tensor *weigh
     static const int32_t last = -1;
     const pv_mil_argument square[] = {{"x", x}};
     const pv_mil_value squares = pv_mil_apply(mil, "square", NULL, PV_MIL_F32, x.shape[0], x.shape[1], square, 1);
-    const pv_mil_argument mean[] = {{"x", squares}, {"axes", pv_mil_ints(mil, &last, 1)}, {"keep_dims", pv_mil_bool(mil, true)}};
+    const pv_mil_argument mean[] = {
+        {"x", squares}, {"axes", pv_mil_ints(mil, &last, 1)}, {"keep_dims", pv_mil_bool(mil, true)}};
     const pv_mil_value means = pv_mil_apply(mil, "reduce_mean", NULL, PV_MIL_F32, x.shape[0], 1, mean, 3);
     const pv_mil_argument root[] = {{"x", means}, {"epsilon", pv_mil_float(mil, epsilon)}};
     const pv_mil_value scales = pv_mil_apply(mil, "rsqrt", NULL, PV_MIL_F32, x.shape[0], 1, root, 2);
@@ -127,7 +131,8 @@ static void write_program(pv_mil *mil, const pv_op_linear *linear, uint32_t rows
     }
 }
 
-pv_status pv_ane_block_write(const pv_allocator *allocator, const pv_op_linear *linear, uint32_t rows, const char *folder, pv_error *error)
+pv_status pv_ane_block_write(const pv_allocator *allocator, const pv_op_linear *linear, uint32_t rows, const char *folder,
+                             pv_error *error)
 {
     char weights[PV_ANE_PATH + 64];
     pv_mil mil;

@@ -1,5 +1,6 @@
-/* A dense block of a prompt as a Core ML program: what a `linear` op with its fusions does (norm, q k v; gate, up; down with its
- * residual) for a fixed number of rows. The norm and the residual stay in f32, matrices and gates are f16, as the Neural Engine has no other. */
+/* A dense block of a prompt as a Core ML program: what a `linear` op with its fusions does (norm, q k v; gate, up; down with
+ * its residual) for a fixed number of rows. The norm and the residual stay in f32, matrices and gates are f16, as the Neural
+ * Engine has no other. */
 #ifndef PV_ANE_BLOCK_H
 #define PV_ANE_BLOCK_H
 
@@ -9,7 +10,8 @@
 #define PV_ANE_INPUTS 2  /* "x", and "residual" if there is one */
 #define PV_ANE_OUTPUTS 3 /* "out0" … */
 
-/* True if the op can be such a block. Its weights must be where the CPU sees them, canonical or in the CPU backend's packing. */
+/* True if the op can be such a block. Its weights must be where the CPU sees them, canonical or in the CPU backend's packing.
+ */
 bool pv_ane_block_suits(const pv_op *op);
 /* How many outputs the block has. */
 uint32_t pv_ane_block_outputs(const pv_op_linear *linear);

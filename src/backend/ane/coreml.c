@@ -1,5 +1,5 @@
-/* Core ML from plain C: the frameworks opened by name, typed messages, no variadic casts. Written from Apple's headers' documentation;
- * it has not been run on a Mac. */
+/* Core ML from plain C: the frameworks opened by name, typed messages, no variadic casts. Written from Apple's headers'
+ * documentation; it has not been run on a Mac. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,18 +10,18 @@ typedef struct objc_object *id;
 typedef struct objc_selector *sel;
 
 /* X(result, name, selector, (parameters), (arguments)), and those with no parameter apart. */
-#define GETTERS(X)                               \
-    X(id, new_object, "new")                     \
-    X(id, alloc, "alloc")                        \
-    X(id, feature_array, "multiArrayValue")      \
-    X(void *, array_data, "dataPointer")         \
-    X(id, array_strides, "strides")              \
-    X(int64_t, array_count, "count")             \
-    X(int64_t, array_type, "dataType")           \
-    X(int64_t, number_integer, "integerValue")   \
-    X(id, error_text, "localizedDescription")    \
-    X(int64_t, error_code, "code")               \
-    X(const char *, string_utf8, "UTF8String")   \
+#define GETTERS(X)                                                                                                             \
+    X(id, new_object, "new")                                                                                                   \
+    X(id, alloc, "alloc")                                                                                                      \
+    X(id, feature_array, "multiArrayValue")                                                                                    \
+    X(void *, array_data, "dataPointer")                                                                                       \
+    X(id, array_strides, "strides")                                                                                            \
+    X(int64_t, array_count, "count")                                                                                           \
+    X(int64_t, array_type, "dataType")                                                                                         \
+    X(int64_t, number_integer, "integerValue")                                                                                 \
+    X(id, error_text, "localizedDescription")                                                                                  \
+    X(int64_t, error_code, "code")                                                                                             \
+    X(const char *, string_utf8, "UTF8String")                                                                                 \
     X(id, default_manager, "defaultManager")
 
 #define CALLS(X)                                                                                                               \
@@ -33,22 +33,23 @@ typedef struct objc_selector *sel;
       (objects, keys, count))                                                                                                  \
     X(id, element, "objectAtIndex:", (uint64_t index), (index))                                                                \
     X(bool, is_kind, "isKindOfClass:", (id class), (class))                                                                    \
-    X(id, compile, "compileModelAtURL:error:", (id url, id *error), (url, error))                                              \
-    X(id, load_model, "modelWithContentsOfURL:configuration:error:", (id url, id configuration, id *error),                    \
+    X(id, compile, "compileModelAtURL:error:", (id url, id *error), (url, error))                                             \
+    X(id, load_model, "modelWithContentsOfURL:configuration:error:", (id url, id configuration, id *error),                   \
       (url, configuration, error))                                                                                             \
     X(void, compute_units, "setComputeUnits:", (int64_t units), (units))                                                       \
     X(id, init_array, "initWithDataPointer:shape:dataType:strides:deallocator:error:",                                         \
       (void *data, id shape, int64_t type, id strides, void *deallocator, id *error),                                          \
       (data, shape, type, strides, deallocator, error))                                                                        \
     X(id, feature, "featureValueWithMultiArray:", (id array), (array))                                                         \
-    X(id, init_features, "initWithDictionary:error:", (id dictionary, id *error), (dictionary, error))                         \
-    X(id, predict, "predictionFromFeatures:error:", (id features, id *error), (features, error))                               \
+    X(id, init_features, "initWithDictionary:error:", (id dictionary, id *error), (dictionary, error))                        \
+    X(id, predict, "predictionFromFeatures:error:", (id features, id *error), (features, error))                              \
     X(id, feature_named, "featureValueForName:", (id name), (name))                                                            \
     X(bool, remove_file, "removeItemAtURL:error:", (id url, id *error), (url, error))
 
-#define CLASSES(X)                                                                                             \
-    X(NSString) X(NSURL) X(NSNumber) X(NSArray) X(NSDictionary) X(NSFileManager) X(MLModel) X(MLModelConfiguration) \
-    X(MLMultiArray) X(MLFeatureValue) X(MLDictionaryFeatureProvider)
+#define CLASSES(X)                                                                                                             \
+    X(NSString)                                                                                                                \
+    X(NSURL) X(NSNumber) X(NSArray) X(NSDictionary) X(NSFileManager) X(MLModel) X(MLModelConfiguration) X(MLMultiArray)        \
+        X(MLFeatureValue) X(MLDictionaryFeatureProvider)
 
 #define UNITS_CPU_AND_NEURAL_ENGINE 3 /* MLComputeUnits, macOS 13 */
 #define ARRAY_FLOAT32 65568           /* MLMultiArrayDataType */
@@ -75,20 +76,20 @@ typedef struct coreml {
     id configuration;
 } coreml;
 
-#define GETTER(result, name, selector)                                                    \
-    static inline result msg_##name(const coreml *ml, id self)                            \
-    {                                                                                     \
-        return ((result(*)(id, sel))ml->send)(self, ml->selectors.name);                  \
+#define GETTER(result, name, selector)                                                                                         \
+    static inline result msg_##name(const coreml *ml, id self)                                                                 \
+    {                                                                                                                          \
+        return ((result(*)(id, sel))ml->send)(self, ml->selectors.name);                                                       \
     }
 GETTERS(GETTER)
 #undef GETTER
 #define PARAMETERS(...) (const coreml *ml, id self, __VA_ARGS__)
 #define SIGNATURE(...) (id, sel, __VA_ARGS__)
 #define PASSED(...) __VA_ARGS__
-#define CALL(result, name, selector, parameters, passed)                                                   \
-    static inline result msg_##name PARAMETERS parameters                                                  \
-    {                                                                                                      \
-        return ((result(*) SIGNATURE parameters)ml->send)(self, ml->selectors.name, PASSED passed);        \
+#define CALL(result, name, selector, parameters, passed)                                                                       \
+    static inline result msg_##name PARAMETERS parameters                                                                      \
+    {                                                                                                                          \
+        return ((result(*) SIGNATURE parameters)ml->send)(self, ml->selectors.name, PASSED passed);                            \
     }
 CALLS(CALL)
 #undef CALL
@@ -126,7 +127,8 @@ static pv_status open_libraries(coreml *ml, pv_error *error)
         return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "this system has no Core ML");
 #else
         const char *why = dlerror();
-        return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "%s cannot be opened: %s", paths[i], why != NULL ? why : "no reason given");
+        return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "%s cannot be opened: %s", paths[i],
+                          why != NULL ? why : "no reason given");
 #endif
     }
     return PV_OK;
@@ -138,8 +140,8 @@ static pv_status find_symbols(coreml *ml, sel (**name_selector)(const char *), i
         const char *name;
         void *symbol;
     } wanted[] = {
-        {"objc_msgSend", &ml->send},       {"objc_autoreleasePoolPush", &ml->push}, {"objc_autoreleasePoolPop", &ml->pop},
-        {"objc_retain", &ml->retain},      {"objc_release", &ml->release},          {"sel_registerName", name_selector},
+        {"objc_msgSend", &ml->send},  {"objc_autoreleasePoolPush", &ml->push}, {"objc_autoreleasePoolPop", &ml->pop},
+        {"objc_retain", &ml->retain}, {"objc_release", &ml->release},          {"sel_registerName", name_selector},
         {"objc_getClass", get_class},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
@@ -154,16 +156,16 @@ static pv_status find_symbols(coreml *ml, sel (**name_selector)(const char *), i
 
 static pv_status find_classes(coreml *ml, id (*get_class)(const char *), pv_error *error)
 {
-#define CLASS(name)                                                                                                          \
-    if ((ml->classes.name = get_class(#name)) == NULL) {                                                                     \
-        return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "Core ML has no class " #name);                          \
+#define CLASS(name)                                                                                                            \
+    if ((ml->classes.name = get_class(#name)) == NULL) {                                                                       \
+        return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "Core ML has no class " #name);                            \
     }
     CLASSES(CLASS)
 #undef CLASS
     return PV_OK;
 }
 
-/* Since macOS 14 Core ML tells its devices. Before, Apple Silicon is taken at its word: every one of them has a Neural Engine. */
+/* Since macOS 14 Core ML tells its devices. Before, Apple Silicon is taken at its word: each has a Neural Engine. */
 static pv_status find_neural_engine(const coreml *ml, id (*get_class)(const char *), pv_error *error)
 {
     id (*all_devices)(void) = NULL;
@@ -199,10 +201,14 @@ static pv_status fail_with(const coreml *ml, pv_status status, id nserror, const
 {
     const char *text = nserror != NULL ? msg_string_utf8(ml, msg_error_text(ml, nserror)) : NULL;
     if (error != NULL && nserror != NULL) error->backend_code = msg_error_code(ml, nserror);
-    return pv_fail_at(error, status, "ane", PV_NO_OFFSET, "Core ML cannot %s: %s", what, text != NULL ? text : "no reason given");
+    return pv_fail_at(error, status, "ane", PV_NO_OFFSET, "Core ML cannot %s: %s", what,
+                      text != NULL ? text : "no reason given");
 }
 
-static id url_of(const coreml *ml, const char *path) { return msg_file_url(ml, ml->classes.NSURL, msg_string(ml, ml->classes.NSString, path)); }
+static id url_of(const coreml *ml, const char *path)
+{
+    return msg_file_url(ml, ml->classes.NSURL, msg_string(ml, ml->classes.NSString, path));
+}
 
 /* A model and the folder that it was compiled into, which it may go on reading from. */
 typedef struct loaded {
@@ -263,7 +269,8 @@ static id pair_of(const coreml *ml, int64_t first, int64_t second)
 static id view_of(const coreml *ml, const pv_ane_matrix *matrix, id *nserror)
 {
     const id shape = pair_of(ml, matrix->rows, matrix->cols), strides = pair_of(ml, matrix->cols, 1);
-    return msg_init_array(ml, msg_alloc(ml, ml->classes.MLMultiArray), matrix->elements, shape, ARRAY_FLOAT32, strides, NULL, nserror);
+    return msg_init_array(ml, msg_alloc(ml, ml->classes.MLMultiArray), matrix->elements, shape, ARRAY_FLOAT32, strides, NULL,
+                          nserror);
 }
 
 /* The inputs by their names, +1; or NULL. */
@@ -286,19 +293,22 @@ static pv_status copy_output(const coreml *ml, id results, const pv_ane_matrix *
 {
     const id array = msg_feature_array(ml, msg_feature_named(ml, results, msg_string(ml, ml->classes.NSString, output->name)));
     const float *data = array != NULL ? msg_array_data(ml, array) : NULL;
-    if (data == NULL || msg_array_type(ml, array) != ARRAY_FLOAT32 || msg_array_count(ml, array) != (int64_t)output->rows * output->cols) {
-        return pv_fail_at(error, PV_INTERNAL, "ane", PV_NO_OFFSET, "Core ML gives no %s of %u × %u f32", output->name, output->rows, output->cols);
+    if (data == NULL || msg_array_type(ml, array) != ARRAY_FLOAT32 ||
+        msg_array_count(ml, array) != (int64_t)output->rows * output->cols) {
+        return pv_fail_at(error, PV_INTERNAL, "ane", PV_NO_OFFSET, "Core ML gives no %s of %u × %u f32", output->name,
+                          output->rows, output->cols);
     }
     const id strides = msg_array_strides(ml, array);
-    const int64_t row = msg_number_integer(ml, msg_element(ml, strides, 0)), col = msg_number_integer(ml, msg_element(ml, strides, 1));
+    const int64_t row = msg_number_integer(ml, msg_element(ml, strides, 0)),
+                  col = msg_number_integer(ml, msg_element(ml, strides, 1));
     for (uint32_t r = 0; r < output->rows; r++) {
         for (uint32_t c = 0; c < output->cols; c++) output->elements[(size_t)r * output->cols + c] = data[r * row + c * col];
     }
     return PV_OK;
 }
 
-static pv_status coreml_run(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count, const pv_ane_matrix *outputs,
-                            size_t output_count, pv_error *error)
+static pv_status coreml_run(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count,
+                            const pv_ane_matrix *outputs, size_t output_count, pv_error *error)
 {
     const coreml *ml = context;
     const loaded *one = program;
@@ -339,6 +349,7 @@ pv_status pv_coreml_open(const pv_allocator *allocator, pv_ane_engine *engine, p
         coreml_close(ml);
         return status;
     }
-    *engine = (pv_ane_engine){.context = ml, .load = coreml_load, .unload = coreml_unload, .run = coreml_run, .close = coreml_close};
+    *engine =
+        (pv_ane_engine){.context = ml, .load = coreml_load, .unload = coreml_unload, .run = coreml_run, .close = coreml_close};
     return PV_OK;
 }

@@ -13,12 +13,13 @@ typedef struct pv_ane_matrix {
 
 typedef struct pv_ane_engine {
     void *context;
-    /* Compiles and loads a package, which may go afterwards. `linear` is what it does, for who cannot read it. Errors: PV_PROGRAM. */
+    /* Compiles and loads a package, which may go afterwards. `linear` is what it does, for who cannot read it. Errors:
+     * PV_PROGRAM. */
     pv_status (*load)(void *context, const char *package, const pv_op_linear *linear, void **program, pv_error *error);
     void (*unload)(void *context, void *program);
     /* Runs to its end. Errors: PV_DEVICE_TRANSIENT. */
-    pv_status (*run)(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count, const pv_ane_matrix *outputs,
-                     size_t output_count, pv_error *error);
+    pv_status (*run)(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count,
+                     const pv_ane_matrix *outputs, size_t output_count, pv_error *error);
     void (*close)(void *context);
 } pv_ane_engine;
 

@@ -21,8 +21,8 @@ typedef struct head {
 } head;
 
 typedef struct record {
-    uint32_t sentinel, type;   /* type: 1 f16, 2 f32 */
-    uint64_t bytes, offset;    /* of the elements */
+    uint32_t sentinel, type; /* type: 1 f16, 2 f32 */
+    uint64_t bytes, offset;  /* of the elements */
     uint64_t padding_bits, reserved[4];
 } record;
 
@@ -42,7 +42,9 @@ static uint64_t begin_tensor(pv_mil *mil, pv_mil_type type, uint64_t elements)
 {
     pad_weights(mil);
     const uint64_t place = mil->weights.written;
-    const record one = {.sentinel = SENTINEL, .type = type == PV_MIL_F16 ? 1 : 2, .bytes = elements * (type == PV_MIL_F16 ? 2 : 4),
+    const record one = {.sentinel = SENTINEL,
+                        .type = type == PV_MIL_F16 ? 1 : 2,
+                        .bytes = elements * (type == PV_MIL_F16 ? 2 : 4),
                         .offset = place + sizeof one};
     write_weights(mil, &one, sizeof one);
     mil->tensors++;
@@ -95,10 +97,12 @@ static void put_named(pv_proto *proto, uint32_t field, const pv_mil_value *value
 
 static pv_mil_value new_value(pv_mil *mil, pv_mil_type type, uint32_t rank, uint32_t rows, uint32_t cols)
 {
-    return (pv_mil_value){.number = mil->values++, .type = type, .rank = rank, .shape = {rank == 2 ? rows : cols, rank == 2 ? cols : 0}};
+    return (pv_mil_value){
+        .number = mil->values++, .type = type, .rank = rank, .shape = {rank == 2 ? rows : cols, rank == 2 ? cols : 0}};
 }
 
-/* Attribute `key` of the operation that is open: {key, {type, a tensor's immediate value}}; the caller writes field `kind` of it. */
+/* Attribute `key` of the operation that is open: {key, {type, a tensor's immediate value}}; the caller writes field `kind` of
+ * it. */
 typedef struct attribute {
     size_t entry, value, immediate, tensor, kind;
 } attribute;
@@ -220,7 +224,8 @@ pv_mil_value pv_mil_matrix(pv_mil *mil, uint32_t rows, uint32_t cols, pv_mil_row
     const pv_mil_value value = new_value(mil, PV_MIL_F16, 2, rows, cols);
     const uint64_t place = begin_tensor(mil, PV_MIL_F16, (uint64_t)rows * cols);
     float *elements = pv_alloc(mil->allocator, cols, sizeof *elements);
-    if (elements == NULL && mil->status == PV_OK) mil->status = pv_fail_memory(mil->error, cols * sizeof *elements, "a row of weights");
+    if (elements == NULL && mil->status == PV_OK)
+        mil->status = pv_fail_memory(mil->error, cols * sizeof *elements, "a row of weights");
     for (uint32_t r = 0; r < rows && mil->status == PV_OK; r++) {
         row(user, r, elements);
         write_halves(mil, elements, cols);
@@ -290,8 +295,14 @@ void pv_mil_create(pv_mil *mil, const pv_allocator *allocator, const char *weigh
 {
     const pv_proto empty = {.allocator = allocator};
     const head first = {.tensors = tensors, .version = FILE_VERSION};
-    *mil = (pv_mil){.allocator = allocator, .inputs = empty, .outputs = empty, .function_inputs = empty, .block_outputs = empty,
-                    .operations = empty, .promised = tensors, .error = error};
+    *mil = (pv_mil){.allocator = allocator,
+                    .inputs = empty,
+                    .outputs = empty,
+                    .function_inputs = empty,
+                    .block_outputs = empty,
+                    .operations = empty,
+                    .promised = tensors,
+                    .error = error};
     mil->status = pv_writer_open(allocator, weights_path, &mil->weights, error);
     mil->open = mil->status == PV_OK;
     write_weights(mil, &first, sizeof first);
@@ -364,8 +375,8 @@ pv_status pv_mil_finish(pv_mil *mil, pv_proto *model)
     }
     if (mil->status == PV_OK && failed) mil->status = pv_fail_memory(mil->error, model->length, "a Core ML program");
     if (mil->status == PV_OK && mil->tensors != mil->promised) {
-        mil->status = pv_fail_at(mil->error, PV_INTERNAL, "ane", PV_NO_OFFSET, "a Core ML program with %u tensors, %u were promised",
-                                 mil->tensors, mil->promised);
+        mil->status = pv_fail_at(mil->error, PV_INTERNAL, "ane", PV_NO_OFFSET,
+                                 "a Core ML program with %u tensors, %u were promised", mil->tensors, mil->promised);
     }
     if (mil->open && mil->status == PV_OK) {
         mil->status = pv_writer_commit(&mil->weights, mil->error);

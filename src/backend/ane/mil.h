@@ -1,7 +1,8 @@
-/* A Core ML model of the kind "ML Program", written from C: Apple's Model.proto and MIL.proto, and the file of weights beside them.
- * A program has one function, of operations over matrices; it is written in one pass, weights straight to their file.
+/* A Core ML model of the kind "ML Program", written from C: Apple's Model.proto and MIL.proto, and the file of weights beside
+ * them. A program has one function, of operations over matrices; it is written in one pass, weights straight to their file.
  *
- *   pv_mil_create(...); x = pv_mil_input(...); w = pv_mil_matrix(...); y = pv_mil_apply(...); pv_mil_output(...); pv_mil_finish(...)
+ *   pv_mil_create(...); x = pv_mil_input(...); w = pv_mil_matrix(...); y = pv_mil_apply(...); pv_mil_output(...);
+ * pv_mil_finish(...)
  *
  * Failures are kept until finish. What the operations mean is Core ML's business: "CoreML6" (macOS 13) names them. */
 #ifndef PV_ANE_MIL_H
@@ -14,8 +15,8 @@
 typedef enum pv_mil_type { PV_MIL_BOOL = 1, PV_MIL_STRING = 2, PV_MIL_F16 = 10, PV_MIL_F32 = 11, PV_MIL_I32 = 23 } pv_mil_type;
 
 typedef struct pv_mil_value {
-    uint32_t number;     /* its name is v<number>, but for inputs and outputs */
-    char name[16];       /* of those: "x0" */
+    uint32_t number; /* its name is v<number>, but for inputs and outputs */
+    char name[16];   /* of those: "x0" */
     pv_mil_type type;
     uint32_t rank, shape[2];
 } pv_mil_value;
@@ -34,7 +35,7 @@ typedef struct pv_mil {
     pv_proto inputs, outputs; /* of the description; inputs of the function as well */
     pv_proto function_inputs, block_outputs, operations;
     pv_writer weights;
-    bool open;                /* the file of weights */
+    bool open; /* the file of weights */
     uint32_t tensors, promised;
     uint32_t values;
     pv_status status;
@@ -58,8 +59,8 @@ pv_mil_value pv_mil_apply(pv_mil *mil, const char *operation, const char *name, 
                           const pv_mil_argument *arguments, size_t count);
 /* What a run gives: an f32 value that has a name. */
 void pv_mil_output(pv_mil *mil, const pv_mil_value *value);
-/* The model's message in `model` (empty before), and the file of weights whole; after a failure neither. Ends the program either way.
- * Errors: PV_OUT_OF_MEMORY, PV_IO (the file of weights), PV_INTERNAL (not as many tensors as promised). */
+/* The model's message in `model` (empty before), and the file of weights whole; after a failure neither. Ends the program
+ * either way. Errors: PV_OUT_OF_MEMORY, PV_IO (the file of weights), PV_INTERNAL (not as many tensors as promised). */
 pv_status pv_mil_finish(pv_mil *mil, pv_proto *model);
 
 #endif

@@ -42,8 +42,8 @@ pv_status pv_ane_package_create(const char *folder, pv_error *error)
 {
     char path[PV_ANE_PATH + 64];
     if (strlen(folder) >= PV_ANE_PATH) {
-        return pv_fail_at(error, PV_INVALID_ARGUMENT, "ane", PV_NO_OFFSET, "a folder's name of %zu bytes; %d are the most", strlen(folder),
-                          PV_ANE_PATH - 1);
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, "ane", PV_NO_OFFSET, "a folder's name of %zu bytes; %d are the most",
+                          strlen(folder), PV_ANE_PATH - 1);
     }
     for (size_t i = 0; i < FOLDERS; i++) {
         pv_ane_package_path(folder, folders[i], path);
@@ -54,8 +54,8 @@ pv_status pv_ane_package_create(const char *folder, pv_error *error)
     return PV_OK;
 }
 
-static pv_status write_file(const pv_allocator *allocator, const char *folder, const char *file, const void *bytes, size_t length,
-                            pv_error *error)
+static pv_status write_file(const pv_allocator *allocator, const char *folder, const char *file, const void *bytes,
+                            size_t length, pv_error *error)
 {
     char path[PV_ANE_PATH + 64];
     pv_writer writer;

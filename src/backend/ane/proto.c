@@ -23,7 +23,8 @@ static size_t varint(uint64_t value, uint8_t out[VARINT_BYTES])
 
 static void append(pv_proto *proto, const void *bytes, size_t length)
 {
-    if (!proto->failed && !pv_grow(proto->allocator, (void **)&proto->bytes, &proto->capacity, proto->length + length, 1)) proto->failed = true;
+    if (!proto->failed && !pv_grow(proto->allocator, (void **)&proto->bytes, &proto->capacity, proto->length + length, 1))
+        proto->failed = true;
     if (proto->failed || length == 0) return;
     memcpy(proto->bytes + proto->length, bytes, length);
     proto->length += length;
@@ -35,7 +36,10 @@ static void append_varint(pv_proto *proto, uint64_t value)
     append(proto, bytes, varint(value, bytes));
 }
 
-static void append_tag(pv_proto *proto, uint32_t field, uint32_t kind) { append_varint(proto, (uint64_t)field << 3 | kind); }
+static void append_tag(pv_proto *proto, uint32_t field, uint32_t kind)
+{
+    append_varint(proto, (uint64_t)field << 3 | kind);
+}
 
 void pv_proto_uint(pv_proto *proto, uint32_t field, uint64_t value)
 {
@@ -50,7 +54,10 @@ void pv_proto_bytes(pv_proto *proto, uint32_t field, const void *bytes, size_t l
     append(proto, bytes, length);
 }
 
-void pv_proto_text(pv_proto *proto, uint32_t field, const char *text) { pv_proto_bytes(proto, field, text, strlen(text)); }
+void pv_proto_text(pv_proto *proto, uint32_t field, const char *text)
+{
+    pv_proto_bytes(proto, field, text, strlen(text));
+}
 
 void pv_proto_floats(pv_proto *proto, uint32_t field, const float *values, size_t count)
 {

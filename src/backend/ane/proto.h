@@ -1,4 +1,5 @@
-/* Protocol-buffer messages, written front to back into memory. Fields that are their type's zero are the caller's to leave out. */
+/* Protocol-buffer messages, written front to back into memory. Fields that are their type's zero are the caller's to leave out.
+ */
 #ifndef PV_ANE_PROTO_H
 #define PV_ANE_PROTO_H
 

@@ -27,19 +27,22 @@ static pv_id send_alloc(const pv_objc *objc, const pv_metal_mps *mps, pv_id clas
     return ((pv_id(*)(pv_id, pv_sel))objc->send)(class, mps->selectors.alloc);
 }
 
-static pv_id send_descriptor(const pv_objc *objc, const pv_metal_mps *mps, uint64_t rows, uint64_t cols, uint64_t row_bytes, uint32_t type)
+static pv_id send_descriptor(const pv_objc *objc, const pv_metal_mps *mps, uint64_t rows, uint64_t cols, uint64_t row_bytes,
+                             uint32_t type)
 {
-    return ((pv_id(*)(pv_id, pv_sel, uint64_t, uint64_t, uint64_t, uint32_t))objc->send)(mps->classes.descriptor, mps->selectors.descriptor, rows,
-                                                                                         cols, row_bytes, type);
+    return ((pv_id(*)(pv_id, pv_sel, uint64_t, uint64_t, uint64_t, uint32_t))objc->send)(
+        mps->classes.descriptor, mps->selectors.descriptor, rows, cols, row_bytes, type);
 }
 
-static pv_id send_matrix(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id buffer, uint64_t offset, pv_id descriptor)
+static pv_id send_matrix(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id buffer, uint64_t offset,
+                         pv_id descriptor)
 {
-    return ((pv_id(*)(pv_id, pv_sel, pv_id, uint64_t, pv_id))objc->send)(self, mps->selectors.matrix, buffer, offset, descriptor);
+    return ((pv_id(*)(pv_id, pv_sel, pv_id, uint64_t, pv_id))objc->send)(self, mps->selectors.matrix, buffer, offset,
+                                                                         descriptor);
 }
 
-static pv_id send_multiplication(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id device, uint64_t rows, uint64_t out_cols,
-                                 uint64_t cols, double beta)
+static pv_id send_multiplication(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id device, uint64_t rows,
+                                 uint64_t out_cols, uint64_t cols, double beta)
 {
     return ((pv_id(*)(pv_id, pv_sel, pv_id, bool, bool, uint64_t, uint64_t, uint64_t, double, double))objc->send)(
         self, mps->selectors.multiplication, device, false, true, rows, out_cols, cols, 1.0, beta);
@@ -47,7 +50,8 @@ static pv_id send_multiplication(const pv_objc *objc, const pv_metal_mps *mps, p
 
 static void send_encode(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id command_buffer, const pv_id matrices[3])
 {
-    ((void (*)(pv_id, pv_sel, pv_id, pv_id, pv_id, pv_id))objc->send)(self, mps->selectors.encode, command_buffer, matrices[0], matrices[1], matrices[2]);
+    ((void (*)(pv_id, pv_sel, pv_id, pv_id, pv_id, pv_id))objc->send)(self, mps->selectors.encode, command_buffer, matrices[0],
+                                                                      matrices[1], matrices[2]);
 }
 
 /* ---- Opening ---- */
@@ -83,12 +87,14 @@ static bool look_up(const pv_metal_device *device, pv_metal_mps *mps)
         name_selector("initWithDevice:transposeLeft:transposeRight:resultRows:resultColumns:interiorColumns:alpha:beta:");
     mps->selectors.command_buffer = name_selector("commandBuffer");
     mps->selectors.encode = name_selector("encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:");
-    return mps->classes.descriptor != NULL && mps->classes.matrix != NULL && mps->classes.multiplication != NULL && supports(device->device);
+    return mps->classes.descriptor != NULL && mps->classes.matrix != NULL && mps->classes.multiplication != NULL &&
+           supports(device->device);
 }
 
 pv_metal_mps *pv_metal_mps_open(const pv_metal_device *device)
 {
-    if (device->environment->metal_library != NULL) return NULL; /* a stand-in has none, and Apple's must not meet its objects */
+    if (device->environment->metal_library != NULL)
+        return NULL; /* a stand-in has none, and Apple's must not meet its objects */
     pv_metal_mps *mps = pv_calloc(device->allocator, 1, sizeof *mps);
     if (mps == NULL) return NULL;
     mps->library = dlopen(FRAMEWORK, RTLD_NOW | RTLD_LOCAL);
@@ -120,7 +126,9 @@ bool pv_metal_mps_wants(const pv_metal_device *device, const pv_op_linear *linea
 {
     if (device->mps == NULL || linear->x.rows < device->tuning.mps_rows || linear->x.extent != PV_EXTENT_ROWS) return false;
     /* what is added to must be where the sum goes */
-    if (pv_tensor_present(&linear->residual) && (linear->part_count > 1 || !same_place(&linear->residual, &linear->parts[0].out))) return false;
+    if (pv_tensor_present(&linear->residual) &&
+        (linear->part_count > 1 || !same_place(&linear->residual, &linear->parts[0].out)))
+        return false;
     for (uint32_t p = 0; p < linear->part_count; p++) {
         const pv_linear_part *part = &linear->parts[p];
         if (!dense(&part->weight) || part->weight.cols != linear->x.cols || pv_tensor_present(&part->bias)) return false;
@@ -159,7 +167,8 @@ pv_metal_product pv_metal_mps_product(const pv_op_linear *linear)
     };
 }
 
-static pv_id matrix_of(const pv_metal_device *device, pv_id buffer, uint64_t offset, uint64_t rows, uint64_t cols, uint64_t row_bytes, uint32_t type)
+static pv_id matrix_of(const pv_metal_device *device, pv_id buffer, uint64_t offset, uint64_t rows, uint64_t cols,
+                       uint64_t row_bytes, uint32_t type)
 {
     const pv_metal_mps *mps = device->mps;
     const pv_id descriptor = send_descriptor(&device->objc, mps, rows, cols, row_bytes, type);
@@ -182,8 +191,8 @@ bool pv_metal_mps_encode(const pv_metal_device *device, pv_id command_buffer, co
                   product->halves ? MPS_FLOAT16 : MPS_FLOAT32),
         matrix_of(device, product->out, product->out_offset, rows, product->out_cols, product->out_row_bytes, MPS_FLOAT32),
     };
-    const pv_id kernel = send_multiplication(objc, mps, send_alloc(objc, mps, mps->classes.multiplication), device->device, rows, product->out_cols,
-                                             product->cols, product->adds ? 1.0 : 0.0);
+    const pv_id kernel = send_multiplication(objc, mps, send_alloc(objc, mps, mps->classes.multiplication), device->device,
+                                             rows, product->out_cols, product->cols, product->adds ? 1.0 : 0.0);
     const bool whole = matrices[0] != NULL && matrices[1] != NULL && matrices[2] != NULL && kernel != NULL;
     if (whole) send_encode(objc, mps, kernel, command_buffer, matrices);
     if (kernel != NULL) objc->release(kernel);

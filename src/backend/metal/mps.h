@@ -1,6 +1,7 @@
-/* Dense products of prompts by Apple's MetalPerformanceShaders, as a candidate beside our own kernels: off unless tuning chose it on the user's own
- * device. The framework is opened by name when it is wanted. MPS ends the process on arguments that it does not like, so what it gets is
- * checked here. Its sums may run in another order for another number of rows. Written from Apple's documentation; softmetal has no MPS, so it has not been run. */
+/* Dense products of prompts by Apple's MetalPerformanceShaders, as a candidate beside our own kernels: off unless tuning chose
+ * it on the user's own device. The framework is opened by name when it is wanted. MPS ends the process on arguments that it
+ * does not like, so what it gets is checked here. Its sums may run in another order for another number of rows. Written from
+ * Apple's documentation; softmetal has no MPS, so it has not been run. */
 #ifndef PV_METAL_MPS_H
 #define PV_METAL_MPS_H
 

@@ -106,8 +106,9 @@ void pv_metal_add_product(pv_metal_recorder *recorder)
     pv_metal_device *device = recorder->device;
     const pv_op *op = &recorder->plan->ops[recorder->op];
     if (recorder->status != PV_OK) return;
-    if (!pv_grow(device->allocator, (void **)&recorder->records, &recorder->capacity, recorder->count + 1, sizeof *recorder->records)) {
-        recorder->status = pv_fail_memory(recorder->error, (recorder->count + 1) * sizeof *recorder->records, "the records of a plan");
+    const size_t count = recorder->count + 1, size = sizeof *recorder->records;
+    if (!pv_grow(device->allocator, (void **)&recorder->records, &recorder->capacity, count, size)) {
+        recorder->status = pv_fail_memory(recorder->error, count * size, "the records of a plan");
         return;
     }
     recorder->records[recorder->count++] = (pv_metal_record){

@@ -47,7 +47,8 @@ static bool open_command_buffer(encoding *e)
 {
     const pv_objc *objc = &e->device->objc;
     e->seconds = 0;
-    e->command_buffer = e->device->mps != NULL ? pv_metal_mps_command_buffer(e->device) : pv_msg_queue_command_buffer(objc, e->device->queue);
+    e->command_buffer =
+        e->device->mps != NULL ? pv_metal_mps_command_buffer(e->device) : pv_msg_queue_command_buffer(objc, e->device->queue);
     if (e->command_buffer == NULL || e->device->profile != NULL) return e->command_buffer != NULL;
     e->encoder = pv_msg_command_buffer_encoder(objc, e->command_buffer, CONCURRENT);
     if (e->encoder == NULL) e->command_buffer = NULL;
