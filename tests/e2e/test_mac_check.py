@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""scripts/mac-check where there is no Mac: what it runs, what it leaves out and says so, what it reports. Tools that a Mac has, and
-the tests themselves, are stand-ins."""
+"""scripts/mac-check where there is no Mac: what it runs, what it leaves out and says so, what it reports. Tools that a Mac has,
+and the tests themselves, are stand-ins."""
 import os
 import subprocess
 import sys

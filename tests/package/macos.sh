@@ -59,7 +59,8 @@ declared()
 
 exports_are_the_header()
 {
-    [ "$(declared | wc -l)" -ge 30 ] && diff <(declared) <("$llvm/llvm-nm" -g --defined-only "$library" | awk '{print $3}' | sed 's/^_//' | sort -u)
+    [ "$(declared | wc -l)" -ge 30 ] &&
+        diff <(declared) <("$llvm/llvm-nm" -g --defined-only "$library" | awk '{print $3}' | sed 's/^_//' | sort -u)
 }
 
 # instructions OBJECT NAME: how often one stands in it.
@@ -72,7 +73,8 @@ has_neon_kernels()
 {
     [ "$(instructions linear_neon fmla)" -gt 50 ] && [ "$(instructions linear_dotprod 'sdot|udot')" -gt 10 ] ||
         { echo "$(instructions linear_neon fmla) fmla, $(instructions linear_dotprod 'sdot|udot') dot products"; return 1; }
-    "$llvm/llvm-nm" --defined-only "$library" | grep -qw _pv_cpu_kernels_neon || { echo "the library has no neon kernels"; return 1; }
+    "$llvm/llvm-nm" --defined-only "$library" | grep -qw _pv_cpu_kernels_neon ||
+        { echo "the library has no neon kernels"; return 1; }
 }
 
 # Frameworks are opened by name when they are wanted.
@@ -89,9 +91,11 @@ check "the command is Mach-O for arm64" is "$command" EXECUTE
 check "a file of this system is told from them" is_no_linux_file "$(command -v bash)"
 check "both are signed, for macOS 13" signed_for_macos_13
 check "the library needs libSystem alone" uses "$library" /usr/lib/libSystem.B.dylib
-check "the command needs what macOS has" uses "$command" /usr/lib/libSystem.B.dylib /usr/lib/libedit.3.dylib /usr/lib/libcurl.4.dylib
+check "the command needs what macOS has" uses "$command" /usr/lib/libSystem.B.dylib /usr/lib/libedit.3.dylib \
+    /usr/lib/libcurl.4.dylib
 check "what the library leaves undefined is libSystem's" only_libsystem "$library"
-check "what the command leaves undefined is libSystem's, libedit's and libcurl's" only_libsystem "$command" '\(from lib(edit|curl)\)$'
+check "what the command leaves undefined is libSystem's, libedit's and libcurl's" only_libsystem "$command" \
+    '\(from lib(edit|curl)\)$'
 check "exported names are those of the header" exports_are_the_header
 check "NEON and dot-product kernels are in it" has_neon_kernels
 check "Metal and Core ML are opened by name" names /System/Library/Frameworks/Metal.framework/Metal /usr/lib/libobjc.A.dylib \

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Shows the Core ML programs that the library writes to Core ML's own Python tools, and runs them in NumPy against what they mean.
+"""Shows the Core ML programs that the library writes to Core ML's own Python tools, and runs them in NumPy against what they
+mean.
 
 Not part of the everyday tests, which compare bytes with those that passed here:
     mkdir -p tests/unit/data/ane && PENSIEVE_ANE_OUT=tests/unit/data/ane build/tests/unit_test_ane
     pip install coremltools==8.3.0 numpy && python3 tests/unit/check_ane.py tests/unit/data/ane
 
-(coremltools 8.3.0.) What is checked: the package's manifest leads to the message; the message parses with no unknown field; coremltools' loader of ML programs accepts every operation, argument and type
-and infers the types that were written; the file of weights is read by Core ML's own reader; the program's results, one operation
-after the other in NumPy, are those of the block. What is not: that the Core ML of a Mac compiles and runs it.
+What is checked: the package's manifest leads to the message; the message parses with no unknown field; coremltools' loader of
+ML programs accepts every operation, argument and type and infers the types that were written; the file of weights is read by
+Core ML's own reader; the program's results, one operation after the other in NumPy, are those of the block. What is not: that
+the Core ML of a Mac compiles and runs it.
 """
 import os
 import sys

@@ -342,8 +342,7 @@ static void assert_close(const pv_tensor *found, const pv_tensor *wanted, uint32
 {
     const float *a = cpu_values(found), *b = cpu_values(wanted);
     for (size_t i = 0; i < (size_t)rows * found->cols; i++) {
-        /* the CPU quantizes to 16 bits what meets quantized weights: 1/32512 of a group's largest, over WIDTH products below 8
-         */
+        /* the CPU quantizes to 16 bits what meets quantized weights: 1/32512 of a group's largest, over WIDTH products */
         if (!(fabsf(a[i] - b[i]) <= 4e-3f + 1e-3f * fabsf(b[i])))
             fail_msg("element %zu: %g, wanted %g", i, (double)a[i], (double)b[i]);
     }

@@ -10,8 +10,7 @@
 #define PV_ANE_INPUTS 2  /* "x", and "residual" if there is one */
 #define PV_ANE_OUTPUTS 3 /* "out0" … */
 
-/* True if the op can be such a block. Its weights must be where the CPU sees them, canonical or in the CPU backend's packing.
- */
+/* True if the op can be such a block. Its weights must be where the CPU sees them, canonical or in the CPU's packing. */
 bool pv_ane_block_suits(const pv_op *op);
 /* How many outputs the block has. */
 uint32_t pv_ane_block_outputs(const pv_op_linear *linear);

@@ -1,5 +1,4 @@
-/* Protocol-buffer messages, written front to back into memory. Fields that are their type's zero are the caller's to leave out.
- */
+/* Protocol-buffer messages, written front to back into memory. Fields that are their type's zero are for the caller to omit. */
 #ifndef PV_ANE_PROTO_H
 #define PV_ANE_PROTO_H
 
