@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "format/parts.h"
 #include "format/source.h"
 
 /* Memory goes with the size of a file, not with what the file states. */
@@ -59,15 +60,29 @@ static void fuzz_touch(const void *bytes, uint64_t length)
     fuzz_sink = (uint8_t)(fuzz_sink + sum);
 }
 
+static void fuzz_check_place(const pv_source *source, const pv_source_tensor *tensor)
+{
+    if (tensor->file >= pv_source_file_count(source)) __builtin_trap();
+    if (!pv_inside(tensor->offset, tensor->bytes, pv_source_mapping(source, tensor->file)->size)) __builtin_trap();
+}
+
+/* Of a tensor that is made from parts it is they that stand in the file. */
+static void fuzz_check_places(const pv_source *source, const pv_source_tensor *tensor)
+{
+    const pv_source_parts *parts = tensor->parts;
+    fuzz_check_place(source, parts ? &parts->codes : tensor);
+    if (parts) fuzz_check_place(source, &parts->scales);
+    if (parts && parts->zeros.name) fuzz_check_place(source, &parts->zeros);
+}
+
 static void fuzz_check_tensors(const pv_source *source)
 {
     static uint8_t row[1 << 16];
     for (size_t i = 0; i < pv_source_tensor_count(source); i++) {
         const pv_source_tensor *tensor = pv_source_tensor_at(source, i);
         const uint8_t *data = pv_source_tensor_data(source, tensor);
-        if (tensor->file >= pv_source_file_count(source)) __builtin_trap();
-        const uint64_t file_size = pv_source_mapping(source, tensor->file)->size;
-        if (!pv_inside(tensor->offset, tensor->bytes, file_size) || tensor->dims > 4) __builtin_trap();
+        fuzz_check_places(source, tensor);
+        if (tensor->dims > 4) __builtin_trap();
         if (pv_source_find(source, tensor->name) != tensor) __builtin_trap();
         if (tensor->layout < PV_LAYOUT_COUNT && tensor->rows * tensor->row_bytes != tensor->bytes) __builtin_trap();
         if (data) fuzz_touch(data, tensor->bytes);

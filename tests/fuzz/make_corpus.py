@@ -4,6 +4,7 @@ Inputs that a fuzzer found stand beside them under names that start with "found-
 """
 
 import json
+import math
 import pathlib
 import struct
 
@@ -180,7 +181,38 @@ def make_tokenizer() -> None:
                                {"type": "Split", "pattern": {"Regex": "[a-c]"}, "behavior": "Contiguous", "invert": True}))  # fmt: skip
 
 
+def make_quantization() -> None:
+    """config.json, 0xFF, the header of model.safetensors and its data."""
+
+    def model(name: str, config: dict, tensors: dict, fill: int = 0x11) -> None:
+        header, at = {}, 0
+        sizes = {"U32": 4, "I32": 4, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "F8_E4M3": 1}
+        for tensor, (dtype, *shape) in tensors.items():
+            end = at + sizes[dtype] * math.prod(shape)
+            header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [at, end]}
+            at = end
+        path = CORPUS / "quantization" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(json.dumps(config).encode() + b"\xff" + json.dumps(header).encode() + bytes([fill]) * at)
+
+    affine = {"x.weight": ("U32", 2, 8), "x.scales": ("F16", 2, 1), "x.biases": ("F16", 2, 1)}
+    model("affine", {"quantization": {"group_size": 64, "bits": 4}}, affine)
+    model("override", {"quantization": {"group_size": 32, "bits": 8, "x": {"group_size": 64, "bits": 4}, "y": False}}, affine)
+    model("off", {"quantization": {"group_size": 64, "bits": 4, "x": False}}, affine)
+    for mode, scales in (("mxfp4", 2), ("mxfp8", 1), ("nvfp4", 4)):
+        model(mode, {"quantization": {"mode": mode}}, {"x.weight": ("U32", 2, 8), "x.scales": ("U8", 2, scales)})
+    integers = {"x.qweight": ("I32", 8, 8), "x.qzeros": ("I32", 2, 1), "x.scales": ("F16", 2, 8)}
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    model("gptq", {"quantization_config": gptq}, integers)
+    model("gptq-order", {"quantization_config": gptq}, integers | {"x.g_idx": ("I32", 64)}, 0)
+    awq = {"x.qweight": ("I32", 64, 1), "x.qzeros": ("I32", 2, 1), "x.scales": ("F16", 2, 8)}
+    model("awq", {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}}, awq)
+    fp8 = {"x.weight": ("F8_E4M3", 4, 32), "x.weight_scale_inv": ("F32", 2, 1)}
+    model("fp8", {"quantization_config": {"quant_method": "fp8", "weight_block_size": [2, 32]}}, fp8)
+
+
 if __name__ == "__main__":
+    make_quantization()
     make_tokenizer()
     make_gguf()
     make_safetensors()
