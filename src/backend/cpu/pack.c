@@ -40,25 +40,18 @@ static uint32_t restore_bits(uint32_t bits)
 }
 
 /* Q5_0 and Q5_1 keep them before the nibbles. */
-static void arrange_five(pv_layout layout, const uint8_t *from, uint8_t *to)
+static void turn_five(pv_layout layout, const uint8_t *from, uint8_t *to, uint32_t (*turn)(uint32_t bits))
 {
     const size_t bytes = pv_layout_get(layout)->block_bytes, at = bytes - 20;
     uint32_t bits;
     memcpy(to, from, bytes);
     memcpy(&bits, from + at, sizeof bits);
-    bits = arrange_bits(bits);
+    bits = turn(bits);
     memcpy(to + at, &bits, sizeof bits);
 }
 
-static void restore_five(pv_layout layout, const uint8_t *from, uint8_t *to)
-{
-    const size_t bytes = pv_layout_get(layout)->block_bytes, at = bytes - 20;
-    uint32_t bits;
-    memcpy(to, from, bytes);
-    memcpy(&bits, from + at, sizeof bits);
-    bits = restore_bits(bits);
-    memcpy(to + at, &bits, sizeof bits);
-}
+static void arrange_five(pv_layout layout, const uint8_t *from, uint8_t *to) { turn_five(layout, from, to, arrange_bits); }
+static void restore_five(pv_layout layout, const uint8_t *from, uint8_t *to) { turn_five(layout, from, to, restore_bits); }
 
 /* ---- AFFINE: codes become planes, see layout_affine.h ---- */
 

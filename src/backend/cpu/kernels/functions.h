@@ -8,6 +8,17 @@
 /* 2^k for −126 ≤ k ≤ 127. */
 PV_INLINE vf vf_power(vi k) { return vf_bits(vi_shl(vi_add(k, vi_set(127)), 23)); }
 
+/* (e^r − 1 − r) / r² of the series of e^r to r^7. */
+PV_INLINE vf vf_exp_series(vf r)
+{
+    vf p = vf_set(1.0f / 5040.0f);
+    p = vf_fma(p, r, vf_set(1.0f / 720.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 120.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 24.0f));
+    p = vf_fma(p, r, vf_set(1.0f / 6.0f));
+    return vf_fma(p, r, vf_set(0.5f));
+}
+
 /* e^x, within 2 ulp; subnormal results included, 0 and infinity beyond; NaN stays NaN.
  * e^x = 2^n e^r, |r| ≤ ln 2 / 2, the series of e^r to r^7. The power is applied in two factors, so that neither leaves the range. */
 PV_INLINE vf vf_exp(vf x)
@@ -16,12 +27,7 @@ PV_INLINE vf vf_exp(vf x)
     const vf n = vf_round(vf_mul(x, vf_set(1.44269504088896341f)));
     vf r = vf_fnma(n, vf_set(0x1.62e4p-1f), x); /* ln 2 = 0x1.62e4p-1 + 0x1.7f7d1cf8p-20; n × the first is exact */
     r = vf_fnma(n, vf_set(0x1.7f7d1cp-20f), r);
-    vf p = vf_set(1.0f / 5040.0f);
-    p = vf_fma(p, r, vf_set(1.0f / 720.0f));
-    p = vf_fma(p, r, vf_set(1.0f / 120.0f));
-    p = vf_fma(p, r, vf_set(1.0f / 24.0f));
-    p = vf_fma(p, r, vf_set(1.0f / 6.0f));
-    p = vf_fma(p, r, vf_set(0.5f));
+    vf p = vf_exp_series(r);
     p = vf_fma(p, r, vf_set(1.0f));
     p = vf_fma(p, r, vf_set(1.0f));
     const vi k = vi_from_f(n), half = vi_sar(k, 1);
@@ -35,12 +41,7 @@ PV_INLINE vf vf_tanh(vf x)
     const vf n = vf_round(vf_mul(y, vf_set(1.44269504088896341f)));
     vf r = vf_fnma(n, vf_set(0x1.62e4p-1f), y);
     r = vf_fnma(n, vf_set(0x1.7f7d1cp-20f), r);
-    vf p = vf_set(1.0f / 5040.0f);
-    p = vf_fma(p, r, vf_set(1.0f / 720.0f));
-    p = vf_fma(p, r, vf_set(1.0f / 120.0f));
-    p = vf_fma(p, r, vf_set(1.0f / 24.0f));
-    p = vf_fma(p, r, vf_set(1.0f / 6.0f));
-    p = vf_fma(p, r, vf_set(0.5f));
+    vf p = vf_exp_series(r);
     p = vf_fma(vf_mul(p, r), r, r);
     const vf power = vf_power(vi_from_f(n)), less_one = vf_fma(power, p, vf_sub(power, vf_set(1.0f)));
     return vf_div(less_one, vf_add(less_one, vf_set(2.0f)));
