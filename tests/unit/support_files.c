@@ -56,8 +56,10 @@ const char *tf_path(const char *name)
     return path;
 }
 
+/* What was there is removed, not cut: of a file that is cut and written again some systems wait for the disk. */
 void tf_write(const char *name, const void *bytes, size_t length)
 {
+    unlink(tf_path(name));
     FILE *file = fopen(tf_path(name), "wb");
     if (!file || fwrite(bytes, 1, length, file) != length || fclose(file) != 0) {
         perror(name);
