@@ -6,7 +6,10 @@
 #include "backend/ane/ane.h"
 #include "backend/ane/package.h"
 #include "backend/cpu/pack.h"
+#include "support_ane.h"
 #include "support_files.h"
+#include "runtime/runtime.h"
+#include "support/tiny.h"
 #include "support_runtime.h"
 
 #define ROWS 4
@@ -193,106 +196,15 @@ static void what_is_no_dense_block_of_rows_is_refused(void **state)
 #define WIDTH 64
 #define GATES 96
 
-static struct {
-    size_t loaded, ran, fail_load, fail_run; /* the load or run that fails, from 1 */
-} engine_seen;
-
-static pv_status stand_in_load(void *context, const char *package, const pv_op_linear *linear, void **program, pv_error *error)
+static pv_backend_device *open_device(const pv_allocator *allocator, bool plain)
 {
-    char path[PV_ANE_PATH + 64];
-    (void)context;
-    pv_ane_package_path(package, PV_ANE_WEIGHTS, path);
-    assert_int_equal(access(path, R_OK), 0);
-    pv_ane_package_path(package, "Manifest.json", path);
-    assert_int_equal(access(path, R_OK), 0);
-    if (++engine_seen.loaded == engine_seen.fail_load) return pv_fail(error, PV_PROGRAM, "it is not liked");
-    *program = (void *)linear;
-    return PV_OK;
-}
-
-static void stand_in_unload(void *context, void *program)
-{
-    (void)context, (void)program;
-    engine_seen.loaded--;
-}
-
-static void stand_in_close(void *context)
-{
-    (void)context;
-}
-
-static void multiply(const pv_linear_part *part, const double *x, double *out)
-{
-    uint8_t bytes[WIDTH * 4];
-    float row[WIDTH];
-    assert_true(part->weight.cols <= WIDTH);
-    for (uint32_t r = 0; r < part->weight.rows; r++) {
-        double sum = pv_tensor_present(&part->bias) ? cpu_values(&part->bias)[r] : 0;
-        pv_cpu_unpack_row(&part->weight, r, bytes);
-        pv_layout_decode(part->weight.layout, bytes, part->weight.cols, row);
-        for (uint32_t c = 0; c < part->weight.cols; c++) sum += x[c] * row[c];
-        out[r] = sum;
-    }
-}
-
-static void stand_in_row(const pv_op_linear *linear, const float *x, const float *residual, uint32_t r,
-                         const pv_ane_matrix *outputs)
-{
-    double in[WIDTH], made[3][GATES], squares = 0;
-    for (uint32_t c = 0; c < linear->x.cols; c++) squares += (double)x[c] * x[c];
-    const double scale = pv_tensor_present(&linear->norm) ? 1 / sqrt(squares / linear->x.cols + linear->epsilon) : 1;
-    for (uint32_t c = 0; c < linear->x.cols; c++)
-        in[c] = x[c] * scale * (pv_tensor_present(&linear->norm) ? cpu_values(&linear->norm)[c] : 1);
-    for (uint32_t p = 0; p < linear->part_count; p++) multiply(&linear->parts[p], in, made[p]);
-    for (uint32_t o = 0; o < pv_ane_block_outputs(linear); o++) {
-        for (uint32_t c = 0; c < outputs[o].cols; c++) {
-            double value = made[o][c];
-            if (linear->glu == PV_ACTIVATION_SILU) value = value / (1 + exp(-value)) * made[1][c];
-            outputs[o].elements[r * outputs[o].cols + c] = (float)(value + (residual != NULL ? residual[c] : 0));
-        }
-    }
-}
-
-static pv_status stand_in_run(void *context, void *program, const pv_ane_matrix *inputs, size_t input_count,
-                              const pv_ane_matrix *outputs, size_t output_count, pv_error *error)
-{
-    const pv_op_linear *linear = program;
-    (void)context;
-    if (++engine_seen.ran == engine_seen.fail_run) return pv_fail(error, PV_DEVICE_TRANSIENT, "not now");
-    assert_string_equal(inputs[0].name, "x");
-    assert_int_equal(input_count, pv_tensor_present(&linear->residual) ? 2 : 1);
-    if (input_count == 2) assert_string_equal(inputs[1].name, "residual");
-    assert_int_equal(output_count, pv_ane_block_outputs(linear));
-    for (uint32_t r = 0; r < PLAN_ROWS; r++) {
-        assert_int_equal(inputs[0].rows, PLAN_ROWS);
-        for (uint32_t c = 0; c < inputs[0].cols && r >= TRUE_ROWS; c++)
-            assert_true(inputs[0].elements[r * inputs[0].cols + c] == 0);
-        stand_in_row(linear, inputs[0].elements + r * inputs[0].cols,
-                     input_count == 2 ? inputs[1].elements + r * inputs[1].cols : NULL, r, outputs);
-    }
-    return PV_OK;
-}
-
-static pv_status stand_in_open(const pv_allocator *allocator, pv_ane_engine *engine, pv_error *error)
-{
-    (void)allocator, (void)error;
-    *engine = (pv_ane_engine){.load = stand_in_load, .unload = stand_in_unload, .run = stand_in_run, .close = stand_in_close};
-    return PV_OK;
-}
-
-static pv_backend_device *open_ane(const pv_allocator *allocator, bool plain)
-{
-    static const pv_ane_stand_in stand_in = {stand_in_open};
-    static pv_backend backend;
     static char cache[PV_ANE_PATH];
     static pv_environment environment;
+    const pv_backend *backend = ane_stand_in_backend(PLAN_ROWS, TRUE_ROWS);
     pv_backend_device *device = NULL;
-    backend = pv_ane_backend;
-    backend.context = (void *)&stand_in;
     snprintf(cache, sizeof cache, "%s", tf_path(""));
     environment = (pv_environment){.allocator = allocator, .cpu_kernels = "generic", .threads = 1, .cache = cache};
-    memset(&engine_seen, 0, sizeof engine_seen);
-    assert_int_equal(backend.open(&backend, &environment, "ane:0", plain, &device, NULL), PV_OK);
+    assert_int_equal(backend->open(backend, &environment, "ane:0", plain, &device, NULL), PV_OK);
     return device;
 }
 
@@ -361,8 +273,8 @@ static void blocks_of_a_long_prompt_give_what_the_cpu_gives(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rt_memory memory;
         rt_memory_init(&memory, 0);
-        pv_backend_device *cpu = cpu_open("generic", 1, false), *ane = open_ane(&memory.allocator, false);
-        if (cases[i].plain) ane->backend->close(ane), ane = open_ane(&memory.allocator, true);
+        pv_backend_device *cpu = cpu_open("generic", 1, false), *ane = open_device(&memory.allocator, false);
+        if (cases[i].plain) ane->backend->close(ane), ane = open_device(&memory.allocator, true);
         make_layer(cpus, cpu, cases[i].rows);
         make_layer(ours, ane, cases[i].rows);
         if (cases[i].plain) { /* fused forms are declined there: the plain one is left */
@@ -379,8 +291,8 @@ static void blocks_of_a_long_prompt_give_what_the_cpu_gives(void **state)
             assert_close(&ours->gated, &cpus->gated, rows);
         }
         assert_int_equal(cpu_count(ane, "linear ane"), cases[i].programs);
-        assert_int_equal(engine_seen.ran, cases[i].programs);
-        assert_int_equal(engine_seen.loaded, 0); /* what was loaded was let go */
+        assert_int_equal(ane_seen.ran, cases[i].programs);
+        assert_int_equal(ane_seen.loaded, 0); /* what was loaded was let go */
         cpu_free(&ours->slab);
         cpu_free(&cpus->slab);
         ane->backend->close(ane);
@@ -401,32 +313,62 @@ static void a_program_that_fails_is_an_error_and_the_device_goes_on(void **state
     pv_fence fence;
     atomic_bool abort = false;
     (void)state;
-    pv_backend_device *device = open_ane(&allocator, false);
+    pv_backend_device *device = open_device(&allocator, false);
     make_layer(l, device, PLAN_ROWS);
     const pv_plan plan = {.ops = l->ops, .count = 4, .limits = l->step.limits, .rows = PLAN_ROWS, .logits = 1};
-    engine_seen.fail_load = 2;
+    ane_seen.fail_load = 2;
     assert_int_equal(device->backend->prepare(device, &plan, &prepared, &error), PV_PROGRAM);
     assert_non_null(strstr(error.message, "not liked"));
     assert_int_equal(tf_count(), 0);
-    memset(&engine_seen, 0, sizeof engine_seen);
+    memset(&ane_seen, 0, sizeof ane_seen);
     assert_int_equal(device->backend->prepare(device, &plan, &prepared, NULL), PV_OK);
     const pv_submission submission = {
         .plans = &prepared, .plan_count = 1, .block = l->step.block, .outputs = l->step.outputs, .abort = &abort};
-    engine_seen.fail_run = 2;
+    ane_seen.fail_run = 2;
     assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
     assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_DEVICE_TRANSIENT);
     assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
     assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_OK);
-    assert_int_equal(engine_seen.ran, 5);
+    assert_int_equal(ane_seen.ran, 5);
     abort = true;
     assert_int_equal(device->backend->submit(device, &submission, &fence, NULL), PV_OK);
     assert_int_equal(device->backend->wait(device, fence, UINT32_MAX, &error), PV_CANCELLED);
     assert_int_equal(device->backend->wait(device, fence + 1, 0, &error), PV_INVALID_ARGUMENT);
-    assert_int_equal(engine_seen.ran, 5);
+    assert_int_equal(ane_seen.ran, 5);
     device->backend->release(device, prepared);
     cpu_free(&l->slab);
     device->backend->close(device);
     free(l);
+}
+
+/* A whole model: the prompt's blocks are programs, its last rows and the answer are the CPU's, and the text is the CPU's. */
+static void a_model_gives_the_cpus_answer(void **state)
+{
+    enum { PROMPT = 300, STEP = 160, LAYERS = 2, BLOCKS_OF_A_LAYER = 4 };
+    static int32_t prompt[PROMPT];
+    static tiny_result wanted, found;
+    const pv_backend *const backends[] = {&pv_cpu_backend, ane_stand_in_backend(0, 0)};
+    pv_request request = {.prompt = prompt, .prompt_length = PROMPT, .max_tokens = 24, .ignore_end = true,
+                          .sampling = {.temperature = 0.8f, .seed = 5}}; /* its greedy text would be one token again and again */
+    (void)state;
+    for (int i = 0; i < PROMPT; i++) prompt[i] = (i * 37 + i / 7) % TINY_VOCABULARY;
+    for (size_t b = 0; b < 2; b++) {
+        pv_runtime *runtime = NULL;
+        pv_model *model = NULL;
+        pv_error error = {0};
+        const pv_runtime_options options = {.threads = 1, .cpu_kernels = "generic", .cache = tf_path("")};
+        const pv_model_options of_model = {.device = b == 0 ? "cpu" : "ane:0", .max_step_rows = STEP, .context = 512};
+        assert_int_equal(pv_runtime_create_with(&options, backends, 2, &runtime, &error), PV_OK);
+        if (pv_model_load(runtime, tiny_path("F32"), &of_model, &model, &error) != PV_OK) fail_msg("%s", error.message);
+        tiny_run_alone(model, &request, b == 0 ? &wanted : &found);
+        if (b == 0) assert_int_equal(ane_seen.ran, 0);
+        pv_model_destroy(model);
+        pv_runtime_destroy(runtime);
+    }
+    /* steps of 160 and 140 rows: all blocks of both */
+    assert_int_equal(ane_seen.ran, 2 * LAYERS * BLOCKS_OF_A_LAYER);
+    assert_int_equal(ane_seen.loaded, 0);
+    tiny_assert_same(&found, &wanted);
 }
 
 /* Where Core ML is not there the device says so, and "auto" never takes it. */
@@ -457,6 +399,7 @@ int main(void)
         cmocka_unit_test(what_is_no_dense_block_of_rows_is_refused),
         cmocka_unit_test(blocks_of_a_long_prompt_give_what_the_cpu_gives),
         cmocka_unit_test(a_program_that_fails_is_an_error_and_the_device_goes_on),
+        cmocka_unit_test(a_model_gives_the_cpus_answer),
         cmocka_unit_test(a_system_without_core_ml_says_so),
     };
     return cmocka_run_group_tests_name("ane", tests, tf_make_folder, tf_remove_folder);

@@ -20,7 +20,7 @@ typedef struct ane_prepared {
     const pv_plan *plan;
     pv_step_layout layout;
     segment *segments;
-    size_t count, capacity;
+    size_t count; /* there is room for one an op */
 } ane_prepared;
 
 /* A submission, and how far it has come. */
@@ -211,18 +211,14 @@ static bool becomes_program(const ane_device *device, const pv_plan *plan, const
     return !device->plain && plan->rows >= PV_ANE_LEAST_ROWS && pv_ane_block_suits(op);
 }
 
-static pv_status add_segment(ane_device *device, ane_prepared *prepared, size_t first, size_t count, segment **one,
-                             pv_error *error)
+/* The CPU keeps a pointer to a segment's plan: segments never move. */
+static segment *add_segment(ane_prepared *prepared, size_t first, size_t count)
 {
-    if (!pv_grow(device->allocator, (void **)&prepared->segments, &prepared->capacity, prepared->count + 1,
-                 sizeof *prepared->segments)) {
-        return pv_fail_memory(error, (prepared->count + 1) * sizeof *prepared->segments, "a prepared plan");
-    }
-    *one = &prepared->segments[prepared->count++];
-    **one = (segment){.plan = *prepared->plan};
-    (*one)->plan.ops += first;
-    (*one)->plan.count = (*one)->plan.capacity = count;
-    return PV_OK;
+    segment *one = &prepared->segments[prepared->count++];
+    *one = (segment){.plan = *prepared->plan};
+    one->plan.ops += first;
+    one->plan.count = one->plan.capacity = count;
+    return one;
 }
 
 /* The package is but a way to Core ML: it goes when it was read. */
@@ -271,13 +267,13 @@ static pv_status ane_prepare(pv_backend_device *base, const pv_plan *plan, pv_pr
     ane_prepared *prepared = pv_calloc(device->allocator, 1, sizeof *prepared);
     if (prepared == NULL) return pv_fail_memory(error, sizeof *prepared, "a prepared plan");
     *prepared = (ane_prepared){.plan = plan, .layout = pv_step_layout_for(&plan->limits)};
+    prepared->segments = pv_calloc(device->allocator, plan->count, sizeof *prepared->segments);
+    if (prepared->segments == NULL) status = pv_fail_memory(error, plan->count * sizeof *prepared->segments, "a prepared plan");
     for (size_t first = 0, end; first < plan->count && status == PV_OK; first = end) {
         const bool program = becomes_program(device, plan, &plan->ops[first]);
-        segment *one = NULL;
         end = first + 1;
         while (!program && end < plan->count && !becomes_program(device, plan, &plan->ops[end])) end++;
-        status = add_segment(device, prepared, first, end - first, &one, error);
-        if (status == PV_OK) status = prepare_segment(device, one, program, error);
+        status = prepare_segment(device, add_segment(prepared, first, end - first), program, error);
     }
     if (status == PV_OK) {
         *out = (pv_prepared *)prepared;
