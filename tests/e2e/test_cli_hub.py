@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """pull, list, rm and org/name, against a small server on this machine that answers as the Hub does."""
+import gzip
 import hashlib
 import http.server
 import json
@@ -71,7 +72,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             etag = hub.etag or sha256(data)
             self.answer(302, b"moved", Location=f"{hub.cdn}/{name}", X_Repo_Commit=COMMIT, X_Linked_Etag=f'"{etag}"', X_Linked_Size=str(len(data)), ETag='"of-the-redirect"')
         else:
-            self.answer(200, data, ETag=f'W/"{hashlib.sha1(data).hexdigest()}"', X_Repo_Commit=COMMIT)
+            packed = {"Content_Encoding": "gzip"} if hub.packed and data[:2] == b"\x1f\x8b" else {}
+            self.answer(200, data, ETag=f'W/"{hashlib.sha1(data).hexdigest()}"', X_Repo_Commit=COMMIT, **packed)
 
     def send_file(self, data):
         hub = self.server.hub
@@ -111,7 +113,7 @@ class Hub:
     def __init__(self, files, name="org/model", **more):
         self.files, self.name, self.requests = files, name, []
         self.listed = self.token = self.etag = self.hold = None
-        self.refuse, self.spoil, self.breaks, self.ignore_range = [], 0, 0, False
+        self.refuse, self.spoil, self.breaks, self.ignore_range, self.packed = [], 0, 0, False, False
         self.__dict__.update(more)
         self.cache = cli.fresh("cache")
         self.servers = []
@@ -322,7 +324,9 @@ def test_no_room():
 
 # ---- Servers that mean ill ----
 
-def test_names_that_lead_elsewhere_are_left_alone():
+# CVE-2024-37032 and CVE-2026-7020 (ollama): a name or a digest from the server became a path out of the cache.
+
+def test_cve_2024_37032_names_that_lead_elsewhere_are_left_alone():
     data = open(tiny("Q8_0"), "rb").read()
     for name in ("../../evil.gguf", "/evil.gguf", "..", ".hidden.gguf", "a\\b.gguf", "a\nb.gguf"):
         with Hub({"m.gguf": data}, listed=[name]) as hub:
@@ -330,14 +334,16 @@ def test_names_that_lead_elsewhere_are_left_alone():
             equal([r[1:3] for r in hub.requests], [("GET", "/api/models/org/model/revision/main")])
 
 
-def test_etags_that_lead_elsewhere_are_refused():
+def test_cve_2026_7020_etags_that_lead_elsewhere_are_refused():
     for etag in ("../../../evil", "a/b", ".x", "", "x" * 129):
         with Hub({"m.gguf": open(tiny("Q8_0"), "rb").read()}, etag=etag or " ") as hub:
             exits(run("pull", "org/model", env=hub.env()), 4, "ETag")
             equal(os.listdir(hub.folder("blobs")), [])
 
 
-def test_the_token_goes_to_the_hub_alone():
+# CVE-2025-51471 (ollama): whoever the server named got the token.
+
+def test_cve_2025_51471_the_token_goes_to_the_hub_alone():
     with Hub(two_quants(), token="secret-word") as hub:
         exits(run("pull", "org/model:Q8_0", env=hub.env()), 3, "HF_TOKEN", "401")
         hub.requests.clear()
@@ -361,6 +367,16 @@ def test_a_token_is_one_line():
     with Hub(two_quants()) as hub:
         exits(run("pull", "org/model:Q8_0", env=hub.env(HF_TOKEN="good\r\nX-Evil: 1")), 0)
         equal({r[3] for r in hub.requests if r[0] == "hub"}, {"Bearer good"})
+
+
+# CVE-2024-12886 (ollama): a small answer that unpacks to all memory.
+
+def test_cve_2024_12886_what_is_packed_stays_packed():
+    bomb = gzip.compress(bytes(64 << 20))
+    with Hub({**folder_files(), "generation_config.json": bomb}, packed=True) as hub:
+        exits(run("pull", "org/model", env=hub.env()), 0)
+        sizes = [os.path.getsize(hub.folder("blobs", name)) for name in os.listdir(hub.folder("blobs"))]
+        check(len(bomb) in sizes and max(sizes) < 16 << 20, sizes)
 
 
 # ---- The cache ----
