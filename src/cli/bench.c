@@ -197,6 +197,15 @@ static void describe_device(bench *b, const cli_model *model, uint32_t *threads)
     }
 }
 
+/* What another device did is no figure of this one. */
+static pv_status check_device(const cli_model *model, pv_error *error)
+{
+    pv_model_info info;
+    const pv_status status = pv_model_get_info(model->model, &info, error);
+    if (status != PV_OK || strcmp(info.device, model->info.device) == 0) return status;
+    return cli_error(error, PV_DEVICE_LOST, "%s failed while it was measured, and %s took over", model->info.device, info.device);
+}
+
 static pv_status run_tests(bench *b, cli_model *model, bench_row *row, pv_error *error)
 {
     uint32_t threads = 0;
@@ -211,6 +220,7 @@ static pv_status run_tests(bench *b, cli_model *model, bench_row *row, pv_error 
         bench_test test = b->tests[i];
         test.threads = threads;
         status = run_test(b, &test, row, error);
+        if (status == PV_OK) status = check_device(model, error);
         if (status != PV_OK) break;
         if (!b->printed && b->format->begin != NULL) b->format->begin(&b->model);
         b->format->row(&b->model, row, !b->printed);

@@ -92,6 +92,8 @@ static void print_event(void *user, const pv_event *event)
 
 static void print_final(const cli_model *model, const cli_answer *answer, pv_status status, const pv_error *error)
 {
+    pv_model_info info = model->info;
+    pv_model_get_info(model->model, &info, NULL); /* the device may be another one by now */
     cli_json json = cli_json_start("run");
     cli_json_name(&json, "token_ids");
     cli_json_open(&json, '[');
@@ -104,7 +106,7 @@ static void print_final(const cli_model *model, const cli_answer *answer, pv_sta
     cli_json_uint_member(&json, "tokens", answer->token_count);
     cli_json_number_member(&json, "ttft_s", answer->first_token_seconds);
     cli_json_number_member(&json, "tok_s", cli_answer_rate(answer));
-    cli_json_text_member(&json, "device", model->info.device);
+    cli_json_text_member(&json, "device", info.device);
     cli_json_name(&json, "events");
     cli_json_open(&json, '[');
     cli_json_verbatim(&json, answer->events.data, answer->events.length);

@@ -62,7 +62,8 @@ static void fill_budget(const pv_needs *needs, const pv_capacity *c, uint64_t us
     uint64_t fixed = add_up(add_up(b->weights, b->scratch), b->other);
     b->total = add_up(fixed, b->kv);
     fixed = add_up(fixed, needs->kv_fixed);
-    uint64_t room = usable <= fixed ? 0 : needs->kv_page > 0 ? (usable - fixed) / needs->kv_page * PV_PAGE_TOKENS : UINT32_MAX;
+    uint64_t pages = usable <= fixed ? 0 : needs->kv_page > 0 ? (usable - fixed) / needs->kv_page : UINT32_MAX;
+    uint64_t room = pages > 0 ? (pages - 1) * PV_PAGE_TOKENS : 0; /* one is the null page */
     b->context_that_fits = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     if (b->context_that_fits > c->context) b->context_that_fits = c->context;
 }

@@ -31,6 +31,8 @@ typedef struct metal_bench {
 typedef struct metal_setting {
     const pv_backend *backend; /* NULL: Metal's own */
     bool spare;                /* the CPU stands behind it */
+    bool cpu;                  /* the model is on the CPU */
+    bool plain;                /* the plainest programs */
     uint32_t ahead;            /* 0: 1 */
     bool reuse;                /* of prefixes */
     const char *layout, *cache;
@@ -42,6 +44,8 @@ void metal_reset(void);
 pv_status metal_open(metal_bench *bench, const metal_setting *setting, pv_error *error);
 void metal_close(metal_bench *bench);
 void metal_submit(metal_bench *bench);
+/* As if these tokens had been generated already (NULL: none). */
+void metal_submit_after(metal_bench *bench, const tiny_result begun[METAL_REQUESTS]);
 /* Steps until nothing is left. */
 void metal_run(metal_bench *bench);
 /* True if every request gave what it gave elsewhere. */

@@ -13,7 +13,7 @@ from cli import check, contains, environment, equal, exits, run, tiny
 
 
 def metal(**more):
-    return environment(**METAL, **more)
+    return environment(**{**METAL, **more})
 
 
 def test_devices_shows_it():
@@ -86,6 +86,23 @@ def test_a_device_that_fails_is_replaced_and_told():
     last = result.lines[-1]
     equal((last["finish_reason"], last["tokens"]), ("length", 4))
     check(any("the CPU takes over" in json.dumps(e) for e in last["events"]), f"events {last['events']}")
+    equal(last["device"], "cpu", "who answered in the end")
+
+
+def test_what_another_device_did_is_not_measured():
+    env = metal(SOFTMETAL_FAULTS="removal:2:count=all")
+    result = exits(run("bench", "-m", tiny(), "-p", "0", "-n", "8", "-r", "1", "--device", "metal", env=env), 1)
+    contains(result.err, "metal:0 failed while it was measured, and cpu took over")
+    check("tg8" not in result.out, result.out)
+
+
+def test_a_context_that_is_said_to_fit_fits():
+    env = metal(SOFTMETAL_WORLD="keep_open,working_set=900k")
+    refused = exits(run("run", tiny(), "hi", "-n", "1", "--device", "metal", env=env), 5).err
+    fits = int(refused.split("a context of ")[1].split()[0])
+    check(fits < 512, refused)
+    budget = exits(run("inspect", tiny(), "--device", "metal", "--ctx", str(fits), "--json", env=env), 0).json["budget"]
+    check(budget["fits"] and budget["total"] <= budget["available"], f"{budget}")
 
 
 cli.main(globals())

@@ -1,6 +1,8 @@
 /* Programs on Metal: what a compiler says reaches the caller, and what it made is there at the next start. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +171,81 @@ static void a_damaged_archive_is_made_anew(void **state)
     metal_assert_no_leaks();
 }
 
+/* ---- Many at once ---- */
+
+#define HOLDERS 4
+
+typedef struct holder {
+    pthread_t thread;
+    pthread_barrier_t *together;
+    atomic_uint *complaints;
+    bool good;
+} holder;
+
+static void count_complaints(void *user, pv_log_level level, const char *message)
+{
+    (void)message;
+    if (level == PV_LOG_WARNING) atomic_fetch_add((atomic_uint *)user, 1);
+}
+
+/* A device of its own compiles a kernel; all close at once, each to write what it compiled. */
+static void *hold_device(void *user)
+{
+    holder *h = user;
+    const pv_metal_kernel kernel = {.source = "rows", .function = "rms_norm"};
+    const pv_allocator allocator = pv_allocator_default();
+    const pv_environment environment = {.allocator = &allocator,
+                                        .metal_library = test_metal_library(),
+                                        .cache = cache,
+                                        .log = count_complaints,
+                                        .log_user = h->complaints};
+    pv_backend_device *device = NULL;
+    const pv_metal_pipeline *pipeline = NULL;
+    const pv_status status = pv_metal_backend.open(&pv_metal_backend, &environment, "metal:0", false, &device, NULL);
+    h->good = status == PV_OK && pv_metal_pipeline_get(pv_metal_of(device), &kernel, &pipeline, NULL) == PV_OK;
+    pthread_barrier_wait(h->together);
+    pv_metal_backend.close(device);
+    return NULL;
+}
+
+static void devices_that_close_at_once_keep_a_whole_archive(void **state)
+{
+    (void)state;
+    pthread_barrier_t together;
+    atomic_uint complaints = 0;
+    char path[512];
+    metal_reset();
+    for (int round = 0; round < 30; round++) {
+        holder holders[HOLDERS];
+        pthread_barrier_init(&together, NULL, HOLDERS);
+        for (int i = 0; i < HOLDERS; i++) {
+            holders[i] = (holder){.together = &together, .complaints = &complaints};
+            assert_int_equal(pthread_create(&holders[i].thread, NULL, hold_device, &holders[i]), 0);
+        }
+        for (int i = 0; i < HOLDERS; i++) {
+            pthread_join(holders[i].thread, NULL);
+            assert_true(holders[i].good);
+        }
+        pthread_barrier_destroy(&together);
+        archive_path(path); /* nothing else is left */
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(complaints, 0);
+    metal_assert_no_leaks();
+}
+
+/* Foundation makes no string of such a name, and throws at what comes of none. */
+static void a_cache_whose_name_is_no_utf8_is_told(void **state)
+{
+    (void)state;
+    tiny_result found[METAL_REQUESTS];
+    metal_reset();
+    snprintf(cache, sizeof cache, "%s/\xff\xfe", folder);
+    run_once(found);
+    assert_int_equal(found[0].finish, PV_FINISH_LENGTH);
+    metal_assert_no_leaks();
+}
+
 static void no_archive_is_no_failure(void **state)
 {
     (void)state;
@@ -196,6 +273,8 @@ int main(void)
         cmocka_unit_test(a_kernel_that_is_not_there_is_named),
         cmocka_unit_test_setup_teardown(what_was_compiled_is_there_at_the_next_start, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_damaged_archive_is_made_anew, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(devices_that_close_at_once_keep_a_whole_archive, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_cache_whose_name_is_no_utf8_is_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(no_archive_is_no_failure, make_folder, NULL),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

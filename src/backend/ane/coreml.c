@@ -205,9 +205,11 @@ static pv_status fail_with(const coreml *ml, pv_status status, id nserror, const
                       text != NULL ? text : "no reason given");
 }
 
+/* NULL if the path is no UTF-8: Foundation makes no string of it and would throw at the URL of none. */
 static id url_of(const coreml *ml, const char *path)
 {
-    return msg_file_url(ml, ml->classes.NSURL, msg_string(ml, ml->classes.NSString, path));
+    const id string = msg_string(ml, ml->classes.NSString, path);
+    return string != NULL ? msg_file_url(ml, ml->classes.NSURL, string) : NULL;
 }
 
 /* A model and the folder that it was compiled into, which it may go on reading from. */
@@ -233,7 +235,9 @@ static void coreml_unload(void *context, void *program)
 static pv_status load_from(const coreml *ml, const char *package, loaded *one, pv_error *error)
 {
     id nserror = NULL;
-    const id folder = msg_compile(ml, ml->classes.MLModel, url_of(ml, package), &nserror);
+    const id url = url_of(ml, package);
+    if (url == NULL) return pv_fail_at(error, PV_PROGRAM, "ane", PV_NO_OFFSET, "the path %s is no UTF-8", package);
+    const id folder = msg_compile(ml, ml->classes.MLModel, url, &nserror);
     if (folder == NULL) return fail_with(ml, PV_PROGRAM, nserror, "compile a program", error);
     one->folder = ml->retain(folder);
     const id model = msg_load_model(ml, ml->classes.MLModel, folder, ml->configuration, &nserror);

@@ -58,7 +58,9 @@ static pv_status find_device(const pv_environment *environment, pv_objc *objc, p
 {
     const pv_status status = pv_objc_open(environment->metal_library, objc, error);
     if (status != PV_OK) return status;
+    void *pool = objc->push();
     *device = objc->create_device();
+    objc->pop(pool);
     if (*device != NULL) return PV_OK;
     pv_objc_close(objc);
     return pv_fail_at(error, PV_NOT_FOUND, "metal", PV_NO_OFFSET, "the system has no Metal device");
@@ -105,7 +107,10 @@ static void metal_close(pv_backend_device *base)
         pv_metal_profile_destroy(device);
         pv_metal_abandon(device);
         pv_metal_watch_drop(device->watch);
-        if (device->residency != NULL) objc->release(device->residency);
+        if (device->residency != NULL) {
+            pv_msg_residency_end(objc, device->residency);
+            objc->release(device->residency);
+        }
         if (device->queue != NULL) objc->release(device->queue);
         objc->release(device->device);
         objc->pop(pool);

@@ -51,6 +51,7 @@ typedef struct pv_metal_range {
     X(uint64_t, pipeline_threadgroup_memory, MTLComputePipelineState, "staticThreadgroupMemoryLength", "Q@:")          \
     X(void, residency_commit, MTLResidencySet, "commit", "v@:")                                                        \
     X(void, residency_request, MTLResidencySet, "requestResidency", "v@:")                                             \
+    X(void, residency_end, MTLResidencySet, "endResidency", "v@:")                                                     \
     X(int64_t, error_code, NSError, "code", "q@:")                                                                     \
     X(pv_id, error_domain, NSError, "domain", "@@:")                                                                   \
     X(pv_id, error_description, NSError, "localizedDescription", "@@:")                                                \
@@ -90,7 +91,9 @@ typedef struct pv_metal_range {
       (const void *value, uint64_t type, uint64_t index), (value, type, index))                                        \
     X(void, options_fast_math, MTLCompileOptions, "setFastMathEnabled:", "v@:B", (bool enabled), (enabled))            \
     X(void, options_math_mode, MTLCompileOptions, "setMathMode:", "v@:q", (int64_t mode), (mode))                      \
-    X(void, options_macros, MTLCompileOptions, "setPreprocessorMacros:", "v@:@", (pv_id macros), (macros))             \
+    X(void, options_math_functions, MTLCompileOptions, "setMathFloatingPointFunctions:", "v@:q", (int64_t functions),  \
+      (functions))                                                                                                     \
+    X(void, options_language, MTLCompileOptions, "setLanguageVersion:", "v@:Q", (uint64_t version), (version))         \
     X(void, descriptor_function, MTLComputePipelineDescriptor, "setComputeFunction:", "v@:@", (pv_id function), (function)) \
     X(void, descriptor_label, MTLComputePipelineDescriptor, "setLabel:", "v@:@", (pv_id label), (label))               \
     X(void, descriptor_archives, MTLComputePipelineDescriptor, "setBinaryArchives:", "v@:@", (pv_id archives), (archives)) \

@@ -76,4 +76,11 @@ static inline pv_id pv_objc_string(const pv_objc *objc, const char *utf8)
     return pv_msg_string_create(objc, objc->classes.NSString, utf8);
 }
 
+/* A file's URL; NULL if the path is no UTF-8, of which Foundation makes no string and would throw at the URL of none. */
+static inline pv_id pv_objc_url(const pv_objc *objc, const char *path)
+{
+    const pv_id string = pv_objc_string(objc, path);
+    return string != NULL ? pv_msg_url_create(objc, objc->classes.NSURL, string) : NULL;
+}
+
 #endif

@@ -160,6 +160,21 @@ static pv_status check_all(const pv_metal_device *device, const pv_plan *plan, p
     return PV_OK;
 }
 
+/* What a compiler makes of a kernel may run with fewer threads than were meant: a driver would not say so. */
+static pv_status check_limits(const pv_metal_recorder *recorder)
+{
+    for (size_t i = 0; i < recorder->count; i++) {
+        const pv_metal_record *record = &recorder->records[i];
+        const uint32_t threads = record->threads[0] * record->threads[1] * record->threads[2];
+        if (record->pipeline == NULL || threads <= record->pipeline->max_threads) continue;
+        return pv_fail_at(recorder->error, PV_PROGRAM, record->pipeline->kernel.function, PV_NO_OFFSET,
+                          "%s takes at most %u threads in a threadgroup on %s; %u are wanted",
+                          record->pipeline->kernel.function, record->pipeline->max_threads, recorder->device->description.id,
+                          threads);
+    }
+    return PV_OK;
+}
+
 /* Arguments of all plans share a few buffers; a submission binds its place for each record. */
 static pv_status keep_args(pv_metal_device *device, const pv_metal_recorder *recorder, pv_prepared *prepared, pv_error *error)
 {
@@ -214,6 +229,7 @@ pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prep
     *prepared = (pv_prepared){
         .plan = plan, .layout = recorder.layout, .most = most_of(plan), .records = recorder.records, .count = recorder.count};
     status = recorder.status;
+    if (status == PV_OK) status = check_limits(&recorder);
     if (status == PV_OK) status = keep_args(device, &recorder, prepared, error);
     if (status == PV_OK) status = grow_scratch(device, recorder.scratch_bytes, error);
     pv_free(device->allocator, recorder.args);

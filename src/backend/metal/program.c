@@ -6,10 +6,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "backend/metal/kernels/args.h"
 #include "base/text.h"
 
 #define TYPE_UINT 33                   /* MTLDataTypeUInt */
 #define MATH_SAFE 0                    /* MTLMathModeSafe */
+#define FUNCTIONS_PRECISE 1            /* MTLMathFloatingPointFunctionsPrecise */
+#define MSL_3_0 (3u << 16)             /* macOS 13; without a word the version hangs on how the caller was linked */
 #define FAIL_ON_ARCHIVE_MISS (1u << 2) /* MTLPipelineOptionFailOnBinaryArchiveMiss */
 
 typedef struct pv_metal_library {
@@ -53,17 +56,13 @@ bool pv_metal_cache_path(const pv_metal_device *device, const char *ending, char
     return length > 0 && length < PV_METAL_PATH_BYTES - 32;
 }
 
-static pv_id url_of(const pv_objc *objc, const char *path)
-{
-    return pv_msg_url_create(objc, objc->classes.NSURL, pv_objc_string(objc, path));
-}
 
 /* The archive at this path; NULL: a new one. */
 static pv_id open_archive(const pv_metal_device *device, const char *path, pv_id *nserror)
 {
     const pv_objc *objc = &device->objc;
     const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLBinaryArchiveDescriptor);
-    if (path != NULL) pv_msg_archive_descriptor_url(objc, descriptor, url_of(objc, path));
+    if (path != NULL) pv_msg_archive_descriptor_url(objc, descriptor, pv_objc_url(objc, path));
     const pv_id archive = pv_msg_device_new_archive(objc, device->device, descriptor, nserror);
     objc->release(descriptor);
     return archive;
@@ -78,6 +77,11 @@ static void use_archive(pv_metal_device *device, pv_metal_programs *programs)
         !pv_metal_cache_path(device, "archive", programs->archive_path))
         return;
     void *pool = objc->push();
+    if (pv_objc_url(objc, programs->archive_path) == NULL) {
+        tell(device, NULL, "is not kept, as its path is no UTF-8", programs->archive_path);
+        objc->pop(pool);
+        return;
+    }
     if (access(programs->archive_path, F_OK) == 0) {
         programs->archive = open_archive(device, programs->archive_path, &nserror);
         if (programs->archive == NULL) tell(device, nserror, "is made anew", programs->archive_path);
@@ -95,17 +99,19 @@ void pv_metal_make_folders(char *path)
     }
 }
 
-/* Under another name first: who reads at the same time, or what ends in the middle, finds a whole file. */
+/* Under another name first: who reads at the same time, or what ends in the middle, finds a whole file. Other devices of this
+ * process may be doing the same. */
 static void store_archive(pv_metal_device *device, pv_metal_programs *programs)
 {
     const pv_objc *objc = &device->objc;
-    char fresh[PV_METAL_PATH_BYTES + 32];
+    char fresh[PV_METAL_PATH_BYTES + 48];
     pv_id nserror = NULL;
     if (programs->archive == NULL || !programs->archive_changed) return;
-    snprintf(fresh, sizeof fresh, "%s.%ld", programs->archive_path, (long)getpid());
+    snprintf(fresh, sizeof fresh, "%s.%ld.%llx", programs->archive_path, (long)getpid(),
+             (unsigned long long)(uintptr_t)device);
     pv_metal_make_folders(fresh);
     void *pool = objc->push();
-    if (!pv_msg_archive_serialize(objc, programs->archive, url_of(objc, fresh), &nserror)) {
+    if (!pv_msg_archive_serialize(objc, programs->archive, pv_objc_url(objc, fresh), &nserror)) {
         tell(device, nserror, "is not kept", programs->archive_path);
         unlink(fresh);
     } else if (rename(fresh, programs->archive_path) != 0) {
@@ -129,9 +135,11 @@ static pv_id compile_options(const pv_metal_device *device)
 {
     const pv_objc *objc = &device->objc;
     const pv_id options = pv_objc_new(objc, objc->classes.MTLCompileOptions);
+    pv_msg_options_language(objc, options, MSL_3_0);
     /* NaN and infinity must stay what they are: they mark rows that failed */
     if (device->traits.facts.math_modes) {
         pv_msg_options_math_mode(objc, options, MATH_SAFE);
+        pv_msg_options_math_functions(objc, options, FUNCTIONS_PRECISE); /* which the other one says by itself */
     } else {
         pv_msg_options_fast_math(objc, options, false);
     }
@@ -241,8 +249,14 @@ static pv_status make_pipeline(pv_metal_device *device, const pv_metal_kernel *k
     const pv_id descriptor = pv_objc_new(objc, objc->classes.MTLComputePipelineDescriptor);
     pv_msg_descriptor_function(objc, descriptor, function);
     const pv_id state = make_state(device, descriptor, &nserror);
+    const uint64_t width = pv_msg_pipeline_width(objc, state);
     if (state == NULL) {
         status = fail_program(device, nserror, kernel->function, error);
+    } else if (width != PV_METAL_SIMD) {
+        objc->release(state);
+        status = pv_fail_at(error, PV_PROGRAM, kernel->function, PV_NO_OFFSET,
+                            "%s has simdgroups of %llu threads on %s; %d are wanted", kernel->function,
+                            (unsigned long long)width, device->description.id, PV_METAL_SIMD);
     } else {
         *pipeline = (pv_metal_pipeline){
             .state = state, .max_threads = (uint32_t)pv_msg_pipeline_max_threads(objc, state), .kernel = *kernel};

@@ -243,6 +243,7 @@ pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submissi
             pv_metal_watch_clear(device->watch, slot);
             return status;
         }
+        device->submitted++; /* never to be waited for: what it uses must outlive it all the same */
         device->removed = true;
         return pv_fail_at(error, PV_DEVICE_LOST, device->description.id, PV_NO_OFFSET,
                           "the device does not end what it was given");
@@ -257,10 +258,8 @@ static pv_status result_of(pv_metal_device *device, uint32_t slot, pv_error *err
 {
     const pv_id failed = pv_metal_watch_failed(device->watch, slot);
     if (failed == NULL) return PV_OK;
-    void *pool = device->objc.push();
     const pv_status status =
         pv_metal_failure(device, pv_msg_command_buffer_error(&device->objc, failed), "a command buffer", error);
-    device->objc.pop(pool);
     if (status == PV_DEVICE_LOST) device->removed = true;
     /* perhaps it ran too long for somebody who wanted to see his screen move: what is tried again is cut shorter */
     if (status == PV_DEVICE_TRANSIENT && device->cut_seconds > PV_METAL_SHORTEST_CUT) device->cut_seconds /= 2;
@@ -281,8 +280,10 @@ pv_status pv_metal_wait(pv_backend_device *base, pv_fence fence, uint32_t timeou
             return pv_fail_at(error, PV_TIMEOUT, device->description.id, PV_NO_OFFSET, "the step did not end within %u ms",
                               timeout_ms);
         }
+        void *pool = device->objc.push();
         const pv_status status = result_of(device, slot, error);
         complete(device);
+        device->objc.pop(pool);
         if (status != PV_OK) return status;
     }
     return PV_OK;

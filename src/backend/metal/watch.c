@@ -78,7 +78,7 @@ pv_metal_watch *pv_metal_watch_create(const pv_objc *objc)
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
 #ifndef __APPLE__
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* CLOCK of below */
 #endif
     pthread_cond_init(&watch->ended, &attributes);
     pthread_condattr_destroy(&attributes);
@@ -108,12 +108,14 @@ void pv_metal_watch_add(pv_metal_watch *watch, uint32_t slot, pv_id command_buff
     pv_msg_command_buffer_on_completed(&watch->objc, command_buffer, &handler); /* which copies it */
 }
 
-/* By a clock that nobody sets: a step must not count as hung because the time of day was corrected. */
+/* By a clock that nobody sets, and that stands while the machine sleeps: a step must not count as hung because the time of day
+ * was corrected or the lid was closed. */
 #ifdef __APPLE__
+#define CLOCK CLOCK_UPTIME_RAW
 static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint32_t timeout_ms)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK, &now);
     const int64_t left =
         (int64_t)timeout_ms * 1000000 - (now.tv_sec - begin->tv_sec) * 1000000000ll - (now.tv_nsec - begin->tv_nsec);
     if (left <= 0) return ETIMEDOUT;
@@ -121,6 +123,7 @@ static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint3
     return pthread_cond_timedwait_relative_np(&watch->ended, &watch->lock, &rest);
 }
 #else
+#define CLOCK CLOCK_MONOTONIC
 static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint32_t timeout_ms)
 {
     struct timespec until = {.tv_sec = begin->tv_sec + timeout_ms / 1000,
@@ -133,7 +136,7 @@ static int wait_until(pv_metal_watch *watch, const struct timespec *begin, uint3
 bool pv_metal_watch_wait(pv_metal_watch *watch, uint32_t slot, uint32_t timeout_ms)
 {
     struct timespec begin;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    clock_gettime(CLOCK, &begin);
     int result = 0;
     pthread_mutex_lock(&watch->lock);
     while (watch->slots[slot].running > 0 && result == 0) {
