@@ -7,7 +7,7 @@
 
 typedef enum pv_parts_kind {
     PV_PARTS_AFFINE, /* MLX: codes [rows][cols × bits / 32] U32, scales and biases [rows][cols / group] */
-    PV_PARTS_MXFP4,  /* MLX: codes [rows][cols / 8] U32, scales [rows][cols / 32] e8m0 */
+    PV_PARTS_MXFP4,  /* MLX: codes [rows][cols / 8] U32, scales [rows][cols / 32] e8m0; gpt-oss: the same bytes as codes [rows][cols / 32][16] U8 */
     PV_PARTS_MXFP8,  /* MLX: codes [rows][cols / 4] U32, scales [rows][cols / 32] e8m0 */
     PV_PARTS_NVFP4,  /* MLX: codes [rows][cols / 8] U32, scales [rows][cols / 16] e4m3 */
     PV_PARTS_GPTQ,   /* codes [cols / 8][rows] I32, scales [cols / group][rows], zeros [cols / group][rows / 8] I32 */

@@ -1,5 +1,5 @@
-/* What config.json says of quantization, and the tensors that belong together by it: MLX ("quantization"), GPTQ, AWQ and FP8
- * ("quantization_config"). Nothing is guessed: sizes that the configuration and the tensors state must agree. */
+/* What config.json says of quantization, and the tensors that belong together by it: MLX ("quantization"), GPTQ, AWQ, FP8 and gpt-oss'
+ * mxfp4 ("quantization_config"). Nothing is guessed: sizes that the configuration and the tensors state must agree. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@
 
 #define CONFIG_NAME "config.json"
 
-typedef enum method { METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8 } method;
+typedef enum method { METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_MXFP4 } method;
 
 typedef struct settings {
     int64_t bits, group; /* 0: not stated */
@@ -30,7 +30,7 @@ typedef struct joiner {
     int64_t block[2];       /* FP8: rows and columns that a scale serves; 0: not stated */
     uint32_t zero_offset;   /* GPTQ: stored zero points lack it */
     bool awq_order;         /* AWQ: the order of nibbles is the one that is known */
-    bool floats;            /* compressed-tensors: the codes are floats */
+    bool compressed, floats; /* compressed-tensors; its codes are floats */
     bool *taken;            /* [tensors] */
     pv_source_parts *parts; /* owned by the source */
     size_t part_count;
@@ -74,10 +74,10 @@ static void read_method(joiner *j)
     static const struct {
         const char *name;
         method method;
-    } methods[] = {{"gptq", METHOD_GPTQ}, {"awq", METHOD_AWQ}, {"fp8", METHOD_FP8}, {"compressed-tensors", METHOD_FP8}};
+    } methods[] = {{"gptq", METHOD_GPTQ}, {"awq", METHOD_AWQ}, {"fp8", METHOD_FP8}, {"compressed-tensors", METHOD_FP8}, {"mxfp4", METHOD_MXFP4}};
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (pv_json_is(&j->json, methods[i].name)) j->method = methods[i].method;
-    if (pv_json_is(&j->json, "compressed-tensors")) j->floats = false;
+    j->compressed = pv_json_is(&j->json, "compressed-tensors");
 }
 
 /* A value of which `key` tells what it says; the reader stands at its first token. */
@@ -359,12 +359,35 @@ static pv_status join_fp8(joiner *j, const pv_source_tensor *scales, pv_error *e
     return join(j, codes, &parts, PV_LAYOUT_F8, codes->rows, codes->cols, error);
 }
 
+/* ---- gpt-oss: matrices of experts, whose blocks of 16 bytes are a dimension of their own ---- */
+
+static pv_status join_blocks(joiner *j, const pv_source_tensor *blocks, pv_error *error)
+{
+    j->told = (settings){.bits = 4, .group = 32};
+    if (!begin_module(j, blocks, "_blocks")) return PV_OK;
+    const pv_source_tensor *scales = find_part(j, "_scales");
+    if (!scales) return refuse_parts(j, blocks, PV_BAD_FILE, "its scales are missing", error);
+    if (find_part(j, "")) return refuse_parts(j, blocks, PV_BAD_FILE, "it is there without quantization too, wanted one of them", error);
+    if (!is_type(blocks, "U8") || !is_type(scales, "U8")) return refuse_parts(j, blocks, PV_BAD_FILE, "U8 and scales of U8 are wanted", error);
+    bool fits = blocks->dims == 4 && scales->dims == 3 && blocks->dim[3] == 16 && blocks->bytes > 0;
+    for (int d = 0; d < 3; d++) fits = fits && blocks->dim[d] == scales->dim[d];
+    if (!fits) return refuse_parts(j, blocks, PV_BAD_FILE, "[experts, rows, blocks, 16] and scales of [experts, rows, blocks] are wanted", error);
+    pv_source_tensor *named = &j->source->tensors[blocks - j->source->tensors];
+    pv_source_parts parts = {.kind = PV_PARTS_MXFP4, .group = 32, .codes = *blocks, .scales = *scales};
+    parts.codes.rows = scales->rows;
+    parts.codes.cols = parts.codes.row_bytes = 16 * scales->cols; /* the file holds so much */
+    if (!(named->name = pv_source_keep(j->source, j->name, j->name_length))) return pv_fail_memory(error, j->name_length, "a tensor's name");
+    named->dims = 3;
+    take(j, scales);
+    return join(j, named, &parts, PV_LAYOUT_MXFP4, scales->rows, 32 * scales->cols, error);
+}
+
 /* ---- All tensors ---- */
 
 static pv_status join_all(joiner *j, pv_error *error)
 {
     pv_status (*const joins[])(joiner *joiner, const pv_source_tensor *tensor, pv_error *error) = {
-        [METHOD_MLX] = join_mlx, [METHOD_GPTQ] = join_integers, [METHOD_AWQ] = join_integers, [METHOD_FP8] = join_fp8};
+        [METHOD_MLX] = join_mlx, [METHOD_GPTQ] = join_integers, [METHOD_AWQ] = join_integers, [METHOD_FP8] = join_fp8, [METHOD_MXFP4] = join_blocks};
     const size_t count = j->source->tensor_count;
     pv_status status = PV_OK;
     for (size_t i = 0; i < count && status == PV_OK; i++)
@@ -400,13 +423,13 @@ static pv_status read_settings(joiner *j, pv_error *error)
         status = read_config(j, names[i], error);
         pv_json_free(&j->json);
     }
-    if (status == PV_OK && j->method == METHOD_FP8 && !j->floats) j->method = METHOD_NONE; /* integers of compressed-tensors */
+    if (status == PV_OK && j->method == METHOD_FP8 && j->compressed && !j->floats) j->method = METHOD_NONE; /* integers of compressed-tensors */
     return status;
 }
 
 pv_status pv_source_join_parts(pv_source *source, pv_error *error)
 {
-    joiner j = {.source = source, .main = {.mode = PV_PARTS_AFFINE}, .zero_offset = 1, .awq_order = true, .floats = true};
+    joiner j = {.source = source, .main = {.mode = PV_PARTS_AFFINE}, .zero_offset = 1, .awq_order = true};
     pv_map_init(&j.special_map, source->allocator);
     pv_status status = read_settings(&j, error);
     if (status == PV_OK && j.method != METHOD_NONE && source->tensor_count > 0) {

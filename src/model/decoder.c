@@ -180,7 +180,7 @@ static pv_status refuse_unknown(const pv_config *c, pv_error *error)
         return pv_fail(error, PV_UNSUPPORTED, "the model has parallel residuals, which are not supported");
     if (c->gguf) return PV_OK;
     const char *method = pv_flat_string(&c->flat, "quantization_config.quant_method");
-    static const char *const methods[] = {"gptq", "awq", "fp8", "compressed-tensors"}; /* of src/format/quantization.c */
+    static const char *const methods[] = {"gptq", "awq", "fp8", "compressed-tensors", "mxfp4"}; /* of src/format/quantization.c */
     for (size_t i = 0; method != NULL && i < sizeof methods / sizeof methods[0]; i++)
         if (strcmp(method, methods[i]) == 0) method = NULL;
     if (method != NULL) return pv_fail(error, PV_UNSUPPORTED, "config.json: quantization method '%s' is not supported", method);

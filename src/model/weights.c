@@ -103,7 +103,7 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
         .role = role, .layer = layer, .source = tensor, .rows = is_vector(role) ? 1 : role->experts && !apart ? stacked : rows, .cols = cols,
         .first = !gguf && role->interleaved > 0 ? role->interleaved - 1u : pv_decoder_size(decoder, role->first), .at = expert * rows,
         .stacked = stacked, .uses = role->uses, .step = !gguf && role->interleaved > 0 ? 2 : 1,
-        .transposed = !gguf && role->uses == PV_USE_MATRIX &&
+        .transposed = !gguf && role->uses == PV_USE_MATRIX && tensor->parts == NULL && /* groups run along what is summed: quantized ones are [out, in] */
                       (role->experts ? decoder->architecture->experts_transposed : decoder->architecture->transposed && role->per_layer),
         .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
     };
@@ -292,19 +292,36 @@ static pv_status upload_vector(loader *l, const pv_weight_entry *entry, const pv
     return status;
 }
 
+/* Rows that stand `step` apart, one behind the other in the staging memory. */
+static pv_status gather_rows(loader *l, const pv_weight_entry *entry, uint64_t count, const uint8_t **rows, pv_error *error)
+{
+    const uint64_t row_bytes = entry->source->row_bytes;
+    pv_status status = need_staging(l, count * row_bytes, error); /* it holds them already, or they are in the mapping */
+    if (status != PV_OK) return status;
+    for (uint64_t row = 0; row < count; row++) memmove(l->staging + row * row_bytes, *rows + row * entry->step * row_bytes, row_bytes);
+    *rows = l->staging;
+    return PV_OK;
+}
+
+/* The row of the source that row `first` of an entry is, and how many rows of the source `count` rows span. */
+static uint64_t begin_of(const pv_weight_entry *entry, uint64_t first) { return is_vector(entry->role) ? 0 : entry->first + first * entry->step; }
+static uint64_t span_of(const pv_weight_entry *entry, uint64_t count)
+{
+    return is_vector(entry->role) ? entry->source->rows : (count - 1) * entry->step + 1;
+}
+
 /* `aliased`: the rows are where they shall be; they are only looked at. */
 static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, bool aliased, uint64_t first, uint64_t count,
                              pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
-    const bool vector = is_vector(entry->role);
-    const uint64_t begin = vector ? 0 : entry->first + first;
+    const uint64_t begin = begin_of(entry, first), span = span_of(entry, count);
     const uint8_t *rows = NULL;
-    if (vector) count = source->rows;
-    pv_status status = fetch_rows(l, source, begin, count, &rows, error);
-    if (status == PV_OK) status = check_finite(l, source, begin, count, rows, error);
+    pv_status status = fetch_rows(l, source, begin, span, &rows, error);
+    if (status == PV_OK) status = check_finite(l, source, begin, span, rows, error);
     if (status != PV_OK || aliased) return status;
-    if (vector) return upload_vector(l, entry, tensor, rows, error);
+    if (is_vector(entry->role)) return upload_vector(l, entry, tensor, rows, error);
+    if (entry->step > 1 && (status = gather_rows(l, entry, count, &rows, error)) != PV_OK) return status;
     return l->device->backend->upload(l->device, tensor, (uint32_t)(entry->at + first), (uint32_t)count, rows, error);
 }
 
@@ -373,7 +390,7 @@ void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, c
 static bool place_aliased(const loader *l, const pv_weight_entry *entry, pv_tensor *tensor)
 {
     pv_source_tensor rows = *entry->source;
-    if (!entry->spec.may_alias || entry->transposed || rows.parts != NULL || entry->rows != entry->stacked) return false;
+    if (!entry->spec.may_alias || entry->transposed || rows.parts != NULL || entry->step > 1 || entry->rows != entry->stacked) return false;
     rows.offset += entry->first * rows.row_bytes;
     rows.bytes = entry->rows * rows.row_bytes;
     return pv_views_place(l->views, &rows, entry->spec.alias_alignment, tensor);
@@ -414,8 +431,7 @@ static pv_status load_weight(loader *l, const pv_weight_entry *entry, pv_tensor 
         uint64_t count = entry->rows - first < step ? entry->rows - first : step;
         status = upload_rows(l, entry, tensor, aliased, first, count, error);
         if (status != PV_OK) return status;
-        const uint64_t begin = is_vector(entry->role) ? 0 : entry->first + first;
-        if (!aliased) pv_source_drop_rows(l->source, source, begin, count);
+        if (!aliased) pv_source_drop_rows(l->source, source, begin_of(entry, first), span_of(entry, count));
         status = report(l, count * source->row_bytes, error);
     }
     return status;

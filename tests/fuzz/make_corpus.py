@@ -201,6 +201,8 @@ def make_quantization() -> None:
     model("off", {"quantization": {"group_size": 64, "bits": 4, "x": False}}, affine)
     for mode, scales in (("mxfp4", 2), ("mxfp8", 1), ("nvfp4", 4)):
         model(mode, {"quantization": {"mode": mode}}, {"x.weight": ("U32", 2, 8), "x.scales": ("U8", 2, scales)})
+    blocks = {"x_blocks": ("U8", 2, 3, 2, 16), "x_scales": ("U8", 2, 3, 2), "x_bias": ("BF16", 2, 3)}
+    model("mxfp4-blocks", {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["y"]}}, blocks)
     integers = {"x.qweight": ("I32", 8, 8), "x.qzeros": ("I32", 2, 1), "x.scales": ("F16", 2, 8)}
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32}
     model("gptq", {"quantization_config": gptq}, integers)

@@ -293,6 +293,58 @@ static void fp8_that_does_not_fit_is_refused(void **state)
     REFUSED(FP8(",\"weight_block_size\":[2,16]"), wide, PV_UNSUPPORTED, "blocks of a multiple of 32 columns");
 }
 
+#define MXFP4 "{\"quantization_config\":{\"quant_method\":\"mxfp4\",\"modules_to_not_convert\":[\"y\"]}}"
+
+static void mxfp4_blocks_that_do_not_fit_are_refused(void **state)
+{
+    const stated good[] = {{"x_blocks", "U8", "[2,3,2,16]", 192}, {"x_scales", "U8", "[2,3,2]", 12}, {"x_bias", "BF16", "[2,3]", 12}};
+    const stated lone[] = {{"x_blocks", "U8", "[2,3,2,16]", 192}, {"x_bias", "BF16", "[2,3]", 12}};
+    const stated both[] = {{"x_blocks", "U8", "[2,3,2,16]", 192}, {"x_scales", "U8", "[2,3,2]", 12}, {"x", "BF16", "[2,3,64]", 768}};
+    const stated types[] = {{"x_blocks", "U8", "[2,3,2,16]", 192}, {"x_scales", "F16", "[2,3,2]", 24}};
+    const stated words[] = {{"x_blocks", "U32", "[2,3,2,16]", 768}, {"x_scales", "U8", "[2,3,2]", 12}};
+    const stated narrow[] = {{"x_blocks", "U8", "[2,3,2,8]", 96}, {"x_scales", "U8", "[2,3,2]", 12}};
+    const stated flat[] = {{"x_blocks", "U8", "[6,2,16]", 192}, {"x_scales", "U8", "[6,2]", 12}};
+    const stated fewer[] = {{"x_blocks", "U8", "[2,3,2,16]", 192}, {"x_scales", "U8", "[2,2,3]", 12}};
+    const stated empty[] = {{"x_blocks", "U8", "[2,3,0,16]", 0}, {"x_scales", "U8", "[2,3,0]", 0}};
+    const stated deep[] = {{"x_blocks", "U8", "[1,2,3,2,16]", 192}, {"x_scales", "U8", "[1,2,3,2]", 12}};
+    (void)state;
+    write_folder(MXFP4, good, LENGTH(good), 1);
+    pv_source *source = open_good(tf_path("."), PV_LOAD_MAP);
+    const pv_source_tensor *x = pv_source_find(source, "x");
+    assert_int_equal(pv_source_tensor_count(source), 2);
+    assert_non_null(x);
+    assert_int_equal(x->layout, PV_LAYOUT_MXFP4);
+    assert_int_equal(x->dims, 3);
+    assert_int_equal(x->rows, 6);
+    assert_int_equal(x->cols, 64);
+    pv_source_close(source);
+    REFUSED(MXFP4, lone, PV_BAD_FILE, "its scales are missing");
+    REFUSED(MXFP4, both, PV_BAD_FILE, "it is there without quantization too");
+    REFUSED(MXFP4, types, PV_BAD_FILE, "U8 and scales of U8 are wanted");
+    REFUSED(MXFP4, words, PV_BAD_FILE, "U8 and scales of U8 are wanted");
+    REFUSED(MXFP4, narrow, PV_BAD_FILE, "[experts, rows, blocks, 16] and scales of [experts, rows, blocks] are wanted");
+    REFUSED(MXFP4, flat, PV_BAD_FILE, "[experts, rows, blocks, 16]");
+    REFUSED(MXFP4, fewer, PV_BAD_FILE, "[experts, rows, blocks, 16]");
+    REFUSED(MXFP4, empty, PV_BAD_FILE, "[experts, rows, blocks, 16]");
+    REFUSED(MXFP4, deep, PV_BAD_FILE, "[experts, rows, blocks, 16]");
+}
+
+/* What compressed-tensors says of itself may stand in any order. */
+static void keys_may_stand_in_any_order(void **state)
+{
+    const stated floats[] = {{"x.weight", "F8_E4M3", "[4,32]", 128}, {"x.weight_scale", "F32", "[1]", 4}};
+    static const char *const configs[] = {"{\"quantization_config\":{\"format\":\"float-quantized\",\"quant_method\":\"compressed-tensors\"}}",
+                                          "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\"}}"};
+    (void)state;
+    for (size_t i = 0; i < LENGTH(configs); i++) {
+        write_folder(configs[i], floats, LENGTH(floats), 0);
+        pv_source *source = open_good(tf_path("."), PV_LOAD_MAP);
+        assert_int_equal(pv_source_tensor_count(source), 1);
+        assert_int_equal(pv_source_tensor_at(source, 0)->layout, PV_LAYOUT_F8);
+        pv_source_close(source);
+    }
+}
+
 /* A code that is no number, or a scale, makes a row that is not finite. */
 static void numbers_that_are_none_are_noticed(void **state)
 {
@@ -332,7 +384,7 @@ static void *limited(void *user, void *pointer, size_t size)
 
 static void memory_that_runs_out_is_told(void **state)
 {
-    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8"};
+    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8", PV_TEST_DATA "/golden/quantized/gpt_oss"};
     (void)state;
     for (size_t f = 0; f < LENGTH(folders); f++) {
         size_t failures = 0;
@@ -364,6 +416,8 @@ int main(void)
         cmocka_unit_test(mlx_settings_that_make_no_sense_are_refused),
         cmocka_unit_test(gptq_and_awq_that_do_not_fit_are_refused),
         cmocka_unit_test(fp8_that_does_not_fit_is_refused),
+        cmocka_unit_test(mxfp4_blocks_that_do_not_fit_are_refused),
+        cmocka_unit_test(keys_may_stand_in_any_order),
         cmocka_unit_test(numbers_that_are_none_are_noticed),
         cmocka_unit_test(memory_that_runs_out_is_told),
     };
