@@ -1,0 +1,135 @@
+/* Quantized SafeTensors as the formats' own writers leave them (make_quantized.py) against Hugging Face transformers: the logits of every
+ * position for the weights that each file stands for. No weight is dequantized on the way: what is counted here is what goes to the device. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "format/parts.h"
+#include "support/device.h"
+#include "support_llama.h"
+
+static char *const names[] = {"awq", "fp8_block", "fp8_tensor", "gpt_oss", "gptq", "mlx_affine", "mlx_mxfp4", "mlx_mxfp8", "mlx_nvfp4"};
+#define CASES (sizeof names / sizeof names[0])
+
+/* A prompt in one step and in steps of 7 rows, forced decoding; the plain kernels once. */
+static const golden_run ways[] = {
+    {.threads = 1, .max_step_rows = 512},
+    {.threads = 2, .max_step_rows = 7, .load = PV_LOAD_COPY},
+    {.threads = 2, .max_step_rows = 16, .prompt = 20},
+    {.threads = 1, .max_step_rows = 512, .kernels = "generic"},
+};
+
+static pv_source *open_source(const char *path)
+{
+    static pv_allocator allocator;
+    pv_source *source = NULL;
+    pv_error error = {0};
+    allocator = pv_allocator_default();
+    if (pv_source_open(&allocator, path, PV_LOAD_MAP, &source, &error) != PV_OK) fail_msg("%s", error.message);
+    return source;
+}
+
+/* As many tensors of each layout as the case says, and no other that is quantized. */
+static void expect_layouts(const golden_case *c)
+{
+    size_t found[PV_LAYOUT_COUNT + 1] = {0}, kinds = 0;
+    pv_source *source = open_source(c->folder);
+    for (size_t i = 0; i < pv_source_tensor_count(source); i++) found[pv_source_tensor_at(source, i)->layout]++;
+    pv_source_close(source);
+    for (unsigned layout = PV_LAYOUT_BF16 + 1; layout <= PV_LAYOUT_COUNT; layout++) {
+        char path[64];
+        double wanted = 0;
+        bool told = false;
+        snprintf(path, sizeof path, "found.%s", layout < PV_LAYOUT_COUNT ? pv_layout_get((pv_layout)layout)->name : "none");
+        assert_int_equal(pv_flat_number(&c->about, path, &wanted, &told, NULL), PV_OK);
+        if (found[layout] != (size_t)wanted) fail_msg("%zu tensors in the layout %s, %g are wanted", found[layout], path + 6, wanted);
+        kinds += told;
+    }
+    assert_true(kinds > 0);
+}
+
+static golden_deviation run_way(const golden_case *c, const char *path, size_t way, float **logits)
+{
+    golden_run run = ways[way];
+    if (run.prompt == 0) run.prompt = c->token_count;
+    *logits = golden_logits(c, path, &run);
+    return golden_compare(c, "quantized", *logits);
+}
+
+static void logits_are_those_of_transformers(void **state)
+{
+    golden_case c;
+    float *first = NULL, *logits;
+    golden_open(&c, "quantized", *state);
+    expect_layouts(&c);
+    for (size_t way = 0; way < (test_device() != NULL ? 2 : sizeof ways / sizeof ways[0]); way++) {
+        const golden_deviation deviation = run_way(&c, c.folder, way, &logits);
+        if (!golden_passes(deviation)) fail_msg("way %zu: rms is %.3g and maximum %.3g times what is allowed", way, deviation.rms, deviation.max);
+        if (first != NULL && test_device() == NULL && ways[way].kernels == NULL)
+            assert_memory_equal(first, logits, c.token_count * c.vocabulary * sizeof *logits);
+        if (first == NULL)
+            first = logits;
+        else
+            free(logits);
+    }
+    free(first);
+    golden_close(&c);
+}
+
+/* ---- The comparison itself ---- */
+
+static void copy_file(const char *from, const char *to, uint64_t at, size_t count)
+{
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_non_null(in);
+    assert_non_null(out);
+    uint64_t offset = 0;
+    for (int byte; (byte = fgetc(in)) != EOF; offset++) assert_int_not_equal(fputc(offset - at < count ? byte ^ 0x80 : byte, out), EOF);
+    assert_true(offset > at);
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* The first codes of one of the last layer's matrices are others: this must not pass. */
+static void a_few_wrong_codes_are_noticed(void **state)
+{
+    (void)state;
+    if (test_device() != NULL) return; /* the comparison is the same */
+    for (size_t i = 0; i < CASES; i++) {
+        golden_case c;
+        char folder[GOLDEN_PATH], from[2 * GOLDEN_PATH], to[2 * GOLDEN_PATH];
+        float *logits;
+        golden_open(&c, "quantized", names[i]);
+        golden_make_folder(folder);
+        pv_source *source = open_source(c.folder);
+        const pv_source_tensor *tensor = pv_source_find(source, "model.layers.1.mlp.down_proj.weight");
+        if (tensor == NULL) tensor = pv_source_find(source, "model.layers.1.mlp.experts.down_proj");
+        assert_non_null(tensor);
+        assert_non_null(tensor->parts);
+        static const char *const files[] = {"model.safetensors", "config.json"};
+        for (size_t f = 0; f < 2; f++) {
+            snprintf(from, sizeof from, "%s/%s", c.folder, files[f]);
+            snprintf(to, sizeof to, "%s/%s", folder, files[f]);
+            copy_file(from, to, f == 0 ? tensor->parts->codes.offset : 0, f == 0 ? 64 : 0);
+        }
+        pv_source_close(source);
+        const golden_deviation deviation = run_way(&c, folder, 0, &logits);
+        if (golden_passes(deviation)) fail_msg("%s: rms is %.3g and maximum %.3g times what is allowed", names[i], deviation.rms, deviation.max);
+        free(logits);
+        golden_remove_folder(folder);
+        golden_close(&c);
+    }
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[CASES + 1] = {cmocka_unit_test(a_few_wrong_codes_are_noticed)};
+    for (size_t i = 0; i < CASES; i++) tests[1 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
