@@ -77,8 +77,9 @@ struct pv_backend {
      * PV_OUT_OF_MEMORY, PV_DEVICE_*. */
     pv_status (*open)(const pv_backend *backend, const pv_environment *environment, const char *id, bool plain,
                       pv_backend_device **device, pv_error *error);
-    /* Everything made with the device must be released before; submissions that never finished are abandoned. */
-    void (*close)(pv_backend_device *device);
+    /* Everything made with the device must be released before; submissions that never finished are abandoned. False if there are
+     * such: they may touch imported host memory for ever, so that must stay. */
+    bool (*close)(pv_backend_device *device);
     const pv_device_description *(*describe)(const pv_backend_device *device);
 
     /* Zeroed memory. Errors: PV_DEVICE_OUT_OF_MEMORY (bytes wanted). */

@@ -271,11 +271,19 @@ pv_status pv_source_open_parts(const pv_allocator *allocator, const char *path, 
     return open_source(allocator, path, load, false, source, error);
 }
 
+void pv_source_keep_mapped(pv_source *source)
+{
+    source->keep_mapped = true;
+}
+
 void pv_source_close(pv_source *source)
 {
     if (!source) return;
     const pv_allocator *allocator = source->allocator;
-    for (size_t i = 0; i < source->file_count; i++) pv_mapping_close(&source->files[i].mapping);
+    for (size_t i = 0; i < source->file_count; i++) {
+        if (source->keep_mapped) source->files[i].mapping.bytes = NULL;
+        pv_mapping_close(&source->files[i].mapping);
+    }
     for (size_t i = 0; i < source->text_count; i++) pv_free(allocator, source->texts[i].text);
     pv_free(allocator, source->files);
     pv_free(allocator, source->texts);

@@ -43,6 +43,8 @@ pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_loa
 /* The same, but tensors that config.json says to belong together stay as they stand in the files. */
 pv_status pv_source_open_parts(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error);
 void pv_source_close(pv_source *source);
+/* Its mappings stay when it is closed, to the end of the process: a device that hangs may still read them. */
+void pv_source_keep_mapped(pv_source *source);
 
 const pv_allocator *pv_source_allocator(const pv_source *source);
 pv_source_kind pv_source_get_kind(const pv_source *source);

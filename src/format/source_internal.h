@@ -34,6 +34,7 @@ struct pv_source {
     const pv_allocator *allocator;
     pv_source_kind kind;
     pv_load load;
+    bool keep_mapped; /* when it is closed */
     const char *path, *folder; /* folder: with its '/', or "" */
     pv_source_file *files;
     size_t file_count, file_capacity;

@@ -197,7 +197,7 @@ static pv_status create_views(pv_placement *p, const pv_source *source, const pv
 }
 
 pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *decoder, const pv_capacity *capacity,
-                              const pv_source *source, const pv_weight_list *list, bool allow_non_finite, pv_load_progress progress,
+                              pv_source *source, const pv_weight_list *list, bool allow_non_finite, pv_load_progress progress,
                               const pv_needs *needs, pv_backend_device *device, pv_placement **out, pv_error *error)
 {
     pv_placement *p = pv_calloc(allocator, 1, sizeof *p);
@@ -205,7 +205,7 @@ pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *d
         device->backend->close(device);
         return pv_fail_memory(error, sizeof *p, "a model's place on a device");
     }
-    *p = (pv_placement){.allocator = allocator, .decoder = decoder, .capacity = *capacity, .device = device, .limits = pv_capacity_limits(capacity)};
+    *p = (pv_placement){.allocator = allocator, .decoder = decoder, .capacity = *capacity, .source = source, .device = device, .limits = pv_capacity_limits(capacity)};
     p->step = pv_step_layout_for(&p->limits);
     pv_status status = pv_pool_create(allocator, device, USUAL_SLAB, &p->pool, error);
     if (status == PV_OK) pv_pool_keep_apart(p->pool, KEPT_APART);
@@ -242,7 +242,7 @@ void pv_placement_destroy(pv_placement *p)
     pv_free(p->allocator, p->layer_cache);
     pv_pool_destroy(p->pool);
     pv_views_destroy(p->allocator, &p->views);
-    p->device->backend->close(p->device);
+    if (!p->device->backend->close(p->device)) pv_source_keep_mapped(p->source);
     pv_free(p->allocator, p);
 }
 

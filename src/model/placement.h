@@ -43,6 +43,7 @@ typedef struct pv_placement {
     const pv_allocator *allocator;
     const pv_decoder *decoder;
     pv_capacity capacity;
+    pv_source *source;
     pv_backend_device *device;
     pv_pool *pool;
     pv_views views;
@@ -80,7 +81,7 @@ pv_status pv_placement_needs(const pv_allocator *allocator, const pv_decoder *de
 
 /* Everything on the device; takes `device` over, also on failure. Errors: those of pv_weights_load and of the backend. */
 pv_status pv_placement_create(const pv_allocator *allocator, const pv_decoder *decoder, const pv_capacity *capacity,
-                              const pv_source *source, const pv_weight_list *list, bool allow_non_finite, pv_load_progress progress,
+                              pv_source *source, const pv_weight_list *list, bool allow_non_finite, pv_load_progress progress,
                               const pv_needs *needs, pv_backend_device *device, pv_placement **placement, pv_error *error);
 void pv_placement_destroy(pv_placement *placement);
 

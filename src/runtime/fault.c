@@ -376,14 +376,15 @@ static pv_status fault_open(const pv_backend *backend, const pv_environment *env
     return PV_OK;
 }
 
-static void fault_close(pv_backend_device *device)
+static bool fault_close(pv_backend_device *device)
 {
     fault_device *d = cast(device);
-    if (!d) return;
+    if (!d) return true;
     /* what nobody waited for is abandoned: its buffers may be gone already, so it must not be run now */
     for (size_t i = 0; i < RING; i++) release_half(d, &d->ring[i]);
-    d->wrapper->inner->close(d->inner);
+    const bool ended = d->wrapper->inner->close(d->inner);
     pv_free(d->wrapper->allocator, d);
+    return ended;
 }
 
 static const pv_device_description *fault_describe(const pv_backend_device *device)

@@ -53,9 +53,10 @@ static pv_status rt_open(const pv_backend *backend, const pv_environment *enviro
     return PV_OK;
 }
 
-static void rt_close(pv_backend_device *device)
+static bool rt_close(pv_backend_device *device)
 {
     pv_free(((rt_device *)device)->allocator, device);
+    return true;
 }
 
 static const pv_device_description *rt_describe(const pv_backend_device *device)

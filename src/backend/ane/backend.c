@@ -88,14 +88,15 @@ static pv_status ane_enumerate(const pv_backend *backend, const pv_environment *
     return PV_OK;
 }
 
-static void ane_close(pv_backend_device *base)
+static bool ane_close(pv_backend_device *base)
 {
-    if (base == NULL) return;
+    if (base == NULL) return true;
     ane_device *device = cast(base);
-    if (device->cpu != NULL) cpu_of(device)->close(device->cpu);
+    const bool ended = device->cpu == NULL || cpu_of(device)->close(device->cpu);
     if (device->open) device->engine.close(device->engine.context);
     pv_free(device->allocator, device->staging);
     pv_free(device->allocator, device);
+    return ended;
 }
 
 static pv_status set_up(ane_device *device, const pv_environment *environment, pv_error *error)

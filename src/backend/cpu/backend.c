@@ -49,14 +49,15 @@ static void name_counters(pv_cpu_device *device)
     }
 }
 
-static void cpu_close(pv_backend_device *base)
+static bool cpu_close(pv_backend_device *base)
 {
-    if (base == NULL) return;
+    if (base == NULL) return true;
     pv_cpu_device *device = pv_cpu_of(base);
     pv_cpu_team_destroy(device->team);
     pv_free(device->allocator, device->scratch_memory);
     pv_free(device->allocator, device->counters);
     pv_free(device->allocator, device);
+    return true;
 }
 
 static pv_status cpu_open(const pv_backend *backend, const pv_environment *environment, const char *id, bool plain,

@@ -93,11 +93,12 @@ static pv_status metal_enumerate(const pv_backend *backend, const pv_environment
     return PV_OK;
 }
 
-static void metal_close(pv_backend_device *base)
+static bool metal_close(pv_backend_device *base)
 {
-    if (base == NULL) return;
+    if (base == NULL) return true;
     pv_metal_device *device = pv_metal_of(base);
     const pv_objc *objc = &device->objc;
+    bool ended = true;
     if (device->device != NULL) {
         void *pool = objc->push();
         pv_metal_free(base, &device->scratch); /* while what never ended is still known */
@@ -105,7 +106,7 @@ static void metal_close(pv_backend_device *base)
         pv_metal_programs_destroy(device, device->programs);
         pv_metal_capture_stop(device);
         pv_metal_profile_destroy(device);
-        pv_metal_abandon(device);
+        ended = pv_metal_abandon(device);
         pv_metal_watch_drop(device->watch);
         if (device->residency != NULL) {
             pv_msg_residency_end(objc, device->residency);
@@ -118,6 +119,7 @@ static void metal_close(pv_backend_device *base)
         pv_objc_close(&device->objc);
     }
     pv_free(device->allocator, device);
+    return ended;
 }
 
 /* Everything that is made is kept mapped for the GPU: without it the driver drops mappings after seconds of rest. */

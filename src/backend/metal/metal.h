@@ -104,8 +104,8 @@ pv_status pv_metal_submit(pv_backend_device *device, const pv_submission *submis
 pv_status pv_metal_wait(pv_backend_device *device, pv_fence fence, uint32_t timeout_ms, pv_error *error);
 /* Waits until nothing runs any more, but not for ever: PV_TIMEOUT says that the device hangs. */
 pv_status pv_metal_settle(pv_metal_device *device, pv_error *error);
-/* What never ended is left to the driver. */
-void pv_metal_abandon(pv_metal_device *device);
+/* What never ended is left to the driver; false if there is such. */
+bool pv_metal_abandon(pv_metal_device *device);
 
 /* failure.c: the status of a command buffer's NSError, its domain, code and description in the record. */
 pv_status pv_metal_failure(const pv_metal_device *device, pv_id nserror, const char *what, pv_error *error);

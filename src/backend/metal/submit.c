@@ -300,10 +300,15 @@ pv_status pv_metal_settle(pv_metal_device *device, pv_error *error)
     return PV_OK;
 }
 
-void pv_metal_abandon(pv_metal_device *device)
+bool pv_metal_abandon(pv_metal_device *device)
 {
+    bool ended = true;
     for (; device->completed < device->submitted; device->completed++) {
         const uint32_t slot = slot_of(device->completed + 1);
-        if (pv_metal_watch_wait(device->watch, slot, 0)) pv_metal_watch_clear(device->watch, slot);
+        if (pv_metal_watch_wait(device->watch, slot, 0))
+            pv_metal_watch_clear(device->watch, slot);
+        else
+            ended = false;
     }
+    return ended;
 }
