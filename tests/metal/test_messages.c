@@ -1,4 +1,5 @@
-/* Every message that the backend sends, against the methods of the device that it runs on and against Apple's own headers. */
+/* Every message that is sent to Metal, MPS, Core ML and Foundation: against the methods of the software device, against Apple's
+ * own headers, and against the types of the C functions that send it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,20 +11,34 @@
 
 #include "support_metal.h"
 
+#include "backend/ane/messages.h"
+#include "backend/metal/mps_messages.h"
 #include "backend/metal/objc.h"
 
 typedef struct message {
     const char *class, *selector, *encoding;
     bool to_class;
+    const char *result, *parameters; /* of the C function: "(pv_id object, uint64_t index)" */
 } message;
 
-static const message messages[] = {
-#define GETTER(result, name, class, selector, encoding) {#class, selector, encoding, false},
-#define CALL(result, name, class, selector, encoding, parameters, passed) {#class, selector, encoding, false},
-#define CLASS_GETTER(result, name, class, selector, encoding) {#class, selector, encoding, true},
-#define CLASS_CALL(result, name, class, selector, encoding, parameters, passed) {#class, selector, encoding, true},
-    PV_METAL_GETTERS(GETTER) PV_METAL_CALLS(CALL) PV_METAL_CLASS_GETTERS(CLASS_GETTER) PV_METAL_CLASS_CALLS(CLASS_CALL)};
-#define MESSAGES (sizeof messages / sizeof messages[0])
+#define GETTER(result, name, class, selector, encoding) {#class, selector, encoding, false, #result, "()"},
+#define CALL(result, name, class, selector, encoding, parameters, passed) \
+    {#class, selector, encoding, false, #result, #parameters},
+#define CLASS_GETTER(result, name, class, selector, encoding) {#class, selector, encoding, true, #result, "()"},
+#define CLASS_CALL(result, name, class, selector, encoding, parameters, passed) \
+    {#class, selector, encoding, true, #result, #parameters},
+static const message messages[] = {PV_METAL_GETTERS(GETTER) PV_METAL_CALLS(CALL) PV_METAL_CLASS_GETTERS(CLASS_GETTER)
+                                       PV_METAL_CLASS_CALLS(CLASS_CALL)};
+static const message mps_messages[] = {PV_MPS_GETTERS(GETTER) PV_MPS_CALLS(CALL) PV_MPS_CLASS_GETTERS(CLASS_GETTER)
+                                           PV_MPS_CLASS_CALLS(CLASS_CALL)};
+static const message ane_messages[] = {PV_ANE_GETTERS(GETTER) PV_ANE_CALLS(CALL) PV_ANE_CLASS_GETTERS(CLASS_GETTER)
+                                           PV_ANE_CLASS_CALLS(CLASS_CALL)};
+#define COUNT(array) (sizeof array / sizeof array[0])
+#define MESSAGES COUNT(messages)
+static const struct {
+    const message *messages;
+    size_t count;
+} lists[] = {{messages, MESSAGES}, {mps_messages, COUNT(mps_messages)}, {ane_messages, COUNT(ane_messages)}};
 
 static void the_device_has_every_method_with_these_types(void **state)
 {
@@ -52,26 +67,36 @@ static void classes_are_there_by_their_names(void **state)
 
 /* ---- Apple's headers, as a table of metal-cpp's ---- */
 
-static char *table; /* the whole file */
+static char *table, *declarations; /* the whole files */
 
-static int read_table(void **state)
+static char *read_whole(const char *path)
 {
-    (void)state;
-    FILE *file = fopen(PV_TEST_DATA "/../softmetal/tests/selectors/table.txt", "rb");
-    if (file == NULL) return -1;
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) return NULL;
     fseek(file, 0, SEEK_END);
     const size_t size = (size_t)ftell(file);
     rewind(file);
-    table = calloc(1, size + 1);
-    const bool whole = table != NULL && fread(table, 1, size, file) == size;
+    char *text = calloc(1, size + 1);
+    const bool whole = text != NULL && fread(text, 1, size, file) == size;
     fclose(file);
-    return whole ? 0 : -1;
+    if (whole) return text;
+    free(text);
+    return NULL;
 }
 
-static int free_table(void **state)
+static int read_tables(void **state)
+{
+    (void)state;
+    table = read_whole(PV_TEST_DATA "/../softmetal/tests/selectors/table.txt");
+    declarations = read_whole(PV_TEST_DATA "/metal/declarations.txt");
+    return table != NULL && declarations != NULL ? 0 : -1;
+}
+
+static int free_tables(void **state)
 {
     (void)state;
     free(table);
+    free(declarations);
     return 0;
 }
 
@@ -135,6 +160,156 @@ static void apples_headers_have_every_method_with_these_types(void **state)
     assert_true(found == MESSAGES - 2);
 }
 
+/* ---- Declarations, as Apple documents them ---- */
+
+/* A declared type's encoding. */
+static void encode_declared(const char *type, size_t length, char encoding[128])
+{
+    static const struct {
+        const char *type, *encoding;
+    } known[] = {
+        {"void", "v"},           {"BOOL", "B"},          {"NSUInteger", "Q"},           {"NSInteger", "q"}, {"double", "d"},
+        {"id", "@"},             {"instancetype", "@"},  {"Class", "#"},                {"void *", "^v"},   {"const void *", "^v"},
+        {"const char *", "*"},   {"const id *", "^@"},   {"NSError **", "^@"},
+        {"MPSDataType", "I"}, /* uint32_t */
+        {"MLComputeUnits", "q"}, {"MLMultiArrayDataType", "q"},
+    };
+    char text[128];
+    snprintf(text, sizeof text, "%.*s", (int)length, type);
+    for (size_t i = 0; i < COUNT(known); i++) {
+        if (strcmp(known[i].type, text) == 0) strcat(encoding, known[i].encoding);
+        if (strcmp(known[i].type, text) == 0) return;
+    }
+    const bool object = length > 2 && strcmp(text + length - 2, " *") == 0 && text[0] >= 'A' && text[0] <= 'Z';
+    if (!object && strstr(text, "(^)") == NULL) fail_msg("the type %s is not known", text);
+    strcat(encoding, object ? "@" : "@?");
+}
+
+/* Behind the parenthesis that closes the one at `at`. */
+static const char *behind(const char *at)
+{
+    for (int depth = 0;; at++) {
+        depth += *at == '(' ? 1 : *at == ')' ? -1 : 0;
+        if (depth == 0) return at + 1;
+        assert_true(*at != '\0' && *at != '\n');
+    }
+}
+
+/* Reads "- (result)first:(type)name second:(type)name;". */
+static void read_declaration(const char *at, char selector[128], char encoding[128])
+{
+    const char *end = behind(at + 2);
+    selector[0] = encoding[0] = '\0';
+    encode_declared(at + 3, (size_t)(end - 1 - (at + 3)), encoding);
+    strcat(encoding, "@:");
+    for (at = end; *at != ';';) {
+        const size_t word = strcspn(at, ":;");
+        assert_true(word > 0 && strlen(selector) + word < 126);
+        strncat(selector, at, word + (at[word] == ':'));
+        at += word;
+        if (*at == ';') break;
+        end = behind(at + 1);
+        encode_declared(at + 2, (size_t)(end - 1 - (at + 2)), encoding);
+        at = end + strcspn(end, " ;");
+        at += *at == ' ';
+    }
+}
+
+static bool find_declaration(const message *sent, char encoding[128])
+{
+    char head[160], selector[128];
+    snprintf(head, sizeof head, "\n%s | %c ", sent->class, sent->to_class ? '+' : '-');
+    for (const char *at = declarations; (at = strstr(at, head)) != NULL; at++) {
+        read_declaration(at + strlen(head) - 2, selector, encoding);
+        if (strcmp(selector, sent->selector) == 0) return true;
+    }
+    return false;
+}
+
+static void apples_documentation_has_every_method_with_these_types(void **state)
+{
+    (void)state;
+    size_t lines = 0, found = 0;
+    for (const char *at = declarations; (at = strchr(at, '\n')) != NULL; at++) lines += at[1] != '#' && at[1] != '\0';
+    for (size_t l = 0; l < COUNT(lists); l++) {
+        for (size_t i = 0; i < lists[l].count; i++) {
+            const message *sent = &lists[l].messages[i];
+            char declared[128];
+            if (l == 0 && !beyond_the_table(sent)) continue; /* metal-cpp has it */
+            if (!find_declaration(sent, declared)) fail_msg("%s %s is not declared", sent->class, sent->selector);
+            if (strcmp(declared, sent->encoding) != 0)
+                fail_msg("%s %s: %s is sent, %s is declared", sent->class, sent->selector, sent->encoding, declared);
+            found++;
+        }
+    }
+    assert_int_equal(found, lines + 2); /* alloc and stringWithUTF8String: have two senders */
+}
+
+/* ---- The C functions ---- */
+
+/* A C type's encoding; NULL: any pointer. */
+static const char *encode_c(const char *type, size_t length)
+{
+    static const struct {
+        const char *type, *encoding;
+    } known[] = {
+        {"void", "v"},      {"bool", "B"},         {"uint64_t", "Q"},          {"int64_t", "q"},
+        {"uint32_t", "I"},  {"double", "d"},       {"pv_id", "@"},             {"id", "@"},
+        {"pv_sel", ":"},    {"const char *", "*"}, {"pv_id *", "^@"},          {"id *", "^@"},
+        {"const id *", "^@"}, {"const pv_id *", "^@"}, {"uint64_t *", "^Q"},   {"const uint64_t *", "^Q"},
+        {"pv_metal_size", "{MTLSize=QQQ}"},        {"pv_metal_range", "{_NSRange=QQ}"},
+        {"void *", NULL},   {"const void *", NULL},
+    };
+    for (size_t i = 0; i < COUNT(known); i++) {
+        if (strlen(known[i].type) == length && strncmp(known[i].type, type, length) == 0) return known[i].encoding;
+    }
+    fail_msg("the type %.*s is not known", (int)length, type);
+    return "";
+}
+
+/* Steps over one type of an encoding; NULL if it is another one than C's. A class is an object. */
+static const char *step_over(const char *encoding, const char *type, size_t length)
+{
+    const char *c = encode_c(type, length);
+    if (c == NULL) {
+        if (encoding[0] == '^') return encoding + 2;
+        return strncmp(encoding, "@?", 2) == 0 ? encoding + 2 : NULL;
+    }
+    if (strcmp(c, "@") == 0 && encoding[0] == '#') return encoding + 1;
+    if (strcmp(c, "@") == 0 && encoding[1] == '?') return NULL;
+    return strncmp(encoding, c, strlen(c)) == 0 ? encoding + strlen(c) : NULL;
+}
+
+static bool c_types_agree(const message *sent)
+{
+    const char *encoding = step_over(sent->encoding, sent->result, strlen(sent->result));
+    if (encoding == NULL || strncmp(encoding, "@:", 2) != 0) return false;
+    encoding += 2;
+    for (const char *at = sent->parameters + 1; *at != ')' && *at != '\0';) {
+        size_t length = strcspn(at, ",)");
+        const char *next = at + length + (at[length] == ',') + (at[length] == ',' && at[length + 1] == ' ');
+        while (at[length - 1] != ' ' && at[length - 1] != '*') length--; /* the name */
+        if (at[length - 1] == ' ') length--;
+        encoding = step_over(encoding, at, length);
+        if (encoding == NULL) return false;
+        at = next;
+    }
+    return *encoding == '\0';
+}
+
+static void c_functions_have_these_types(void **state)
+{
+    (void)state;
+    for (size_t l = 0; l < COUNT(lists); l++) {
+        for (size_t i = 0; i < lists[l].count; i++) {
+            const message *sent = &lists[l].messages[i];
+            if (!c_types_agree(sent))
+                fail_msg("%s %s: %s is sent through %s %s", sent->class, sent->selector, sent->encoding, sent->result,
+                         sent->parameters);
+        }
+    }
+}
+
 static void a_wrong_message_would_be_found(void **state)
 {
     (void)state;
@@ -142,8 +317,15 @@ static void a_wrong_message_would_be_found(void **state)
     softmetal_reset();
     assert_false(softmetal_expect_signature("MTLCommandBuffer", "status", "@@:"));
     assert_false(softmetal_expect_signature("MTLCommandBuffer", "comit", "v@:"));
-    assert_false(find_method(&(message){"MTLCommandBuffer", "comit", "v@:", false}, encoding));
-    assert_true(find_method(&(message){"MTLComputeCommandEncoder", "endEncoding", "v@:", false}, encoding)); /* inherited */
+    assert_false(find_method(&(message){.class = "MTLCommandBuffer", .selector = "comit"}, encoding));
+    assert_true(find_method(&(message){.class = "MTLComputeCommandEncoder", .selector = "endEncoding"}, encoding));
+    assert_false(find_declaration(&(message){.class = "MPSMatrix", .selector = "initWithBuffer:descriptor:"}, encoding));
+    assert_false(find_declaration(&(message){.class = "MLModel", .selector = "compileModelAtURL:error:"}, encoding));
+    assert_false(c_types_agree(&(message){.encoding = "@@:QQ", .result = "pv_id", .parameters = "(uint64_t a, int64_t b)"}));
+    assert_false(c_types_agree(&(message){.encoding = "@@:Q", .result = "pv_id", .parameters = "(uint64_t a, uint64_t b)"}));
+    assert_false(c_types_agree(&(message){.encoding = "@@:QQ", .result = "pv_id", .parameters = "(uint64_t a)"}));
+    assert_false(c_types_agree(&(message){.encoding = "Q@:", .result = "bool", .parameters = "()"}));
+    assert_false(c_types_agree(&(message){.encoding = "v@:@?", .result = "void", .parameters = "(pv_id block)"}));
     softmetal_reset();
 }
 
@@ -153,7 +335,9 @@ int main(void)
         cmocka_unit_test(the_device_has_every_method_with_these_types),
         cmocka_unit_test(classes_are_there_by_their_names),
         cmocka_unit_test(apples_headers_have_every_method_with_these_types),
+        cmocka_unit_test(apples_documentation_has_every_method_with_these_types),
+        cmocka_unit_test(c_functions_have_these_types),
         cmocka_unit_test(a_wrong_message_would_be_found),
     };
-    return cmocka_run_group_tests(tests, read_table, free_table);
+    return cmocka_run_group_tests(tests, read_tables, free_tables);
 }

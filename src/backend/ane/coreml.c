@@ -5,51 +5,7 @@
 #include <string.h>
 
 #include "backend/ane/engine.h"
-
-typedef struct objc_object *id;
-typedef struct objc_selector *sel;
-
-/* X(result, name, selector, (parameters), (arguments)), and those with no parameter apart. */
-#define GETTERS(X)                                                                                                             \
-    X(id, new_object, "new")                                                                                                   \
-    X(id, alloc, "alloc")                                                                                                      \
-    X(id, feature_array, "multiArrayValue")                                                                                    \
-    X(void *, array_data, "dataPointer")                                                                                       \
-    X(id, array_strides, "strides")                                                                                            \
-    X(int64_t, array_count, "count")                                                                                           \
-    X(int64_t, array_type, "dataType")                                                                                         \
-    X(int64_t, number_integer, "integerValue")                                                                                 \
-    X(id, error_text, "localizedDescription")                                                                                  \
-    X(int64_t, error_code, "code")                                                                                             \
-    X(const char *, string_utf8, "UTF8String")                                                                                 \
-    X(id, default_manager, "defaultManager")
-
-#define CALLS(X)                                                                                                               \
-    X(id, string, "stringWithUTF8String:", (const char *utf8), (utf8))                                                         \
-    X(id, file_url, "fileURLWithPath:", (id path), (path))                                                                     \
-    X(id, number, "numberWithInteger:", (int64_t value), (value))                                                              \
-    X(id, array, "arrayWithObjects:count:", (const id *objects, uint64_t count), (objects, count))                             \
-    X(id, dictionary, "dictionaryWithObjects:forKeys:count:", (const id *objects, const id *keys, uint64_t count),             \
-      (objects, keys, count))                                                                                                  \
-    X(id, element, "objectAtIndex:", (uint64_t index), (index))                                                                \
-    X(bool, is_kind, "isKindOfClass:", (id class), (class))                                                                    \
-    X(id, compile, "compileModelAtURL:error:", (id url, id *error), (url, error))                                             \
-    X(id, load_model, "modelWithContentsOfURL:configuration:error:", (id url, id configuration, id *error),                   \
-      (url, configuration, error))                                                                                             \
-    X(void, compute_units, "setComputeUnits:", (int64_t units), (units))                                                       \
-    X(id, init_array, "initWithDataPointer:shape:dataType:strides:deallocator:error:",                                         \
-      (void *data, id shape, int64_t type, id strides, void *deallocator, id *error),                                          \
-      (data, shape, type, strides, deallocator, error))                                                                        \
-    X(id, feature, "featureValueWithMultiArray:", (id array), (array))                                                         \
-    X(id, init_features, "initWithDictionary:error:", (id dictionary, id *error), (dictionary, error))                        \
-    X(id, predict, "predictionFromFeatures:error:", (id features, id *error), (features, error))                              \
-    X(id, feature_named, "featureValueForName:", (id name), (name))                                                            \
-    X(bool, remove_file, "removeItemAtURL:error:", (id url, id *error), (url, error))
-
-#define CLASSES(X)                                                                                                             \
-    X(NSString)                                                                                                                \
-    X(NSURL) X(NSNumber) X(NSArray) X(NSDictionary) X(NSFileManager) X(MLModel) X(MLModelConfiguration) X(MLMultiArray)        \
-        X(MLFeatureValue) X(MLDictionaryFeatureProvider)
+#include "backend/ane/messages.h"
 
 #define UNITS_CPU_AND_NEURAL_ENGINE 3 /* MLComputeUnits, macOS 13 */
 #define ARRAY_FLOAT32 65568           /* MLMultiArrayDataType */
@@ -64,34 +20,38 @@ typedef struct coreml {
     void (*release)(id object);
     struct {
 #define SELECTOR(result, name, ...) sel name;
-        GETTERS(SELECTOR)
-        CALLS(SELECTOR)
+        PV_ANE_GETTERS(SELECTOR)
+        PV_ANE_CALLS(SELECTOR)
+        PV_ANE_CLASS_GETTERS(SELECTOR)
+        PV_ANE_CLASS_CALLS(SELECTOR)
 #undef SELECTOR
     } selectors;
     struct {
 #define CLASS(name) id name;
-        CLASSES(CLASS)
+        PV_ANE_CLASSES(CLASS)
 #undef CLASS
     } classes;
     id configuration;
 } coreml;
 
-#define GETTER(result, name, selector)                                                                                         \
+#define GETTER(result, name, class, selector, encoding)                                                                       \
     static inline result msg_##name(const coreml *ml, id self)                                                                 \
     {                                                                                                                          \
         return ((result(*)(id, sel))ml->send)(self, ml->selectors.name);                                                       \
     }
-GETTERS(GETTER)
+PV_ANE_GETTERS(GETTER)
+PV_ANE_CLASS_GETTERS(GETTER)
 #undef GETTER
 #define PARAMETERS(...) (const coreml *ml, id self, __VA_ARGS__)
 #define SIGNATURE(...) (id, sel, __VA_ARGS__)
 #define PASSED(...) __VA_ARGS__
-#define CALL(result, name, selector, parameters, passed)                                                                       \
+#define CALL(result, name, class, selector, encoding, parameters, passed)                                                     \
     static inline result msg_##name PARAMETERS parameters                                                                      \
     {                                                                                                                          \
         return ((result(*) SIGNATURE parameters)ml->send)(self, ml->selectors.name, PASSED passed);                            \
     }
-CALLS(CALL)
+PV_ANE_CALLS(CALL)
+PV_ANE_CLASS_CALLS(CALL)
 #undef CALL
 
 /* ---- Opening ---- */
@@ -160,7 +120,7 @@ static pv_status find_classes(coreml *ml, id (*get_class)(const char *), pv_erro
     if ((ml->classes.name = get_class(#name)) == NULL) {                                                                       \
         return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "Core ML has no class " #name);                            \
     }
-    CLASSES(CLASS)
+    PV_ANE_CLASSES(CLASS)
 #undef CLASS
     return PV_OK;
 }
@@ -180,17 +140,19 @@ static pv_status find_neural_engine(const coreml *ml, id (*get_class)(const char
     }
     memcpy(&all_devices, &found, sizeof found);
     const id devices = all_devices();
-    for (int64_t i = 0, count = msg_array_count(ml, devices); i < count; i++) {
-        if (msg_is_kind(ml, msg_element(ml, devices, (uint64_t)i), kind)) return PV_OK;
+    for (uint64_t i = 0, count = msg_array_count(ml, devices); i < count; i++) {
+        if (msg_is_kind(ml, msg_element(ml, devices, i), kind)) return PV_OK;
     }
     return pv_fail_at(error, PV_NOT_FOUND, "ane", PV_NO_OFFSET, "Core ML finds no Neural Engine");
 }
 
 static void look_up(coreml *ml, sel (*name_selector)(const char *))
 {
-#define SELECTOR(result, name, selector, ...) ml->selectors.name = name_selector(selector);
-    GETTERS(SELECTOR)
-    CALLS(SELECTOR)
+#define SELECTOR(result, name, class, selector, ...) ml->selectors.name = name_selector(selector);
+    PV_ANE_GETTERS(SELECTOR)
+    PV_ANE_CALLS(SELECTOR)
+    PV_ANE_CLASS_GETTERS(SELECTOR)
+    PV_ANE_CLASS_CALLS(SELECTOR)
 #undef SELECTOR
 }
 
@@ -296,13 +258,13 @@ static id features_of(const coreml *ml, const pv_ane_matrix *inputs, size_t coun
 static pv_status copy_output(const coreml *ml, id results, const pv_ane_matrix *output, pv_error *error)
 {
     const id array = msg_feature_array(ml, msg_feature_named(ml, results, msg_string(ml, ml->classes.NSString, output->name)));
-    const float *data = array != NULL ? msg_array_data(ml, array) : NULL;
-    if (data == NULL || msg_array_type(ml, array) != ARRAY_FLOAT32 ||
-        msg_array_count(ml, array) != (int64_t)output->rows * output->cols) {
+    const float *data = array != NULL ? msg_multi_data(ml, array) : NULL;
+    if (data == NULL || msg_multi_type(ml, array) != ARRAY_FLOAT32 ||
+        msg_multi_count(ml, array) != (int64_t)output->rows * output->cols) {
         return pv_fail_at(error, PV_INTERNAL, "ane", PV_NO_OFFSET, "Core ML gives no %s of %u × %u f32", output->name,
                           output->rows, output->cols);
     }
-    const id strides = msg_array_strides(ml, array);
+    const id strides = msg_multi_strides(ml, array);
     const int64_t row = msg_number_integer(ml, msg_element(ml, strides, 0)),
                   col = msg_number_integer(ml, msg_element(ml, strides, 1));
     for (uint32_t r = 0; r < output->rows; r++) {

@@ -26,6 +26,7 @@ static const meaning public_codes[] = {
     {9, PV_INTERNAL},         /* invalid resource: ours */
     {10, PV_INTERNAL},        /* memoryless */
     {11, PV_DEVICE_LOST},     /* removed */
+    {12, PV_INTERNAL},        /* stack overflow in a kernel: ours */
 };
 
 static const meaning driver_codes[] = {

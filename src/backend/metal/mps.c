@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/metal/check.h"
+#include "backend/metal/mps_messages.h"
 
 #define FRAMEWORK "/System/Library/Frameworks/MetalPerformanceShaders.framework/MetalPerformanceShaders"
 #define MPS_FLOAT32 0x10000020u /* MPSDataType: MPSDataTypeFloatBit | 32 */
@@ -16,43 +17,36 @@ struct pv_metal_mps {
         pv_id descriptor, matrix, multiplication;
     } classes;
     struct {
-        pv_sel alloc, descriptor, matrix, multiplication, encode, command_buffer;
+#define SELECTOR(result, name, ...) pv_sel name;
+        PV_MPS_GETTERS(SELECTOR)
+        PV_MPS_CALLS(SELECTOR)
+        PV_MPS_CLASS_GETTERS(SELECTOR)
+        PV_MPS_CLASS_CALLS(SELECTOR)
+#undef SELECTOR
     } selectors;
 };
 
 /* ---- Typed messages ---- */
 
-static pv_id send_alloc(const pv_objc *objc, const pv_metal_mps *mps, pv_id class)
-{
-    return ((pv_id(*)(pv_id, pv_sel))objc->send)(class, mps->selectors.alloc);
-}
-
-static pv_id send_descriptor(const pv_objc *objc, const pv_metal_mps *mps, uint64_t rows, uint64_t cols, uint64_t row_bytes,
-                             uint32_t type)
-{
-    return ((pv_id(*)(pv_id, pv_sel, uint64_t, uint64_t, uint64_t, uint32_t))objc->send)(
-        mps->classes.descriptor, mps->selectors.descriptor, rows, cols, row_bytes, type);
-}
-
-static pv_id send_matrix(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id buffer, uint64_t offset,
-                         pv_id descriptor)
-{
-    return ((pv_id(*)(pv_id, pv_sel, pv_id, uint64_t, pv_id))objc->send)(self, mps->selectors.matrix, buffer, offset,
-                                                                         descriptor);
-}
-
-static pv_id send_multiplication(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id device, uint64_t rows,
-                                 uint64_t out_cols, uint64_t cols, double beta)
-{
-    return ((pv_id(*)(pv_id, pv_sel, pv_id, bool, bool, uint64_t, uint64_t, uint64_t, double, double))objc->send)(
-        self, mps->selectors.multiplication, device, false, true, rows, out_cols, cols, 1.0, beta);
-}
-
-static void send_encode(const pv_objc *objc, const pv_metal_mps *mps, pv_id self, pv_id command_buffer, const pv_id matrices[3])
-{
-    ((void (*)(pv_id, pv_sel, pv_id, pv_id, pv_id, pv_id))objc->send)(self, mps->selectors.encode, command_buffer, matrices[0],
-                                                                      matrices[1], matrices[2]);
-}
+#define GETTER(result, name, class, selector, encoding)                                                        \
+    static inline result send_##name(const pv_objc *objc, const pv_metal_mps *mps, pv_id self)                 \
+    {                                                                                                          \
+        return ((result(*)(pv_id, pv_sel))objc->send)(self, mps->selectors.name);                              \
+    }
+PV_MPS_GETTERS(GETTER)
+PV_MPS_CLASS_GETTERS(GETTER)
+#undef GETTER
+#define PARAMETERS(...) (const pv_objc *objc, const pv_metal_mps *mps, pv_id self, __VA_ARGS__)
+#define SIGNATURE(...) (pv_id, pv_sel, __VA_ARGS__)
+#define PASSED(...) __VA_ARGS__
+#define CALL(result, name, class, selector, encoding, parameters, passed)                                      \
+    static inline result send_##name PARAMETERS parameters                                                     \
+    {                                                                                                          \
+        return ((result(*) SIGNATURE parameters)objc->send)(self, mps->selectors.name, PASSED passed);         \
+    }
+PV_MPS_CALLS(CALL)
+PV_MPS_CLASS_CALLS(CALL)
+#undef CALL
 
 /* ---- Opening ---- */
 
@@ -80,13 +74,12 @@ static bool look_up(const pv_metal_device *device, pv_metal_mps *mps)
     mps->classes.descriptor = get_class("MPSMatrixDescriptor");
     mps->classes.matrix = get_class("MPSMatrix");
     mps->classes.multiplication = get_class("MPSMatrixMultiplication");
-    mps->selectors.alloc = name_selector("alloc");
-    mps->selectors.descriptor = name_selector("matrixDescriptorWithRows:columns:rowBytes:dataType:");
-    mps->selectors.matrix = name_selector("initWithBuffer:offset:descriptor:");
-    mps->selectors.multiplication =
-        name_selector("initWithDevice:transposeLeft:transposeRight:resultRows:resultColumns:interiorColumns:alpha:beta:");
-    mps->selectors.command_buffer = name_selector("commandBuffer");
-    mps->selectors.encode = name_selector("encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:");
+#define SELECTOR(result, name, class, selector, ...) mps->selectors.name = name_selector(selector);
+    PV_MPS_GETTERS(SELECTOR)
+    PV_MPS_CALLS(SELECTOR)
+    PV_MPS_CLASS_GETTERS(SELECTOR)
+    PV_MPS_CLASS_CALLS(SELECTOR)
+#undef SELECTOR
     return mps->classes.descriptor != NULL && mps->classes.matrix != NULL && mps->classes.multiplication != NULL &&
            supports(device->device);
 }
@@ -171,13 +164,13 @@ static pv_id matrix_of(const pv_metal_device *device, pv_id buffer, uint64_t off
                        uint64_t row_bytes, uint32_t type)
 {
     const pv_metal_mps *mps = device->mps;
-    const pv_id descriptor = send_descriptor(&device->objc, mps, rows, cols, row_bytes, type);
+    const pv_id descriptor = send_descriptor(&device->objc, mps, mps->classes.descriptor, rows, cols, row_bytes, type);
     return send_matrix(&device->objc, mps, send_alloc(&device->objc, mps, mps->classes.matrix), buffer, offset, descriptor);
 }
 
 pv_id pv_metal_mps_command_buffer(const pv_metal_device *device)
 {
-    return ((pv_id(*)(pv_id, pv_sel))device->objc.send)(device->queue, device->mps->selectors.command_buffer);
+    return send_command_buffer(&device->objc, device->mps, device->queue);
 }
 
 /* A product's objects are made for each step: what they cost the host is part of what tuning measures. */
@@ -191,10 +184,11 @@ bool pv_metal_mps_encode(const pv_metal_device *device, pv_id command_buffer, co
                   product->halves ? MPS_FLOAT16 : MPS_FLOAT32),
         matrix_of(device, product->out, product->out_offset, rows, product->out_cols, product->out_row_bytes, MPS_FLOAT32),
     };
-    const pv_id kernel = send_multiplication(objc, mps, send_alloc(objc, mps, mps->classes.multiplication), device->device,
-                                             rows, product->out_cols, product->cols, product->adds ? 1.0 : 0.0);
+    const pv_id fresh = send_alloc(objc, mps, mps->classes.multiplication);
+    const pv_id kernel = send_multiplication(objc, mps, fresh, device->device, false, true, rows, product->out_cols,
+                                             product->cols, 1.0, product->adds ? 1.0 : 0.0);
     const bool whole = matrices[0] != NULL && matrices[1] != NULL && matrices[2] != NULL && kernel != NULL;
-    if (whole) send_encode(objc, mps, kernel, command_buffer, matrices);
+    if (whole) send_encode(objc, mps, kernel, command_buffer, matrices[0], matrices[1], matrices[2]);
     if (kernel != NULL) objc->release(kernel);
     for (int i = 0; i < 3; i++) {
         if (matrices[i] != NULL) objc->release(matrices[i]);
