@@ -128,6 +128,7 @@ static const struct {
     CODEC(MXFP4, mxfp4),
     CODEC(F8, f8),
     CODEC(NVFP4, nvfp4),
+    CODEC(NVFP4_F32, nvfp4_f32),
 };
 
 /* AFFINE layouts are numbered by bits, group and type, in this order. */
@@ -241,6 +242,10 @@ bool pv_layout_row_is_finite(pv_layout layout, const void *row, uint64_t cols)
     if (layout == PV_LAYOUT_NVFP4)
         return cells_are_finite(bytes, blocks, info->block_bytes, 0x7fu, 1) && cells_are_finite(bytes + 1, blocks, info->block_bytes, 0x7fu, 1);
     bool finite = true;
+    if (layout == PV_LAYOUT_NVFP4_F32) {
+        for (int i = 4; i < 8; i++) finite &= cells_are_finite(bytes + i, blocks, info->block_bytes, 0x7fu, 1);
+        return finite && cells_are_finite(bytes, blocks, info->block_bytes, 0x7f800000u, 4);
+    }
     for (uint8_t i = 0; i < scales[layout].count; i++)
         finite &= cells_are_finite(bytes + scales[layout].offset[i], blocks, info->block_bytes, 0x7c00u, 2);
     return finite;

@@ -12,6 +12,7 @@
  *                 MLX's affine modes; and GPTQ and AWQ, whose -scale × zero point is the bias, exactly so in F32.
  *   F8            an f32 scale, 32 codes e4m3: MLX's mxfp8 and FP8 SafeTensors, whatever their scales belong to.
  *   NVFP4         two scales e4m3, one for each 16 weights, then codes e2m1 in nibbles as those of Q4_0.
+ *   NVFP4_F32     an f32 factor, which is the whole tensor's, four scales e4m3, then codes as in NVFP4, twice.
  *   MXFP4         GGUF's, also of MLX's mxfp4. */
 #define PV_NO_GGUF_TYPE UINT32_MAX
 #define PV_AFFINE_GROUP(X, bits, group)                                             \
@@ -41,7 +42,8 @@
     X(MXFP4, 32, 17, 39)    \
     PV_AFFINE_LIST(X)       \
     X(F8, 32, 36, PV_NO_GGUF_TYPE) \
-    X(NVFP4, 32, 18, PV_NO_GGUF_TYPE)
+    X(NVFP4, 32, 18, PV_NO_GGUF_TYPE) \
+    X(NVFP4_F32, 64, 40, PV_NO_GGUF_TYPE)
 
 typedef enum pv_layout {
 #define PV_LAYOUT_ENUM(name, block, bytes, gguf) PV_LAYOUT_##name,

@@ -69,6 +69,7 @@ PV_CODEC(iq4_xs)
 /* layout_parts.c: what other formats spread over several tensors */
 PV_CODEC(f8)
 PV_CODEC(nvfp4)
+PV_CODEC(nvfp4_f32)
 #undef PV_CODEC
 
 void pv_decode_affine(pv_affine affine, const uint8_t *block, float *out);

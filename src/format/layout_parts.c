@@ -109,20 +109,44 @@ void pv_encode_f8(const float *in, uint8_t *block)
 }
 
 /* NVFP4: two scales e4m3, 16 bytes of nibbles; weights 0 to 15 have the first scale and the low nibbles. */
+static void decode_e2m1(const uint8_t *scales, float factor, const uint8_t *codes, float *out)
+{
+    const float low = pv_e4m3_to_f32(scales[0]) * factor / 2, high = pv_e4m3_to_f32(scales[1]) * factor / 2;
+    for (int i = 0; i < 16; i++) {
+        out[i] = low * (float)pv_e2m1_doubled[codes[i] & 15];
+        out[i + 16] = high * (float)pv_e2m1_doubled[codes[i] >> 4];
+    }
+}
+
+static void encode_e2m1(const float *in, float factor, uint8_t *scales, uint8_t *codes)
+{
+    const float inverse = pv_inverse(factor);
+    scales[0] = to_e4m3(largest_of(in, 16) / 6 * inverse);
+    scales[1] = to_e4m3(largest_of(in + 16, 16) / 6 * inverse);
+    const float low = pv_e4m3_to_f32(scales[0]) * factor / 2, high = pv_e4m3_to_f32(scales[1]) * factor / 2;
+    for (int i = 0; i < 16; i++)
+        codes[i] = (uint8_t)(pv_nearest_code(pv_e2m1_doubled, low, in[i]) | pv_nearest_code(pv_e2m1_doubled, high, in[i + 16]) << 4);
+}
+
 void pv_decode_nvfp4(const uint8_t *block, float *out)
 {
-    const float low = pv_e4m3_to_f32(block[0]) / 2, high = pv_e4m3_to_f32(block[1]) / 2;
-    for (int i = 0; i < 16; i++) {
-        out[i] = low * (float)pv_e2m1_doubled[block[2 + i] & 15];
-        out[i + 16] = high * (float)pv_e2m1_doubled[block[2 + i] >> 4];
-    }
+    decode_e2m1(block, 1, block + 2, out);
 }
 
 void pv_encode_nvfp4(const float *in, uint8_t *block)
 {
-    block[0] = to_e4m3(largest_of(in, 16) / 6);
-    block[1] = to_e4m3(largest_of(in + 16, 16) / 6);
-    const float low = pv_e4m3_to_f32(block[0]) / 2, high = pv_e4m3_to_f32(block[1]) / 2;
-    for (int i = 0; i < 16; i++)
-        block[2 + i] = (uint8_t)(pv_nearest_code(pv_e2m1_doubled, low, in[i]) | pv_nearest_code(pv_e2m1_doubled, high, in[i + 16]) << 4);
+    encode_e2m1(in, 1, block, block + 2);
+}
+
+/* NVFP4_F32: a factor, four scales, twice 16 bytes of nibbles. The factor is the tensor's; a block that is encoded alone has its own. */
+void pv_decode_nvfp4_f32(const uint8_t *block, float *out)
+{
+    const float factor = load_factor(PV_LAYOUT_F32, block);
+    for (int i = 0; i < 2; i++) decode_e2m1(block + 4 + 2 * i, factor, block + 8 + 16 * i, out + 32 * i);
+}
+
+void pv_encode_nvfp4_f32(const float *in, uint8_t *block)
+{
+    const float factor = store_factor(PV_LAYOUT_F32, largest_of(in, 64) / (6 * 448), block);
+    for (int i = 0; i < 2; i++) encode_e2m1(in + 32 * i, factor, block + 4 + 2 * i, block + 8 + 16 * i);
 }

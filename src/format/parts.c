@@ -98,6 +98,22 @@ static void make_nvfp4(const parts_rows *r, uint64_t row, uint8_t *out)
     }
 }
 
+static void make_nvfp4_f32(const parts_rows *r, uint64_t row, uint8_t *out)
+{
+    const uint8_t *codes = r->codes.bytes + row * r->codes.stride, *scales = r->scales.bytes + row * r->scales.stride;
+    for (uint64_t block = 0; block < r->tensor->cols / 64; block++, out += 40, codes += 32) {
+        memcpy(out, &r->parts->factor, 4);
+        memcpy(out + 4, scales + 4 * block, 4);
+        split_nibbles(codes, out + 8);
+        split_nibbles(codes + 16, out + 24);
+    }
+}
+
+static void make_any_nvfp4(const parts_rows *r, uint64_t row, uint8_t *out)
+{
+    (r->parts->factor == 0 ? make_nvfp4 : make_nvfp4_f32)(r, row, out);
+}
+
 /* Kernels do not look for the code that is no number: where it occurs, the block's scale becomes one. */
 static void make_f8_block(float scale, const uint8_t *codes, uint8_t *out)
 {
@@ -192,7 +208,7 @@ pv_status pv_parts_read_rows(const pv_source *source, const pv_source_tensor *te
                              pv_error *error)
 {
     static void (*const make[])(const parts_rows *rows, uint64_t row, uint8_t *out) = {
-        [PV_PARTS_AFFINE] = make_affine, [PV_PARTS_MXFP4] = make_mxfp4,   [PV_PARTS_MXFP8] = make_mxfp8, [PV_PARTS_NVFP4] = make_nvfp4,
+        [PV_PARTS_AFFINE] = make_affine, [PV_PARTS_MXFP4] = make_mxfp4,   [PV_PARTS_MXFP8] = make_mxfp8, [PV_PARTS_NVFP4] = make_any_nvfp4,
         [PV_PARTS_GPTQ] = make_integers, [PV_PARTS_AWQ] = make_integers, [PV_PARTS_FP8] = make_fp8,
     };
     parts_rows r = {.parts = tensor->parts, .tensor = tensor, .first = first};

@@ -9,7 +9,7 @@ typedef enum pv_parts_kind {
     PV_PARTS_AFFINE, /* MLX: codes [rows][cols × bits / 32] U32, scales and biases [rows][cols / group] */
     PV_PARTS_MXFP4,  /* MLX: codes [rows][cols / 8] U32, scales [rows][cols / 32] e8m0; gpt-oss: the same bytes as codes [rows][cols / 32][16] U8 */
     PV_PARTS_MXFP8,  /* MLX: codes [rows][cols / 4] U32, scales [rows][cols / 32] e8m0 */
-    PV_PARTS_NVFP4,  /* MLX: codes [rows][cols / 8] U32, scales [rows][cols / 16] e4m3 */
+    PV_PARTS_NVFP4,  /* MLX and others: codes [rows][cols / 2] bytes, scales [rows][cols / 16] e4m3 */
     PV_PARTS_GPTQ,   /* codes [cols / 8][rows] I32, scales [cols / group][rows], zeros [cols / group][rows / 8] I32 */
     PV_PARTS_AWQ,    /* codes [cols][rows / 8] I32, scales [cols / group][rows], zeros [cols / group][rows / 8] I32 */
     PV_PARTS_FP8,    /* codes [rows][cols] e4m3, scales [rows / scale_rows][cols / group] */
@@ -20,6 +20,7 @@ typedef struct pv_source_parts {
     uint64_t group;        /* columns that a scale serves */
     uint64_t scale_rows;   /* FP8: rows that a scale serves */
     uint32_t zero_offset;  /* GPTQ: what is added to zero points */
+    float factor;          /* NVFP4: of all weights; 0: there is none, the layout has no room for it */
     pv_source_tensor codes, scales, zeros; /* as they stand in the files; zeros: biases of AFFINE */
 } pv_source_parts;
 

@@ -1,6 +1,7 @@
-/* What config.json says of quantization, and the tensors that belong together by it: MLX ("quantization"), GPTQ, AWQ, FP8 and gpt-oss'
- * mxfp4 ("quantization_config"). Nothing is guessed: sizes that the configuration and the tensors state must agree. */
+/* What config.json says of quantization, and the tensors that belong together by it: MLX ("quantization"), GPTQ, AWQ, FP8, NVFP4 and
+ * gpt-oss' mxfp4 ("quantization_config"). Nothing is guessed: sizes that the configuration and the tensors state must agree. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -10,8 +11,12 @@
 #include "format/source_internal.h"
 
 #define CONFIG_NAME "config.json"
+#define MODELOPT_NAME "hf_quant_config.json" /* where ModelOpt's older files say it alone */
 
-typedef enum method { METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_MXFP4 } method;
+/* By name; of COMPRESSED_TENSORS and MODELOPT the codes tell which it is. */
+typedef enum method {
+    METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_NVFP4, METHOD_MXFP4, METHOD_COMPRESSED_TENSORS, METHOD_MODELOPT
+} method;
 
 typedef struct settings {
     int64_t bits, group; /* 0: not stated */
@@ -22,7 +27,8 @@ typedef struct settings {
 typedef struct joiner {
     pv_source *source;
     pv_json json;
-    method method;
+    const char *config; /* the file's name */
+    method method, codes; /* codes: FP8, NVFP4 or NONE, where something other than the method tells */
     settings main, told; /* told: of the module in hand, for messages */
     settings *special; /* of modules that have their own */
     size_t special_count, special_capacity;
@@ -30,7 +36,6 @@ typedef struct joiner {
     int64_t block[2];       /* FP8: rows and columns that a scale serves; 0: not stated */
     uint32_t zero_offset;   /* GPTQ: stored zero points lack it */
     bool awq_order;         /* AWQ: the order of nibbles is the one that is known */
-    bool compressed, floats; /* compressed-tensors; its codes are floats */
     bool *taken;            /* [tensors] */
     pv_source_parts *parts; /* owned by the source */
     size_t part_count;
@@ -42,7 +47,7 @@ typedef struct joiner {
 
 static pv_status refuse_setting(const joiner *j, pv_status status, const char *what, pv_error *error)
 {
-    return pv_fail_at(error, status, CONFIG_NAME, j->json.start, CONFIG_NAME ": offset %zu: %s", j->json.start, what);
+    return pv_fail_at(error, status, j->config, j->json.start, "%s: offset %zu: %s", j->config, j->json.start, what);
 }
 
 static pv_status read_mode(joiner *j, settings *s, pv_error *error)
@@ -74,10 +79,17 @@ static void read_method(joiner *j)
     static const struct {
         const char *name;
         method method;
-    } methods[] = {{"gptq", METHOD_GPTQ}, {"awq", METHOD_AWQ}, {"fp8", METHOD_FP8}, {"compressed-tensors", METHOD_FP8}, {"mxfp4", METHOD_MXFP4}};
+    } methods[] = {{"gptq", METHOD_GPTQ}, {"awq", METHOD_AWQ}, {"fp8", METHOD_FP8}, {"mxfp4", METHOD_MXFP4},
+                   {"compressed-tensors", METHOD_COMPRESSED_TENSORS}, {"modelopt", METHOD_MODELOPT}};
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (pv_json_is(&j->json, methods[i].name)) j->method = methods[i].method;
-    j->compressed = pv_json_is(&j->json, "compressed-tensors");
+}
+
+/* compressed-tensors' "format", ModelOpt's "quant_algo". */
+static void read_codes(joiner *j)
+{
+    if (pv_json_is(&j->json, "float-quantized") || pv_json_is(&j->json, "FP8")) j->codes = METHOD_FP8;
+    if (pv_json_is(&j->json, "nvfp4-pack-quantized") || pv_json_is(&j->json, "NVFP4")) j->codes = METHOD_NVFP4;
 }
 
 /* A value of which `key` tells what it says; the reader stands at its first token. */
@@ -91,7 +103,7 @@ static pv_status read_value(joiner *j, settings *s, const char *key, pv_error *e
     if (text && strcmp(key, "quant_method") == 0) read_method(j);
     if (text && strcmp(key, "checkpoint_format") == 0) j->zero_offset = pv_json_is(json, "gptq_v2") ? 0 : 1;
     if (text && strcmp(key, "version") == 0) j->awq_order = pv_json_is(json, "gemm") || pv_json_is(json, "GEMM");
-    if (text && strcmp(key, "format") == 0) j->floats = pv_json_is(json, "float-quantized");
+    if (text && (strcmp(key, "format") == 0 || strcmp(key, "quant_algo") == 0)) read_codes(j);
     if (json->type == PV_JSON_ARRAY && strcmp(key, "weight_block_size") == 0) return read_block_size(j, error);
     return pv_json_skip(json, error);
 }
@@ -143,7 +155,7 @@ static pv_status read_quantization(joiner *j, bool mlx, pv_error *error)
 }
 
 /* "quantization" is MLX's; where it stands, "quantization_config" repeats it. */
-static pv_status read_config(joiner *j, const char *wanted, pv_error *error)
+static pv_status read_config(joiner *j, const char *wanted, bool mlx, pv_error *error)
 {
     pv_json *json = &j->json;
     bool found = false;
@@ -155,7 +167,7 @@ static pv_status read_config(joiner *j, const char *wanted, pv_error *error)
         }
         if (found) return refuse_setting(j, PV_BAD_FILE, "two quantizations, wanted one", error);
         found = true;
-        status = read_quantization(j, strcmp(wanted, "quantization") == 0, error);
+        status = read_quantization(j, mlx, error);
     }
     return status;
 }
@@ -336,6 +348,13 @@ static bool scales_fit(const pv_source_tensor *scales, uint64_t rows, uint64_t c
     return scales->rows == rows / scale_rows + (rows % scale_rows != 0) && scales->cols == cols / group + (cols % group != 0);
 }
 
+/* What belongs to activations and to the cache, which are not quantized by the file's numbers here. */
+static void take_other_scales(joiner *j)
+{
+    static const char *const names[] = {".input_scale", ".activation_scale", ".input_global_scale", ".k_scale", ".v_scale"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) take(j, find_part(j, names[i]));
+}
+
 static pv_status join_fp8(joiner *j, const pv_source_tensor *scales, pv_error *error)
 {
     j->told = (settings){.bits = 8, .group = j->block[1]};
@@ -354,8 +373,7 @@ static pv_status join_fp8(joiner *j, const pv_source_tensor *scales, pv_error *e
         return refuse_parts(j, scales, PV_BAD_FILE, "its shape fits neither weight_block_size, nor rows, nor the whole weight", error);
     if (parts.group % 32 != 0) return refuse_parts(j, scales, PV_UNSUPPORTED, "blocks of a multiple of 32 columns are supported", error);
     take(j, scales);
-    take(j, find_part(j, ".input_scale"));      /* of activations, which stay as they are */
-    take(j, find_part(j, ".activation_scale"));
+    take_other_scales(j);
     return join(j, codes, &parts, PV_LAYOUT_F8, codes->rows, codes->cols, error);
 }
 
@@ -382,12 +400,52 @@ static pv_status join_blocks(joiner *j, const pv_source_tensor *blocks, pv_error
     return join(j, named, &parts, PV_LAYOUT_MXFP4, scales->rows, 32 * scales->cols, error);
 }
 
+/* ---- NVFP4 with a scale of the whole tensor: of ModelOpt, which multiplies by it, and of compressed-tensors, which divides ---- */
+
+static pv_status read_factor(joiner *j, const pv_source_tensor *tensor, bool divides, float *factor, pv_error *error)
+{
+    if (tensor->layout != PV_LAYOUT_F32 || tensor->rows * tensor->cols != 1)
+        return refuse_parts(j, tensor, PV_BAD_FILE, "one F32 is wanted", error);
+    pv_status status = pv_source_read_rows(j->source, tensor, 0, 1, factor, error);
+    if (status == PV_OK && divides) *factor = 1 / *factor;
+    if (status == PV_OK && !isnormal(*factor)) status = refuse_parts(j, tensor, PV_BAD_FILE, "a number that weights can be multiplied with is wanted", error);
+    return status;
+}
+
+static pv_status join_nvfp4(joiner *j, const pv_source_tensor *scales, pv_error *error)
+{
+    j->told = (settings){.bits = 4, .group = 16};
+    if (!begin_module(j, scales, ".weight_scale")) return PV_OK;
+    const pv_source_tensor *packed = find_part(j, ".weight_packed"), *plain = find_part(j, ".weight"), *codes = packed ? packed : plain;
+    const pv_source_tensor *times = find_part(j, ".weight_scale_2"), *over = find_part(j, ".weight_global_scale");
+    if (!codes || !is_type(codes, "U8") || (packed && plain))
+        return refuse_parts(j, scales, PV_BAD_FILE, "the module has no weight or weight_packed of U8, or both", error);
+    if (!is_type(scales, "F8_E4M3")) return refuse_parts(j, scales, PV_BAD_FILE, "scales of F8_E4M3 are wanted", error);
+    if (!times == !over) return refuse_parts(j, scales, PV_BAD_FILE, "either weight_scale_2 or weight_global_scale is wanted", error);
+    uint64_t cols;
+    if (!pv_mul_u64(codes->cols, 2, &cols) || cols == 0 || codes->rows == 0 || codes->rows != scales->rows || cols % 16 != 0 || cols / 16 != scales->cols)
+        return refuse_parts(j, codes, PV_BAD_FILE, "its shape does not fit that of its scales", error);
+    if (cols % 64 != 0) return refuse_parts(j, codes, PV_UNSUPPORTED, "its columns are no multiple of 64", error);
+    pv_source_parts parts = {.kind = PV_PARTS_NVFP4, .group = 16, .codes = *codes, .scales = *scales};
+    pv_status status = read_factor(j, times ? times : over, over != NULL, &parts.factor, error);
+    if (status != PV_OK) return status;
+    memcpy(j->name + j->name_length, ".weight", 8);
+    pv_source_tensor *named = &j->source->tensors[codes - j->source->tensors];
+    if (!(named->name = pv_source_keep(j->source, j->name, j->name_length + 7))) return pv_fail_memory(error, j->name_length, "a tensor's name");
+    take(j, scales);
+    take(j, times);
+    take(j, over);
+    take_other_scales(j);
+    return join(j, codes, &parts, PV_LAYOUT_NVFP4_F32, codes->rows, cols, error);
+}
+
 /* ---- All tensors ---- */
 
 static pv_status join_all(joiner *j, pv_error *error)
 {
     pv_status (*const joins[])(joiner *joiner, const pv_source_tensor *tensor, pv_error *error) = {
-        [METHOD_MLX] = join_mlx, [METHOD_GPTQ] = join_integers, [METHOD_AWQ] = join_integers, [METHOD_FP8] = join_fp8, [METHOD_MXFP4] = join_blocks};
+        [METHOD_MLX] = join_mlx, [METHOD_GPTQ] = join_integers, [METHOD_AWQ] = join_integers, [METHOD_FP8] = join_fp8,
+        [METHOD_NVFP4] = join_nvfp4, [METHOD_MXFP4] = join_blocks};
     const size_t count = j->source->tensor_count;
     pv_status status = PV_OK;
     for (size_t i = 0; i < count && status == PV_OK; i++)
@@ -414,16 +472,27 @@ static pv_status close_ranks(joiner *j, pv_error *error)
 
 static pv_status read_settings(joiner *j, pv_error *error)
 {
-    static const char *const names[] = {"quantization", "quantization_config"};
-    const char *text = NULL;
-    size_t length = 0;
-    pv_status status = pv_source_text(j->source, CONFIG_NAME, &text, &length, error);
-    for (size_t i = 0; text && i < 2 && status == PV_OK && j->method == METHOD_NONE; i++) {
-        pv_json_init(&j->json, j->source->allocator, text, length, CONFIG_NAME);
-        status = read_config(j, names[i], error);
+    static const struct {
+        const char *file, *key;
+        bool mlx;
+        method method; /* where the object does not tell */
+    } places[] = {{CONFIG_NAME, "quantization", true, METHOD_NONE}, {CONFIG_NAME, "quantization_config", false, METHOD_NONE},
+                  {MODELOPT_NAME, "quantization", false, METHOD_MODELOPT}};
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < sizeof places / sizeof *places && status == PV_OK && j->method == METHOD_NONE; i++) {
+        const char *text = NULL;
+        size_t length = 0;
+        status = pv_source_text(j->source, j->config = places[i].file, &text, &length, error);
+        if (status != PV_OK || !text) continue;
+        pv_json_init(&j->json, j->source->allocator, text, length, j->config);
+        status = read_config(j, places[i].key, places[i].mlx, error);
         pv_json_free(&j->json);
+        if (j->method == METHOD_NONE) j->method = places[i].method;
     }
-    if (status == PV_OK && j->method == METHOD_FP8 && j->compressed && !j->floats) j->method = METHOD_NONE; /* integers of compressed-tensors */
+    if (status == PV_OK && j->method == METHOD_MODELOPT && j->codes == METHOD_NONE)
+        status = pv_fail_at(error, PV_UNSUPPORTED, j->config, PV_NO_OFFSET, "%s: a quant_algo that is not supported; FP8 and NVFP4 are", j->config);
+    /* without codes they are integers of compressed-tensors */
+    if (j->method == METHOD_MODELOPT || j->method == METHOD_COMPRESSED_TENSORS) j->method = j->codes;
     return status;
 }
 

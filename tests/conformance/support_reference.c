@@ -287,6 +287,16 @@ static void decode_nvfp4(const uint8_t *block, double *value, double *mass)
     }
 }
 
+static void decode_nvfp4_f32(const uint8_t *block, double *value, double *mass)
+{
+    float factor;
+    memcpy(&factor, block, 4);
+    for (int i = 0; i < 64; i++) {
+        value[i] = factor * e4m3(block[4 + i / 16]) * e2m1(nibble(block + 8 + i / 32 * 16, i % 32, 16));
+        mass[i] = fabs(value[i]);
+    }
+}
+
 /* AFFINE4_G64_F16: 64 codes of 4 bits, the first in the lowest bits of a stream, behind a scale and a bias of F16. */
 typedef struct affine {
     uint32_t bits, group, factor_bytes;
@@ -344,6 +354,7 @@ static const struct {
     [PV_LAYOUT_Q5_K] = {256, 176, decode_q5_k, 512}, [PV_LAYOUT_IQ4_NL] = {32, 18, decode_iq4_nl, 64},
     [PV_LAYOUT_IQ4_XS] = {256, 136, decode_iq4_xs, 1024}, [PV_LAYOUT_MXFP4] = {32, 17, decode_mxfp4, 2},
     [PV_LAYOUT_F8] = {32, 36, decode_f8, 64},        [PV_LAYOUT_NVFP4] = {32, 18, decode_nvfp4, 2},
+    [PV_LAYOUT_NVFP4_F32] = {64, 40, decode_nvfp4_f32, 2},
 };
 
 void ref_block(pv_layout layout, uint32_t *weights, uint32_t *bytes)
@@ -426,6 +437,11 @@ static void random_block(pv_layout layout, double size, uint64_t *seed, uint8_t 
             int exponent = 7 + ilogb(scale) - (int)(ref_random(seed) % 2);
             block[i] = (uint8_t)((block[i] & 0x87) | (exponent < 0 ? 0 : exponent > 14 ? 14 : exponent) << 3);
         }
+        break;
+    case PV_LAYOUT_NVFP4_F32: /* scales from 1/4 to 2 of either sign; the factor makes them what is wanted */
+        for (int i = 4; i < 8; i++) block[i] = (uint8_t)((block[i] & 0x87) | (5 + ref_random(seed) % 3) << 3);
+        cell = (float)d;
+        memcpy(block, &cell, 4);
         break;
     case PV_LAYOUT_MXFP4: block[0] = (uint8_t)(127 + ilogb(scale) - (int)(ref_random(seed) % 3)); break;
     default: put_half(block, d); break;

@@ -1,8 +1,8 @@
-"""Makes tests/unit/data/mlx, gptq, gptq_v2, awq, fp8, fp8_tensor: model folders with quantized tensors, and in wanted.safetensors
+"""Makes tests/unit/data/mlx, gptq, gptq_v2, awq, fp8, fp8_tensor, nvfp4_modelopt, nvfp4_compressed: model folders with quantized tensors, and in wanted.safetensors
 beside each what every weight is, float32 by name. test_quantized.c reads the folders and compares.
 
 The MLX folder is written by mlx itself (its file is not padded: tensors start at odd bytes), and mlx tells what the weights are. The
-others are packed here as AutoGPTQ, AutoAWQ and DeepSeek's checkpoints have them, by code that shares nothing with the library.
+others are packed here as AutoGPTQ, AutoAWQ, DeepSeek's checkpoints, ModelOpt and compressed-tensors have them, by code that shares nothing with the library.
 
 Needs: numpy 2.4, safetensors 0.8, ml_dtypes 0.5, mlx-cpu 0.32.
 """
@@ -148,4 +148,45 @@ fp8(
         "one": (5, 32, scales(1), "weight_scale", (5, 32)),
         "rows": (5, 96, scales(5, 1, dtype=ml_dtypes.bfloat16), "weight_scale", (1, 96)),
     },
+)
+
+
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+
+
+def nvfp4(name: str, method: dict, weight: str, divides: bool, older: bool = False) -> None:
+    tensors, wanted = {}, {}
+    for module, rows, cols in (("a", 5, 192), ("b", 8, 64)):
+        codes = rng.integers(0, 16, (rows, cols)).astype(np.uint8)
+        scales = (rng.random((rows, cols // 16)) * 440 + 8).astype(ml_dtypes.float8_e4m3fn)
+        scales.view(np.uint8)[0, :4] = [0, 1, 0x7E, 7]
+        factor = np.float32(rng.random() * 1e-4 + 1e-5)
+        tensors |= {
+            f"{module}.{weight}": codes[:, ::2] | codes[:, 1::2] << 4,
+            f"{module}.weight_scale": scales,
+            f"{module}.{'weight_global_scale' if divides else 'weight_scale_2'}": np.array([1 / factor]) if divides else np.array(factor),
+            f"{module}.{'input_global_scale' if divides else 'input_scale'}": np.array(0.5, np.float32),
+        }
+        key = f"{module}.weight_global_scale"
+        if divides:
+            tensors[key] = tensors[key].astype(np.float32)
+        spread = scales.astype(np.float32) / tensors[key] if divides else scales.astype(np.float32) * factor
+        wanted[f"{module}.weight"] = E2M1[codes] * np.repeat(spread.astype(np.float32), 16, 1)
+    path = folder(name, {} if older else {"quantization_config": method}, wanted)
+    if older:
+        (path / "hf_quant_config.json").write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": method}) + "\n")
+    save_file(tensors, path / "model.safetensors")
+
+
+nvfp4("nvfp4_modelopt", {"quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16, "exclude_modules": ["lm_head"]}, "weight", False, True)
+nvfp4(
+    "nvfp4_compressed",
+    {
+        "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}}},
+        "format": "nvfp4-pack-quantized",
+        "ignore": ["lm_head"],
+        "quant_method": "compressed-tensors",
+    },
+    "weight_packed",
+    True,
 )

@@ -143,6 +143,7 @@ static const uint64_t bits[PV_LAYOUT_COUNT] = {
     [PV_LAYOUT_AFFINE8_G128_BF16] = 0x98FD836B75153277,
     [PV_LAYOUT_F8] = 0x132E737EE3A8C865,
     [PV_LAYOUT_NVFP4] = 0x9DE6ECAC2C0FF8B9,
+    [PV_LAYOUT_NVFP4_F32] = 0x4198C4CFC999357D,
 };
 
 static void layers_of(const char *kernels)

@@ -264,7 +264,7 @@ static void constant_and_zero_blocks_come_back_finite(void **state)
             for (int i = 0; i < 256; i++) { /* f16 scales and bf16 have at least 8 bits; below them everything is lost */
                 if (!isfinite(out[i]))
                     fail_msg("%s of %g gives %g", pv_layout_get((pv_layout)l)->name, (double)in[i], (double)out[i]);
-                float most = l == PV_LAYOUT_MXFP4 || l == PV_LAYOUT_NVFP4 ? 5.5f : l == PV_LAYOUT_F8 ? 16 : 128; /* 6 × 2^13 is its nearest to 60000 */
+                float most = l == PV_LAYOUT_MXFP4 || l == PV_LAYOUT_NVFP4 || l == PV_LAYOUT_NVFP4_F32 ? 5.5f : l == PV_LAYOUT_F8 ? 16 : 128; /* 6 × 2^13 is its nearest to 60000 */
                 if (l == PV_LAYOUT_NVFP4 && fabsf(in[i]) > 6 * 448) continue;
                 if (fabsf(in[i]) >= 1 && !(fabsf(out[i] - in[i]) <= fabsf(in[i]) / most))
                     fail_msg("%s of %g gives %g", pv_layout_get((pv_layout)l)->name, (double)in[i], (double)out[i]);

@@ -1,5 +1,6 @@
 /* Quantized SafeTensors: folders that other writers made (data/, by make_quantized.py), and folders whose configuration and tensors
  * do not agree. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +42,9 @@ static void expect_rows(const pv_source *source, const pv_source_tensor *tensor,
         pv_layout_decode(tensor->layout, rows + row * tensor->row_bytes, tensor->cols, found);
         for (uint64_t col = 0; col < tensor->cols; col++) {
             const float one = wanted[(first + row) * tensor->cols + col];
-            if (found[col] != one)
+            /* a factor that is divided by becomes one to multiply with: the product then has two roundings where the quotient has one */
+            const float off = tensor->layout == PV_LAYOUT_NVFP4_F32 ? 3 * 0x1p-24f * fabsf(one) : 0;
+            if (!(fabsf(found[col] - one) <= off))
                 fail_msg("%s (%s) row %llu, column %llu: %a, wanted %a", tensor->name, tensor->type_name, (unsigned long long)(first + row),
                          (unsigned long long)col, (double)found[col], (double)one);
         }
@@ -133,6 +136,14 @@ static void fp8_folders_hold_what_was_packed(void **state)
     (void)state;
     assert_int_equal(expect_folder("fp8", 2), 2 * 2);
     assert_int_equal(expect_folder("fp8_tensor", 3), 2 * 3);
+}
+
+/* With a factor of the whole tensor, which one of them multiplies by and the other divides by. */
+static void nvfp4_folders_hold_what_was_packed(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_folder("nvfp4_modelopt", 2), 2 * 2);
+    assert_int_equal(expect_folder("nvfp4_compressed", 2), 2 * 2);
 }
 
 /* ---- Folders that do not agree with themselves ---- */
@@ -345,6 +356,55 @@ static void keys_may_stand_in_any_order(void **state)
     }
 }
 
+#define NVFP4(rest) "{\"quantization_config\":{\"quant_algo\":\"NVFP4\",\"quant_method\":\"modelopt\"" rest "}}"
+
+static void nvfp4_that_does_not_fit_is_refused(void **state)
+{
+    const stated good[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_scale", "F8_E4M3", "[2,4]", 8}, {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated none[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_scale", "F8_E4M3", "[2,4]", 8}};
+    const stated both[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_scale", "F8_E4M3", "[2,4]", 8}, {"x.weight_scale_2", "F32", "[]", 4},
+                           {"x.weight_global_scale", "F32", "[1]", 4}};
+    const stated two[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_packed", "U8", "[2,32]", 64}, {"x.weight_scale", "F8_E4M3", "[2,4]", 8},
+                          {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated lone[] = {{"x.weight_scale", "F8_E4M3", "[2,4]", 8}, {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated dense[] = {{"x.weight", "BF16", "[2,32]", 128}, {"x.weight_scale", "F8_E4M3", "[2,4]", 8}, {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated bytes[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_scale", "U8", "[2,4]", 8}, {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated fewer[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_scale", "F8_E4M3", "[2,3]", 6}, {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated narrow[] = {{"x.weight", "U8", "[2,16]", 32}, {"x.weight_scale", "F8_E4M3", "[2,2]", 4}, {"x.weight_scale_2", "F32", "[]", 4}};
+    const stated many[] = {{"x.weight", "U8", "[2,32]", 64}, {"x.weight_scale", "F8_E4M3", "[2,4]", 8}, {"x.weight_scale_2", "F32", "[2]", 8}};
+    const stated huge[] = {{"x.weight", "U8", "[0,9223372036854775807]", 0}, {"x.weight_scale", "F8_E4M3", "[0,4]", 0}, {"x.weight_scale_2", "F32", "[]", 4}};
+    (void)state;
+    REFUSED(NVFP4(""), good, PV_BAD_FILE, "a number that weights can be multiplied with is wanted"); /* 0 */
+    REFUSED(NVFP4(""), none, PV_BAD_FILE, "either weight_scale_2 or weight_global_scale is wanted");
+    REFUSED(NVFP4(""), both, PV_BAD_FILE, "either weight_scale_2 or weight_global_scale is wanted");
+    REFUSED(NVFP4(""), two, PV_BAD_FILE, "the module has no weight or weight_packed of U8, or both");
+    REFUSED(NVFP4(""), lone, PV_BAD_FILE, "the module has no weight or weight_packed of U8, or both");
+    REFUSED(NVFP4(""), dense, PV_BAD_FILE, "the module has no weight or weight_packed of U8, or both");
+    REFUSED(NVFP4(""), bytes, PV_BAD_FILE, "scales of F8_E4M3 are wanted");
+    REFUSED(NVFP4(""), fewer, PV_BAD_FILE, "its shape does not fit that of its scales");
+    REFUSED(NVFP4(""), huge, PV_BAD_FILE, "its shape does not fit that of its scales");
+    REFUSED(NVFP4(""), narrow, PV_UNSUPPORTED, "its columns are no multiple of 64");
+    REFUSED(NVFP4(""), many, PV_BAD_FILE, "one F32 is wanted");
+    REFUSED("{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"W4A16_AWQ\"}}", good, PV_UNSUPPORTED, "FP8 and NVFP4 are");
+    REFUSED("{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"FP8\"}}", good, PV_BAD_FILE, "the module has no weight of F8_E4M3");
+}
+
+/* ModelOpt's too; and scales of the cache, which is not in the file, are passed over. */
+static void modelopts_keys_may_stand_in_any_order(void **state)
+{
+    const stated fp8[] = {{"x.weight", "F8_E4M3", "[4,32]", 128}, {"x.weight_scale", "F32", "[]", 4}, {"x.k_scale", "F32", "[]", 4}};
+    static const char *const configs[] = {"{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"FP8\"}}",
+                                          "{\"quantization_config\":{\"quant_algo\":\"FP8\",\"quant_method\":\"modelopt\"}}"};
+    (void)state;
+    for (size_t i = 0; i < LENGTH(configs); i++) {
+        write_folder(configs[i], fp8, LENGTH(fp8), 0);
+        pv_source *source = open_good(tf_path("."), PV_LOAD_MAP);
+        assert_int_equal(pv_source_tensor_count(source), 1);
+        assert_int_equal(pv_source_find(source, "x.weight")->layout, PV_LAYOUT_F8);
+        pv_source_close(source);
+    }
+}
+
 /* A code that is no number, or a scale, makes a row that is not finite. */
 static void numbers_that_are_none_are_noticed(void **state)
 {
@@ -384,7 +444,7 @@ static void *limited(void *user, void *pointer, size_t size)
 
 static void memory_that_runs_out_is_told(void **state)
 {
-    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8", PV_TEST_DATA "/golden/quantized/gpt_oss"};
+    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8", DATA "nvfp4_compressed", PV_TEST_DATA "/golden/quantized/gpt_oss"};
     (void)state;
     for (size_t f = 0; f < LENGTH(folders); f++) {
         size_t failures = 0;
@@ -412,12 +472,15 @@ int main(void)
         cmocka_unit_test(gptq_folders_hold_what_was_packed),
         cmocka_unit_test(awq_folders_hold_what_was_packed),
         cmocka_unit_test(fp8_folders_hold_what_was_packed),
+        cmocka_unit_test(nvfp4_folders_hold_what_was_packed),
         cmocka_unit_test(mlx_parts_that_do_not_fit_are_refused),
         cmocka_unit_test(mlx_settings_that_make_no_sense_are_refused),
         cmocka_unit_test(gptq_and_awq_that_do_not_fit_are_refused),
         cmocka_unit_test(fp8_that_does_not_fit_is_refused),
         cmocka_unit_test(mxfp4_blocks_that_do_not_fit_are_refused),
         cmocka_unit_test(keys_may_stand_in_any_order),
+        cmocka_unit_test(nvfp4_that_does_not_fit_is_refused),
+        cmocka_unit_test(modelopts_keys_may_stand_in_any_order),
         cmocka_unit_test(numbers_that_are_none_are_noticed),
         cmocka_unit_test(memory_that_runs_out_is_told),
     };

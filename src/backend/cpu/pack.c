@@ -177,6 +177,7 @@ static const pv_packing packings[PV_LAYOUT_COUNT] = {
     [PV_LAYOUT_MXFP4] = {32, 17, {{1, 16, 4}, {0, 1, 1}}, NULL, NULL},
     [PV_LAYOUT_F8] = {32, 36, {{4, 32, 4}, {0, 4, 4}}, NULL, NULL},
     [PV_LAYOUT_NVFP4] = {32, 18, {{2, 16, 4}, {0, 2, 1}}, NULL, NULL},
+    [PV_LAYOUT_NVFP4_F32] = {64, 40, {{8, 32, 4}, {4, 4, 1}, {0, 4, 4}}, NULL, NULL},
     PV_AFFINE_PACKINGS(2) PV_AFFINE_PACKINGS(3) PV_AFFINE_PACKINGS(4) PV_AFFINE_PACKINGS(5) PV_AFFINE_PACKINGS(6) PV_AFFINE_PACKINGS(8)
 };
 

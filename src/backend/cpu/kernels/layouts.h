@@ -43,6 +43,7 @@
     X(IQ4_XS, iq4_xs, 576, 0)  \
     X(MXFP4, mxfp4, 576, 0)    \
     X(NVFP4, nvfp4, 640, 0)    \
+    X(NVFP4_F32, nvfp4, 640, 1) \
     PV_CPU_AFFINE(X, 2) PV_CPU_AFFINE(X, 3) PV_CPU_AFFINE(X, 4) PV_CPU_AFFINE(X, 5) PV_CPU_AFFINE(X, 6) PV_CPU_AFFINE(X, 8)
 
 

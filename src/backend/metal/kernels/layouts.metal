@@ -7,7 +7,7 @@ constant uint layout [[function_constant(0)]]; // pv_layout
 constant constexpr uint LAYOUT_F32 = 0, LAYOUT_F16 = 1, LAYOUT_BF16 = 2, LAYOUT_Q4_0 = 3, LAYOUT_Q4_1 = 4, LAYOUT_Q8_0 = 5,
                         LAYOUT_Q4_K = 6, LAYOUT_Q6_K = 7, LAYOUT_Q5_0 = 8, LAYOUT_Q5_1 = 9, LAYOUT_Q2_K = 10, LAYOUT_Q3_K = 11,
                         LAYOUT_Q5_K = 12, LAYOUT_IQ4_NL = 13, LAYOUT_IQ4_XS = 14, LAYOUT_MXFP4 = 15,
-                        LAYOUT_AFFINE = 16, LAYOUT_F8 = 70, LAYOUT_NVFP4 = 71; // AFFINE: the first of 54
+                        LAYOUT_AFFINE = 16, LAYOUT_F8 = 70, LAYOUT_NVFP4 = 71, LAYOUT_NVFP4_F32 = 72; // AFFINE: the first of 54
 
 // Blocks of 18 or 34 bytes stand at even addresses only.
 static inline ushort load_u16(device const uchar *from)
@@ -381,6 +381,18 @@ static inline weights16 decode_nvfp4(device const uchar *row, uint part)
     return out;
 }
 
+// 64 weights: an f32 factor, four scales, twice the codes of NVFP4.
+static inline weights16 decode_nvfp4_f32(device const uchar *row, uint part)
+{
+    device const uchar *block = row + part / 4 * 40;
+    const float scale = from_e4m3(block[4 + part % 4]) * as_type<float>(load_u32(block));
+    weights16 out;
+    for (uint i = 0; i < 4; i++) {
+        out.w[i] = coded(values_e2m1, load_u32(block + 8 + part % 4 / 2 * 16 + 4 * i) >> part % 2 * 4) * scale;
+    }
+    return out;
+}
+
 static inline weights16 decode16(device const uchar *row, uint part)
 {
     switch (layout) {
@@ -402,6 +414,7 @@ static inline weights16 decode16(device const uchar *row, uint part)
     case LAYOUT_MXFP4: return decode_mxfp4(row, part);
     case LAYOUT_F8: return decode_f8(row, part);
     case LAYOUT_NVFP4: return decode_nvfp4(row, part);
+    case LAYOUT_NVFP4_F32: return decode_nvfp4_f32(row, part);
     default: return decode_affine(row, part);
     }
 }

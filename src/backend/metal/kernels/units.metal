@@ -1,5 +1,5 @@
 // Units: what a lane of linear_rows takes of a weight row at a time. The parts of 16 weights of a unit share bytes, which are loaded once. A
-// unit is a block of 32 weights, or a quarter of one of 256: then four neighbouring lanes have the block among them, and what all of them
+// unit is a block of 32 weights (64 of NVFP4_F32), or a quarter of one of 256: then four neighbouring lanes have the block among them, and what all of them
 // need each loads a share of; or a group of AFFINE, or half of one that is too large for registers: then both halves load the factors. A layout that is not named here has units of one part, as decode16 gives it, and may load bytes twice.
 
 struct weight_unit {
@@ -27,7 +27,7 @@ static inline uint affine_parts()
 
 static inline uint unit_parts()
 {
-    return in_quarters() ? 4 : in_blocks_of_32() ? 2 : is_affine() ? affine_parts() : 1;
+    return in_quarters() || layout == LAYOUT_NVFP4_F32 ? 4 : in_blocks_of_32() ? 2 : is_affine() ? affine_parts() : 1;
 }
 
 // Where in its row the i-th part of a unit is. In Q2_K, Q3_K and Q6_K the parts that share bytes are 32 weights apart.
@@ -44,7 +44,7 @@ static inline void load_quants(thread weight_unit &u, uint first, device const u
     }
 }
 
-// ---- Blocks of 32 ----
+// ---- Blocks of 32, and of 64 ----
 
 static inline void load_block(thread weight_unit &u, device const uchar *row, uint unit)
 {
@@ -60,6 +60,15 @@ static inline void load_block(thread weight_unit &u, device const uchar *row, ui
         u.scale[0] = from_e4m3(row[unit * 18]);
         u.scale[1] = from_e4m3(row[unit * 18 + 1]);
         load_quants(u, 0, row + unit * 18 + 2, 4);
+        return;
+    }
+    if (layout == LAYOUT_NVFP4_F32) {
+        device const uchar *block = row + unit * 40;
+        const float factor = as_type<float>(load_u32(block));
+        for (uint i = 0; i < 4; i++) {
+            u.scale[i] = from_e4m3(block[4 + i]) * factor;
+        }
+        load_quants(u, 0, block + 8, 8);
         return;
     }
     if (layout == LAYOUT_F8) {
@@ -87,6 +96,9 @@ static inline float4 block_four(thread const weight_unit &u, uint i, uint j)
     }
     if (layout == LAYOUT_F8) {
         return four_e4m3(u.quants[4 * i + j]) * u.scale[0];
+    }
+    if (layout == LAYOUT_NVFP4_F32) {
+        return coded(values_e2m1, u.quants[i / 2 * 4 + j] >> (i % 2 * 4)) * u.scale[i];
     }
     const uint bits = u.quants[j] >> (4 * i);
     if (layout == LAYOUT_NVFP4) {
@@ -266,7 +278,7 @@ static inline weight_unit load_unit(device const uchar *row, uint unit)
     u.part = unit;
     if (in_quarters()) {
         load_quarter(u, row, unit);
-    } else if (in_blocks_of_32()) {
+    } else if (in_blocks_of_32() || layout == LAYOUT_NVFP4_F32) {
         load_block(u, row, unit);
     } else if (is_affine()) {
         load_affine(u, row, unit);
