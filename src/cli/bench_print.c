@@ -70,6 +70,14 @@ static void begin_md(const bench_model *m)
                "-------------------: |\n");
 }
 
+/* Two decimals, as llama-bench has it, unless the column has no room for them: ± has two bytes and one column. */
+#define RATE_BYTES 21
+static void rate_text(const bench_row *row, char out[64])
+{
+    const double middle = mean(row->rates, row->count), around = deviation(row->rates, row->count);
+    if (snprintf(out, 64, "%.2f ± %.2f", middle, around) > RATE_BYTES) snprintf(out, 64, "%.0f ± %.0f", middle, around);
+}
+
 static void row_md(const bench_model *m, const bench_row *row, bool first)
 {
     char type[96], name[64], parameters[32], rate[64];
@@ -78,10 +86,9 @@ static void row_md(const bench_model *m, const bench_row *row, bool first)
     model_type(m, type);
     bench_name(&row->test, name);
     snprintf(parameters, sizeof parameters, n >= 1e9 ? "%.2f B" : "%.2f M", n >= 1e9 ? n / 1e9 : n / 1e6);
-    snprintf(rate, sizeof rate, "%.2f ± %.2f", mean(row->rates, row->count), deviation(row->rates, row->count));
-    /* ± has two bytes and one column */
-    cli_printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %21s |\n", type, cli_bytes_text(m->bytes), parameters, m->device,
-               row->test.threads, name, rate);
+    rate_text(row, rate);
+    cli_printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %*s |\n", type, cli_bytes_text(m->bytes), parameters, m->device,
+               row->test.threads, name, RATE_BYTES, rate);
 }
 
 /* ---- json, jsonl, csv: the same fields ---- */
