@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "model/mlx_names.h"
 
 #define UPLOAD_BYTES (4u << 20) /* a piece of a weight on its way */
 
@@ -25,7 +26,9 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
         rows = cols * own, cols = swapped;
     }
     if (role->experts && is_vector(role)) rows = experts;
-    if (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts || role->cols == PV_SIZE_TAPS ? 3 : 2))
+    const bool taps_first = role->cols == PV_SIZE_TAPS && tensor->dims == 3 && tensor->dim[0] == rows && tensor->dim[1] == cols &&
+                            tensor->dim[2] == 1; /* MLX's order, the same bytes */
+    if (!taps_first && (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts || role->cols == PV_SIZE_TAPS ? 3 : 2)))
         return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor %s has the shape [%llu, %llu], [%u, %u] is wanted",
                           tensor->name, (unsigned long long)tensor->rows, (unsigned long long)tensor->cols, rows, cols);
     if (tensor->layout == PV_LAYOUT_COUNT)
@@ -56,10 +59,11 @@ static bool is_known_extra(const pv_architecture *architecture, const char *name
 }
 
 /* The name of a tensor of one expert has the expert's number. */
-static bool has_experts_apart(const pv_source *source, const pv_role *role)
+static bool has_experts_apart(const pv_source *source, const pv_role *role, uint32_t layer)
 {
+    char mlx[128];
     const char *pattern = pv_source_get_kind(source) == PV_SOURCE_GGUF ? role->gguf : role->huggingface, *first = strstr(pattern, "%u");
-    return role->experts && first != NULL && strstr(first + 2, "%u") != NULL;
+    return role->experts && first != NULL && strstr(first + 2, "%u") != NULL && !pv_mlx_name(source, role, layer, mlx);
 }
 
 /* "language_model." stands before the whole name, "model.language_model." in place of the "model." that it begins with. */
@@ -79,7 +83,11 @@ static const pv_source_tensor *find_tensor(const pv_decoder *decoder, const pv_s
     for (const char *const *inside = decoder->architecture->inside_prefixes; tensor == NULL && inside != NULL && *inside != NULL; inside++)
         tensor = find_inside(source, *inside, name);
     if (tensor != NULL || prefix == NULL || strncmp(name, prefix, strlen(prefix)) != 0) return tensor;
-    return pv_source_find(source, name + strlen(prefix));
+    tensor = pv_source_find(source, name + strlen(prefix));
+    if (tensor != NULL) return tensor;
+    char mlx[192]; /* MLX puts its own before all */
+    snprintf(mlx, sizeof mlx, "model.%s", name + strlen(prefix));
+    return pv_source_find(source, mlx);
 }
 
 /* An expert's tensor, or all experts' where the file has them as one. */
@@ -87,8 +95,9 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
                             pv_weight_list *list, pv_error *error)
 {
     char name[128];
-    const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF, apart = has_experts_apart(source, role);
+    const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF, apart = has_experts_apart(source, role, layer);
     pv_role_name(gguf ? role->gguf : role->huggingface, layer, expert, name);
+    const bool mlx = pv_mlx_name(source, role, layer, name), interleaved = !gguf && !mlx && role->interleaved > 0;
     const pv_source_tensor *tensor = find_tensor(decoder, source, name);
     if (tensor == NULL && role->optional) {
         if (role->member == offsetof(pv_weights, output) && !role->per_layer) list->tied = true;
@@ -101,9 +110,9 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
     const uint32_t stacked = (is_vector(role) ? rows * cols : rows) * (role->experts ? decoder->experts : 1);
     const pv_weight_entry entry = {
         .role = role, .layer = layer, .source = tensor, .rows = is_vector(role) ? 1 : role->experts && !apart ? stacked : rows, .cols = cols,
-        .first = !gguf && role->interleaved > 0 ? role->interleaved - 1u : pv_decoder_size(decoder, role->first), .at = expert * rows,
-        .stacked = stacked, .uses = role->uses, .step = !gguf && role->interleaved > 0 ? 2 : 1,
-        .transposed = !gguf && role->uses == PV_USE_MATRIX && tensor->parts == NULL && /* groups run along what is summed: quantized ones are [out, in] */
+        .first = interleaved ? role->interleaved - 1u : pv_decoder_size(decoder, role->first), .at = expert * rows,
+        .stacked = stacked, .uses = role->uses, .step = interleaved ? 2 : 1,
+        .transposed = !gguf && !mlx && role->uses == PV_USE_MATRIX && tensor->parts == NULL && /* quantized ones are [out, in]: groups run along sums */
                       (role->experts ? decoder->architecture->experts_transposed : decoder->architecture->transposed && role->per_layer),
         .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
     };
@@ -179,10 +188,11 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
     for (size_t i = 0; i < roles && status == PV_OK; i++) {
         const pv_role *role = pv_architecture_role(architecture, i);
         uint32_t times = role->per_layer ? decoder->layers : 1;
-        uint32_t experts = has_experts_apart(source, role) ? decoder->experts : 1;
-        for (uint32_t layer = 0; layer < times && status == PV_OK; layer++)
+        for (uint32_t layer = 0; layer < times && status == PV_OK; layer++) {
+            const uint32_t experts = has_experts_apart(source, role, layer) ? decoder->experts : 1;
             for (uint32_t expert = 0; expert < experts && status == PV_OK && has_role(decoder, role, layer); expert++)
                 status = add_weight(decoder, source, role, layer, expert, list, error);
+        }
     }
     if (status == PV_OK) status = refuse_strangers(architecture, source, list, error);
     if (status == PV_OK) status = ask_device(device, list, error);

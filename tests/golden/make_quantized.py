@@ -20,6 +20,7 @@ Run with: numpy 2.4, torch 2.15, transformers 5.24, gguf 0.19, safetensors 0.8, 
 0.2.9 (without its dependencies), compressed-tensors 0.20. Needs a C compiler (make_llama.py). Arguments: names of cases; none: all.
 """
 
+import collections
 import functools
 import importlib.util
 import json
@@ -40,7 +41,6 @@ from safetensors.torch import load_file, save_file
 
 HERE = pathlib.Path(__file__).parent
 OUT = HERE / "quantized"
-GROUP = 64
 
 # ---- Models ----
 
@@ -58,15 +58,34 @@ def config_of(kind: str, settings: dict):
     return config
 
 
-def random_weights(build, config, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def family_of(name: str, **changes) -> dict:
+    """A family of make_models.py with fewer tokens in its vocabulary."""
+    case = make_models.CASES[name]
+    class_name = case["make"] if case["make"].endswith("Model") else case["make"] + "ForCausalLM"
+    settings = case.get("shape", make_models.SHAPE) | case.get("config", {}) | {"vocab_size": 67} | changes
+    config = getattr(transformers, case.get("config_class", case["make"] + "Config"))(**settings, attn_implementation="eager", dtype="bfloat16")
+    config._experts_implementation = "eager"
+    config.architectures = [class_name]
+    return {"build": getattr(transformers, class_name), "config": config} | {k: v for k, v in case.items() if k in ("less_one", "transposed", "split")}
+
+
+def random_weights(build, config, seed: int, dtype: torch.dtype, less_one=False, transposed=False, split=None) -> dict[str, torch.Tensor]:
+    """In the names and shapes of checkpoints."""
     rng = np.random.default_rng(seed)
     out = {}
-    for name, value in build(config).state_dict().items():
-        shape, norm = tuple(value.shape), value.ndim == 1 and name.endswith("norm.weight")
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        spread = 0.1 if value.ndim == 1 or name.endswith("_bias") else 1.0 if "embed" in name else shape[-1] ** -0.5
-        spread = shape[1] ** -0.5 if len(shape) == 3 else spread  # experts stand as [expert, in, out]
+    shapes = {name: tuple(value.shape) for name, value in build(config).state_dict().items()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight", None)
+    for name, shape in (split(config, shapes) if split else shapes).items():
+        norm = len(shape) == 1 and name.endswith("weight") and not less_one
+        if len(shape) == 1 or name.endswith("_bias"):
+            spread = 0.1
+        elif "embed" in name or name.endswith(("wte.weight", "wpe.weight")):
+            spread = 1.0
+        elif len(shape) == 3 or (transposed and ".h." in name):  # [in, out], of experts each
+            spread = shape[-2] ** -0.5
+        else:
+            spread = shape[-1] ** -0.5
         out[name] = torch.from_numpy(rng.standard_normal(shape) * spread + (1.0 if norm else 0.0)).to(dtype)
     return out
 
@@ -77,23 +96,35 @@ def write_config(folder: pathlib.Path, config, quantization: dict) -> None:
 
 
 def is_linear(name: str) -> bool:
-    return name.endswith("_proj.weight")
+    return name.endswith(("_proj.weight", ".w1.weight", ".w2.weight", ".w3.weight"))
 
 
 # ---- MLX ----
 
 
+def write_dense(folder: pathlib.Path, config, state: dict) -> None:
+    """As checkpoints have it that mlx-lm was written for."""
+    save_file({name.removeprefix("transformer."): value for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"})
+    written = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if v is not None}
+    written = make_models.legacy(written, config.architectures[0].removesuffix("ForCausalLM"))
+    if "n_positions" in written:
+        written["n_ctx"] = written["n_positions"]
+    if "conv_L_cache" in written:
+        written |= {"block_dim": written["hidden_size"], "conv_dim": written["hidden_size"]}
+    (folder / "config.json").write_text(json.dumps(written))
+
+
 def mlx(**how):
-    """how: bits, group_size, mode; special: what modules whose path ends so have instead."""
-    special = how.pop("special", {})
+    """how: bits, group_size, mode; special: what modules whose path ends so have instead; before: who writes what mlx-lm reads."""
+    special, before = how.pop("special", {}), how.pop("before", None)
 
     def write(folder, config, state) -> None:
         from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
-        with tempfile.TemporaryDirectory() as dense:
-            save_file(state, pathlib.Path(dense) / "model.safetensors", {"format": "pt"})
-            (pathlib.Path(dense) / "config.json").write_text(config.to_json_string(use_diff=False))
-            model, about = load_model(pathlib.Path(dense))
+        with tempfile.TemporaryDirectory() as name:
+            dense = pathlib.Path(name)
+            (before or write_dense)(dense, config, state)
+            model, about = load_model(dense)
         predicate = lambda path, module: next((own for end, own in special.items() if path.endswith(end)), True)  # noqa: E731
         model, about = quantize_model(model, about, how.get("group_size"), how.get("bits"), mode=how.get("mode", "affine"), quant_predicate=predicate)
         save_model(folder, model, donate_model=True)
@@ -106,15 +137,51 @@ def mlx(**how):
             module = name.rsplit(".", 1)[0]
             if name.endswith((".scales", ".biases")):
                 continue
-            if f"{module}.scales" in found:
+            if f"{module}.scales" in found and name.endswith(".weight"):
                 own = {k: v for k, v in about.get(module, about).items() if k in ("bits", "group_size", "mode")}
                 factors = [found[f"{module}.{part}"] for part in ("scales", "biases") if f"{module}.{part}" in found]
                 factors = [f if f.dtype == mx.uint8 else f.astype(mx.float32) for f in factors]
                 value = mx.dequantize(value, *factors, **own, dtype=mx.float32)
             out[name] = torch.from_numpy(np.array(value.astype(mx.float32), np.float64))
-        return out
+        return from_mlx(out)
 
     return dict(write=write, read=read)
+
+
+def from_mlx(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """mlx-lm's names and shapes to those of transformers."""
+    out = {}
+    for name, value in found.items():
+        if ".experts.gate_proj" in name:  # gpt-oss: [expert, in, out], gate and up in turn
+            both = torch.stack((value, found[name.replace("gate_proj", "up_proj")]), 2).flatten(1, 2)
+            at = name.split("gate_proj")[0] + "gate_up_proj"
+            out |= {at + "_bias": both} if name.endswith("bias") else {at: both.transpose(1, 2)}
+        elif ".experts.down_proj" in name:
+            at = name.rsplit(".", 1)[0]
+            out |= {at + "_bias": value} if name.endswith("bias") else {at: value.transpose(1, 2)}
+        elif ".switch_mlp.gate_proj" in name:
+            at = re.sub(r"(mlp|block_sparse_moe)\.switch_mlp.*", "mlp.experts.gate_up_proj", name)
+            out[at] = torch.cat((value, found[name.replace("gate_proj", "up_proj")]), 1)
+        elif ".switch_mlp.down_proj" in name:
+            out[re.sub(r"(mlp|block_sparse_moe)\.switch_mlp.*", "mlp.experts.down_proj", name)] = value
+        elif name.endswith(".conv.conv.weight"):
+            out[name] = value.transpose(1, 2)
+        elif name.startswith(("model.h.", "model.wte.", "model.wpe.", "model.ln_f.")):
+            out["transformer." + name[6:]] = value.T if value.ndim == 2 and ".h." in name else value
+        elif ".up_proj" not in name or ".mlp.up_proj" in name:
+            out[name.replace("block_sparse_moe.gate.", "mlp.gate.")] = value
+    return out
+
+
+def mlx_layouts(folder: pathlib.Path) -> dict[str, int]:
+    found = collections.Counter()
+    about = json.loads((folder / "config.json").read_text())["quantization"]
+    for name, value in mx.load(str(folder / "model.safetensors")).items():
+        if name.endswith(".scales"):
+            own = about.get(name[:-7], about)
+            affine = own.get("mode", "affine") == "affine"
+            found[f"AFFINE{own['bits']}_G{own['group_size']}_{'BF16' if value.dtype == mx.bfloat16 else value.dtype}" if affine else own["mode"].upper()] += 1
+    return dict(found)
 
 
 # ---- GPTQ and AWQ ----
@@ -134,17 +201,17 @@ def linear_of(weight: torch.Tensor) -> torch.nn.Linear:
     return linear
 
 
-def pack_gptq(weight: torch.Tensor) -> dict[str, torch.Tensor]:
+def pack_gptq(weight: torch.Tensor, group: int) -> dict[str, torch.Tensor]:
     from auto_round_extension.torch.qlinear_torch_zp import QuantLinear
 
-    scales, zeros = ranges(weight, GROUP)
-    packed = QuantLinear(4, GROUP, weight.shape[1], weight.shape[0], False, g_idx=True)
+    scales, zeros = ranges(weight, group)
+    packed = QuantLinear(4, group, weight.shape[1], weight.shape[0], False, g_idx=True)
     packed.device = torch.device("cpu")
     packed.pack(linear_of(weight), scales, zeros, None, "cpu")
     return {part: getattr(packed, part) for part in ("qweight", "qzeros", "scales", "g_idx")}
 
 
-def unpack_gptq(parts: dict[str, torch.Tensor]) -> torch.Tensor:
+def unpack_gptq(parts: dict[str, torch.Tensor], _: int) -> torch.Tensor:
     nibbles = torch.arange(0, 32, 4)
     codes = (parts["qweight"].unsqueeze(1) >> nibbles.view(1, -1, 1) & 15).reshape(-1, parts["qweight"].shape[1])
     zeros = (parts["qzeros"].unsqueeze(2) >> nibbles & 15).reshape(parts["qzeros"].shape[0], -1)
@@ -166,36 +233,41 @@ def awq_module(name: str):
     return importlib.import_module(name)
 
 
-def pack_awq(weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    scales, zeros = ranges(weight, GROUP)
-    packed = awq_module("awq.modules.linear.gemm").WQLinear_GEMM.from_linear(linear_of(weight), 4, GROUP, scales=scales.T.contiguous(), zeros=zeros.T.contiguous())
+def pack_awq(weight: torch.Tensor, group: int) -> dict[str, torch.Tensor]:
+    factors = dict(zip(("scales", "zeros"), (part.T.contiguous() for part in ranges(weight, group))))
+    packed = awq_module("awq.modules.linear.gemm").WQLinear_GEMM.from_linear(linear_of(weight), 4, group, **factors)
     return {part: getattr(packed, part) for part in ("qweight", "qzeros", "scales")}
 
 
-def unpack_awq(parts: dict[str, torch.Tensor]) -> torch.Tensor:
-    return awq_module("awq.utils.packing_utils").dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"].double(), 4, GROUP).T
+def unpack_awq(parts: dict[str, torch.Tensor], group: int) -> torch.Tensor:
+    return awq_module("awq.utils.packing_utils").dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"].double(), 4, group).T
 
 
-def integers(pack, unpack, quantization):
+def integers(pack, unpack, quantization, group: int = 64):
     def write(folder, config, state) -> None:
         out = {}
         for name, value in state.items():
-            parts = {name.replace("weight", part): found for part, found in pack(value).items()} if is_linear(name) else {name: value}
+            parts = {name.replace("weight", part): found for part, found in pack(value, group).items()} if is_linear(name) else {name: value}
             out |= {part: found.contiguous() for part, found in parts.items()}
         save_file(out, folder / "model.safetensors", {"format": "pt"})
-        write_config(folder, config, quantization().to_dict())
+        write_config(folder, config, quantization(group_size=group, bits=4).to_dict())
 
     def read(folder) -> dict[str, torch.Tensor]:
         found, out = load_file(folder / "model.safetensors"), {}
         for name, value in found.items():
             module = name.rsplit(".", 1)[0]
             if name.endswith(".qweight"):
-                out[module + ".weight"] = unpack({part: found[f"{module}.{part}"] for part in ("qweight", "qzeros", "scales", "g_idx") if f"{module}.{part}" in found})
+                parts = {part: found[f"{module}.{part}"] for part in ("qweight", "qzeros", "scales", "g_idx") if f"{module}.{part}" in found}
+                out[module + ".weight"] = unpack(parts, group)
             elif f"{module}.qweight" not in found:
                 out[name] = value.double()
         return out
 
     return dict(write=write, read=read, dtype=torch.float16)
+
+
+def awq(group: int = 64):
+    return integers(pack_awq, unpack_awq, functools.partial(transformers.AwqConfig, zero_point=True, version="gemm"), group)
 
 
 # ---- FP8 ----
@@ -304,33 +376,42 @@ CASES = {
     "mlx_mxfp4": dict(kind="Qwen3", settings=dict(tie_word_embeddings=True), found={"MXFP4": 15}, format=lambda: mlx(mode="mxfp4")),
     "mlx_mxfp8": dict(kind="Qwen3", found={"F8": 16}, format=lambda: mlx(mode="mxfp8")),
     "mlx_nvfp4": dict(kind="Llama", found={"NVFP4": 16}, format=lambda: mlx(mode="nvfp4")),
-    "gptq": dict(kind="Llama", found={"AFFINE4_G64_F32": 14}, format=lambda: integers(pack_gptq, unpack_gptq, lambda: transformers.GPTQConfig(
-        bits=4, group_size=GROUP, desc_act=False, sym=False))),
-    "awq": dict(kind="Llama", found={"AFFINE4_G64_F32": 14}, format=lambda: integers(pack_awq, unpack_awq, lambda: transformers.AwqConfig(
-        bits=4, group_size=GROUP, zero_point=True, version="gemm"))),
+    "gptq": dict(kind="Llama", found={"AFFINE4_G64_F32": 14}, format=lambda: integers(pack_gptq, unpack_gptq, functools.partial(
+        transformers.GPTQConfig, desc_act=False, sym=False))),
+    "awq": dict(kind="Llama", found={"AFFINE4_G64_F32": 14}, format=awq),
+    "awq_mixtral": dict(family="mixtral", tokens=60, found={"AFFINE4_G32_F32": 32}, format=lambda: awq(32)),
     "fp8_block": dict(kind="Llama", found={"F8": 14}, format=fp8_block),
+    "fp8_qwen3moe": dict(family="qwen3moe", changes=dict(num_experts=8), tokens=60, found={"F8": 56}, format=fp8_block),
     "fp8_tensor": dict(kind="Llama", found={"F8": 14}, format=fp8_tensor),
     "gpt_oss": dict(kind="GptOss", settings=GPT_OSS, found={"MXFP4": 4}, format=gpt_oss),
+    # Every family as mlx-lm writes it: names, shapes and what it leaves dense are its own.
+    **{f"mlx_{name}": dict(family=name, tokens=60, format=lambda: mlx(bits=4, group_size=32)) for name in (
+        "qwen2", "mistral", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "stablelm", "gpt2", "mixtral", "qwen3moe", "lfm2")},
+    "mlx_gpt_oss": dict(family="gpt_oss", tokens=60, format=lambda: mlx(bits=8, group_size=64, before=gpt_oss()["write"])), # experts stay in mxfp4
 }  # fmt: skip
 
 
 def make(name: str, case: dict, steps: int) -> None:
     seed = 3000 + sum(map(ord, name))
-    build = getattr(transformers, case["kind"] + "ForCausalLM")
-    config = config_of(case["kind"], LLAMA | case.get("settings", {}))
-    form = case["format"]()
+    if "family" in case:
+        family = family_of(case["family"], **case.get("changes", {}))
+    else:
+        family = {"build": getattr(transformers, case["kind"] + "ForCausalLM"), "config": config_of(case["kind"], LLAMA | case.get("settings", {}))}
+    build, config, form = family["build"], family["config"], case["format"]()
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    form["write"](folder, config, random_weights(build, config, seed, form.get("dtype", torch.bfloat16)))
+    form["write"](folder, config, random_weights(**family, seed=seed, dtype=form.get("dtype", torch.bfloat16)))
     for other in folder.iterdir():
         assert other.name in ("model.safetensors", "config.json"), other
     state = form["read"](folder)
-    tokens = np.random.default_rng(seed).integers(0, config.vocab_size, 45).tolist()
+    if any(".experts.0." in name for name in state):
+        state = make_models.CASES[case["family"]]["join"](config, state)
+    tokens = np.random.default_rng(seed).integers(0, config.vocab_size, case.get("tokens", 45)).tolist()
     exact = make_models.run(build, config, state, tokens, torch.float64)
     rounded = make_models.run(build, config, state, tokens, torch.float64, lambda model: make_models.contract(model, steps, True))
     single = make_models.run(build, config, state, tokens, torch.float32)
-    about = {"tokens": tokens, "layouts": ["quantized"], "found": case["found"], "quantized": {
+    about = {"tokens": tokens, "layouts": ["quantized"], "found": case.get("found") or mlx_layouts(folder), "quantized": {
         "contract": make_llama.deviation(rounded, exact), "float32": make_llama.deviation(single, exact), "logits_rms": float(np.sqrt((exact**2).mean()))}}  # fmt: skip
     exact.astype("<f4").tofile(folder / "logits.quantized.f32")
     (folder / "case.json").write_text(json.dumps(about, sort_keys=True) + "\n")

@@ -152,6 +152,8 @@ static void configurations_that_do_not_suit_are_refused_by_name(void **state)
         {"gpt_oss", "\"rope_type\": \"yarn\"", "\"rope_type\": \"dynamic\"", PV_UNSUPPORTED, "rope scaling 'dynamic'"},
         {"gpt_oss", "\"factor\": 4.0", "\"factor\": 0.0", PV_BAD_FILE, "factor is 0"},
         {"olmo2", "Olmo2ForCausalLM", "Olmo9ForCausalLM", PV_UNSUPPORTED, "'Olmo9ForCausalLM'"},
+        {"gemma3", "Gemma3ForCausalLM", "Gemma3nForCausalLM", PV_UNSUPPORTED, "architecture 'Gemma3nForCausalLM' is not supported; these are"},
+        {"gemma3", "Gemma3ForCausalLM", "Gemma3nForConditionalGeneration", PV_UNSUPPORTED, "architecture 'Gemma3nForConditionalGeneration' is not supported"},
     };
     pv_runtime *runtime;
     pv_error error = {0};
