@@ -142,6 +142,7 @@ static size_t grapheme_end(const char *text, size_t length, size_t at)
     if (at < length && (uint8_t)text[at] < 0x80 && before < 0x80 && !(before == '\r' && text[at] == '\n')) return at;
     for (size_t bytes; at < length; at += bytes, before = next) {
         bytes = pv_utf8_step(text + at, &next);
+        if (pv_unicode_goes_on(next)) next = 0x301; /* as a mark that utf8proc knows */
         if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)before, (utf8proc_int32_t)next, &state)) break;
     }
     return at;

@@ -304,6 +304,11 @@ bool pv_unicode_punctuation(uint32_t code_point)
            0;
 }
 
+bool pv_unicode_goes_on(uint32_t code_point)
+{
+    return code_point >= 0x300 && LOOK_UP(pv_unicode_joins, code_point, 0) != 0;
+}
+
 bool pv_unicode_other(uint32_t code_point)
 {
     if (code_point == '\t' || code_point == '\n' || code_point == '\r') return false;

@@ -23,9 +23,9 @@ typedef struct pv_unicode_range {
     int32_t value;
 } pv_unicode_range;
 extern const pv_unicode_range pv_unicode_classes[], pv_unicode_inert[], pv_unicode_punctuations[], pv_unicode_accents[],
-    pv_unicode_marks[], pv_unicode_others[], pv_unicode_lowers[];
+    pv_unicode_marks[], pv_unicode_others[], pv_unicode_lowers[], pv_unicode_joins[];
 extern const size_t pv_unicode_classes_count, pv_unicode_inert_count, pv_unicode_punctuations_count, pv_unicode_accents_count,
-    pv_unicode_marks_count, pv_unicode_others_count, pv_unicode_lowers_count;
+    pv_unicode_marks_count, pv_unicode_others_count, pv_unicode_lowers_count, pv_unicode_joins_count;
 
 extern const uint8_t pv_ascii_class[128];
 uint8_t pv_unicode_class(uint32_t code_point);
@@ -88,6 +88,8 @@ bool pv_unicode_mark(uint32_t code_point);
 bool pv_unicode_nonspacing(uint32_t code_point);
 /* P, and in ASCII S too. */
 bool pv_unicode_punctuation(uint32_t code_point);
+/* True if the character goes on the grapheme before it although utf8proc does not know it. */
+bool pv_unicode_goes_on(uint32_t code_point);
 /* Cc, Cf, Co; tab and newlines are spaces instead. */
 bool pv_unicode_other(uint32_t code_point);
 

@@ -117,3 +117,13 @@ const pv_unicode_range pv_unicode_lowers[] = {
     {0xa7d4, 0xa7d4, 1}, {0xa7da, 0xa7da, 1}, {0xa7dc, 0xa7dc, -42561}, {0x10d50, 0x10d65, 32}, {0x16ea0, 0x16eb8, 27},
 };
 const size_t pv_unicode_lowers_count = sizeof pv_unicode_lowers / sizeof *pv_unicode_lowers;
+
+/* Whether it goes on a grapheme, the same. */
+const pv_unicode_range pv_unicode_joins[] = {
+    {0x897, 0x897, true}, {0x1acf, 0x1add, true}, {0x1ae0, 0x1aeb, true}, {0x10d69, 0x10d6d, true}, {0x10efa, 0x10efc, true},
+    {0x113b8, 0x113c0, true}, {0x113c2, 0x113c2, true}, {0x113c5, 0x113c5, true}, {0x113c7, 0x113ca, true},
+    {0x113cc, 0x113d0, true}, {0x113d2, 0x113d2, true}, {0x113e1, 0x113e2, true}, {0x11b60, 0x11b67, true},
+    {0x11f5a, 0x11f5a, true}, {0x1611e, 0x1612f, true}, {0x1e5ee, 0x1e5ef, true}, {0x1e6e3, 0x1e6e3, true},
+    {0x1e6e6, 0x1e6e6, true}, {0x1e6ee, 0x1e6ef, true}, {0x1e6f5, 0x1e6f5, true},
+};
+const size_t pv_unicode_joins_count = sizeof pv_unicode_joins / sizeof *pv_unicode_joins;

@@ -157,6 +157,39 @@ static void maps_that_lie_do_no_harm(void **state)
     assert_true(changed > 1000);
 }
 
+/* A map of one entry, a to X, the shape of which takes the grapheme's other characters along. U+1AD2 is a mark since
+ * Unicode 17. */
+static void marks_of_newer_versions_go_on_a_grapheme(void **state)
+{
+    (void)state;
+    pv_allocator allocator = pv_allocator_default();
+    uint32_t head[257] = {256 * sizeof *head};
+    char data[sizeof head + 2];
+    pv_normalizer normalizer;
+    pv_normal_step *step = NULL;
+    head[1 + 'a'] = 'a' | 1u << 8 | ('a' ^ 1u) << 10;
+    head[1 + 1] = 1u << 31;
+    memcpy(data, head, sizeof head);
+    memcpy(data + sizeof head, "X", 2);
+    pv_normalizer_init(&normalizer, &allocator);
+    assert_int_equal(pv_normalizer_add(&normalizer, PV_NORMAL_CHARSMAP, &step, NULL), PV_OK);
+    step->shortest = true;
+    assert_int_equal(pv_charsmap_read(&step->map, data, sizeof data, "test", NULL), PV_OK);
+    assert_normalized(&normalizer, "a", "X");
+    assert_normalized(&normalizer, "a\xcc\x81", "X");
+    assert_normalized(&normalizer, "a\xe1\xab\x92", "X");
+    assert_normalized(&normalizer,
+                      "a\xe1\xab\x92\xe1\xab\x92"
+                      "a",
+                      "X\xe1\xab\x92\xe1\xab\x92X"); /* too long for that */
+    assert_normalized(&normalizer,
+                      "\n\xe1\xab\x92"
+                      "a",
+                      "\n\xe1\xab\x92X");
+    assert_normalized(&normalizer, "a\xe1\xab\x90", "X"); /* as before */
+    pv_normalizer_free(&normalizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +198,7 @@ int main(void)
         cmocka_unit_test(what_is_too_much_is_refused),
         cmocka_unit_test(places_are_followed),
         cmocka_unit_test(maps_that_lie_do_no_harm),
+        cmocka_unit_test(marks_of_newer_versions_go_on_a_grapheme),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
