@@ -12,7 +12,7 @@
 void pv_bpe_init(pv_bpe *bpe, const pv_allocator *allocator)
 {
     *bpe = (pv_bpe){.allocator = allocator, .unknown = PV_BPE_NONE};
-    for (size_t i = 0; i < 256; i++) bpe->byte_id[i] = PV_BPE_NONE;
+    for (size_t i = 0; i < 256; i++) bpe->byte_id[i] = bpe->last_id[i] = PV_BPE_NONE;
     for (size_t i = 0; i < 128; i++) bpe->ascii_id[i] = PV_BPE_NONE;
 }
 
@@ -89,12 +89,23 @@ static inline pv_bpe_pair *probe_pair(const pv_bpe *bpe, uint32_t left, uint32_t
     }
 }
 
+/* The token of a character or byte that ends a word. */
+static bool find_last(const pv_bpe *bpe, const pv_vocab *vocab, const char *text, size_t length, pv_form form, uint32_t *id)
+{
+    char spelling[4 + sizeof bpe->suffix];
+    size_t suffix = strlen(bpe->suffix);
+    memcpy(spelling, text, length);
+    memcpy(spelling + length, bpe->suffix, suffix);
+    return pv_vocab_find_bytes(vocab, spelling, length + suffix, form, id);
+}
+
 static void find_single_bytes(pv_bpe *bpe, const pv_vocab *vocab)
 {
     for (unsigned byte = 0; byte < 256; byte++) {
         char character = (char)byte;
         uint32_t id;
         if (pv_vocab_find_bytes(vocab, &character, 1, PV_FORM_BYTES, &id)) bpe->byte_id[byte] = id;
+        if (bpe->suffix[0] && find_last(bpe, vocab, &character, 1, PV_FORM_BYTES, &id)) bpe->last_id[byte] = id;
     }
 }
 
@@ -143,7 +154,7 @@ pv_status pv_bpe_seal(pv_bpe *bpe, const pv_vocab *vocab, pv_error *error)
     }
     if (bpe->characters) {
         find_characters(bpe, vocab);
-        bpe->cuts_at_space = may_cut_at_space(bpe, vocab);
+        bpe->cuts_at_space = !bpe->suffix[0] && may_cut_at_space(bpe, vocab);
     } else {
         find_single_bytes(bpe, vocab);
     }
@@ -184,7 +195,8 @@ static size_t split_bytes(const pv_bpe *bpe, const char *word, size_t length, ui
     size_t count = 0;
     bool unknown_before = false;
     for (size_t i = 0; i < length; i++) {
-        uint32_t id = bpe->byte_id[(uint8_t)word[i]];
+        const uint32_t *ids_of = bpe->suffix[0] && i + 1 == length ? bpe->last_id : bpe->byte_id;
+        uint32_t id = ids_of[(uint8_t)word[i]];
         bool unknown = id == PV_BPE_NONE;
         if (unknown) {
             if (bpe->unknown == PV_BPE_NONE) continue;
@@ -218,7 +230,9 @@ static size_t split_characters(const pv_bpe *bpe, const pv_vocab *vocab, const c
     for (size_t at = 0, bytes; at < length; at += bytes) {
         uint32_t id = PV_BPE_NONE, code_point;
         bytes = pv_utf8_decode(word + at, length - at, &code_point);
-        if (bytes == 1)
+        if (bytes > 0 && at + bytes == length && bpe->suffix[0])
+            find_last(bpe, vocab, word + at, bytes, PV_FORM_RAW, &id);
+        else if (bytes == 1)
             id = bpe->ascii_id[code_point];
         else if (bytes == 0 || !pv_vocab_find_bytes(vocab, word + at, bytes, PV_FORM_RAW, &id))
             id = PV_BPE_NONE;
@@ -403,7 +417,7 @@ bool pv_bpe_encode(const pv_bpe *bpe, const pv_vocab *vocab, pv_bpe_scratch *scr
                    pv_tokens *tokens)
 {
     uint32_t id;
-    if (length == 1 && !bpe->characters && (id = bpe->byte_id[(uint8_t)word[0]]) != PV_BPE_NONE)
+    if (length == 1 && !bpe->characters && !bpe->suffix[0] && (id = bpe->byte_id[(uint8_t)word[0]]) != PV_BPE_NONE)
         return pv_tokens_add(tokens, (int32_t)id);
     if (bpe->ignore_merges) {
         pv_form form = bpe->characters ? PV_FORM_RAW : PV_FORM_BYTES;

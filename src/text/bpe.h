@@ -20,6 +20,8 @@ typedef struct pv_bpe {
     const pv_allocator *allocator;
     uint32_t byte_id[256];  /* the token of a single byte, or PV_BPE_NONE */
     uint32_t ascii_id[128]; /* BPE by characters: the token of one, or PV_BPE_NONE */
+    char suffix[16];        /* what the last byte or character of a word is spelled with besides: "</w>"; "": nothing */
+    uint32_t last_id[256];  /* with a suffix: the token of a word's last byte, or PV_BPE_NONE */
     uint32_t unknown;       /* stands for what has no token; PV_BPE_NONE: that is dropped */
     bool fuse_unknown;      /* one unknown for a run of them */
     bool ignore_merges;     /* a word that is a token as a whole becomes it at once */

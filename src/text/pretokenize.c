@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "text/tokenizer_vocab.h"
 #include "text/unicode.h"
 
 #define GPT2_REGEX "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
@@ -63,6 +64,15 @@ pv_status pv_pretokenizer_byte_level(pv_pretokenizer *pretokenizer, bool pattern
     return PV_OK;
 }
 
+pv_status pv_pretokenizer_spell(pv_pretokenizer *pretokenizer, pv_error *error)
+{
+    pv_step *step = NULL;
+    pv_status status = new_step(pretokenizer, PV_ISOLATED, false, &step, error);
+    if (status != PV_OK) return status;
+    step->spells = pretokenizer->spells = true;
+    return PV_OK;
+}
+
 pv_status pv_pretokenizer_digits(pv_pretokenizer *pretokenizer, bool individual, pv_error *error)
 {
     return pv_pretokenizer_regex(pretokenizer, "\\p{N}", strlen("\\p{N}"), individual ? PV_ISOLATED : PV_CONTIGUOUS, false,
@@ -118,6 +128,7 @@ void pv_pretokenize_run_init(pv_pretokenize_run *run, const pv_pretokenizer *pre
 {
     *run = (pv_pretokenize_run){.pretokenizer = pretokenizer, .word = word, .user = user, .error = error};
     for (size_t i = 0; i < PV_MAX_STEPS; i++) pv_bytes_init(&run->made[i], pretokenizer->allocator);
+    pv_bytes_init(&run->unspelled, pretokenizer->allocator);
 }
 
 void pv_pretokenize_run_free(pv_pretokenize_run *run)
@@ -126,6 +137,7 @@ void pv_pretokenize_run_free(pv_pretokenize_run *run)
         pv_regex_scratch_destroy(run->scratch[i]);
         pv_bytes_free(&run->made[i]);
     }
+    pv_bytes_free(&run->unspelled);
 }
 
 /* `first`: the piece begins where the text does. */
@@ -296,15 +308,42 @@ static pv_status prefix_space(pv_pretokenize_run *run, size_t index, const char 
     return PV_OK;
 }
 
+static pv_status spell(pv_pretokenize_run *run, size_t index, const char **text, size_t *length)
+{
+    pv_bytes *made = &run->made[index];
+    made->length = 0;
+    for (size_t i = 0; i < *length; i++) {
+        char character[4];
+        pv_bytes_add(made, character, pv_utf8_encode(pv_byte_character((uint8_t)(*text)[i]), character));
+    }
+    if (made->failed) return pv_fail_memory(run->error, *length, "a text with its bytes spelled");
+    *text = made->data;
+    *length = made->length;
+    return PV_OK;
+}
+
+/* Characters are cut nowhere, so that each still spells a byte. */
+static pv_status give_word(pv_pretokenize_run *run, const char *word, size_t length)
+{
+    pv_bytes *bytes = &run->unspelled;
+    if (!run->pretokenizer->spells) return run->word(run->user, word, length, run->error);
+    bytes->length = 0;
+    pv_bytes_add(bytes, word, length);
+    if (bytes->failed) return pv_fail_memory(run->error, length, "a word");
+    pv_spelling_bytes(word, length, bytes->data, &bytes->length);
+    return run->word(run->user, bytes->data, bytes->length, run->error);
+}
+
 /* The recursion is as deep as there are steps. */
 static pv_status run_steps(pv_pretokenize_run *run, size_t index, const char *text, size_t length, bool first)
 {
     pv_status status = PV_OK;
     if (length == 0) return PV_OK;
-    if (index == run->pretokenizer->count) return run->word(run->user, text, length, run->error);
+    if (index == run->pretokenizer->count) return give_word(run, text, length);
     const pv_step *step = &run->pretokenizer->steps[index];
     if (step->prefix_space) status = prefix_space(run, index, &text, &length);
     if (step->mark[0]) status = mark_spaces(run, index, &text, &length, first);
+    if (step->spells) status = spell(run, index, &text, &length);
     if (status != PV_OK) return status;
     if (step->mark[0] && step->cuts) return split_at_marks(run, index, text, length, first);
     if (step->pattern && step->behavior == PV_ISOLATED) return split_isolated(run, index, text, length, first);

@@ -52,7 +52,7 @@ typedef enum pv_behavior { PV_REMOVED, PV_ISOLATED, PV_MERGED_WITH_PREVIOUS, PV_
 
 typedef enum pv_prepend { PV_PREPEND_NEVER, PV_PREPEND_FIRST, PV_PREPEND_ALWAYS } pv_prepend;
 
-/* One of pattern, regex, literal and mark is set; none: the text stays whole. */
+/* One of pattern, regex, literal, mark and spells is set; none: the text stays whole. */
 typedef struct pv_step {
     const pv_pattern *pattern;
     pv_regex *regex;
@@ -60,6 +60,7 @@ typedef struct pv_step {
     size_t literal_length;
     pv_behavior behavior;
     bool invert;       /* what lies between matches counts as the matches */
+    bool spells;       /* bytes become the characters that spell them */
     bool prefix_space; /* a piece that does not begin with a space gets one */
     char mark[5];      /* stands for spaces; text is cut before each, if `cuts` */
     bool cuts;
@@ -70,6 +71,7 @@ typedef struct pv_pretokenizer {
     const pv_allocator *allocator;
     pv_step steps[PV_MAX_STEPS];
     size_t count;
+    bool spells; /* one of the steps does: words come out spelled */
 } pv_pretokenizer;
 
 void pv_pretokenizer_init(pv_pretokenizer *pretokenizer, const pv_allocator *allocator);
@@ -81,6 +83,8 @@ pv_status pv_pretokenizer_literal(pv_pretokenizer *pretokenizer, const char *tex
                                   bool invert, pv_error *error);
 /* Cuts with GPT-2's pattern, or not at all. */
 pv_status pv_pretokenizer_byte_level(pv_pretokenizer *pretokenizer, bool pattern, bool prefix_space, pv_error *error);
+/* The steps that follow see, in the place of bytes, the characters that spell them: Ã© for é. Words are bytes again. */
+pv_status pv_pretokenizer_spell(pv_pretokenizer *pretokenizer, pv_error *error);
 /* Numbers one by one, or in runs. */
 pv_status pv_pretokenizer_digits(pv_pretokenizer *pretokenizer, bool individual, pv_error *error);
 
@@ -98,17 +102,21 @@ pv_status pv_pretokenizer_punctuation(pv_pretokenizer *pretokenizer, pv_behavior
 typedef struct pv_gguf_pre {
     const char *name;
     const char *patterns[8]; /* regular expressions, NULL behind the last */
+    const char *spelled[4];  /* more of them, which see the characters that spell bytes */
     bool nfc, ignore_merges;
     bool add_bos; /* unless the file says otherwise */
 } pv_gguf_pre;
 /* NULL if it is not known. */
 const pv_gguf_pre *pv_gguf_pre_find(const char *name, size_t length);
+/* Adds its steps. Errors: those of pv_pretokenizer_regex. */
+pv_status pv_gguf_pre_add(const pv_gguf_pre *pre, pv_pretokenizer *pretokenizer, pv_error *error);
 
 /* One call's working memory, and where the words go. */
 typedef struct pv_pretokenize_run {
     const pv_pretokenizer *pretokenizer;
     pv_regex_scratch *scratch[PV_MAX_STEPS]; /* made when needed */
     pv_bytes made[PV_MAX_STEPS];             /* text that a step has changed */
+    pv_bytes unspelled;                      /* a word */
     bool continues;                          /* the text goes on from what came before: nothing is put before it */
     bool first;                              /* the text is the first of all */
     pv_status (*word)(void *user, const char *word, size_t length, pv_error *error);

@@ -177,11 +177,7 @@ static pv_status load_pre(pv_tokenizer *tokenizer, const pv_source *source, pv_e
     if (!pre)
         return pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET, "the pre-tokenizer '%.*s' is not known",
                           (int)pv_min_size(length, 64), name);
-    for (size_t i = 0; pre->patterns[i]; i++) {
-        status = pv_pretokenizer_regex(&tokenizer->pretokenizer, pre->patterns[i], strlen(pre->patterns[i]), PV_ISOLATED, false,
-                                       error);
-        if (status != PV_OK) return status;
-    }
+    if ((status = pv_gguf_pre_add(pre, &tokenizer->pretokenizer, error)) != PV_OK) return status;
     pv_normal_step *step = NULL;
     if (pre->nfc && (status = pv_normalizer_add(&tokenizer->normalizer, PV_NORMAL_NFC, &step, error)) != PV_OK) return status;
     tokenizer->bpe.ignore_merges = pre->ignore_merges;
@@ -306,12 +302,13 @@ static pv_status derive_merges(pv_tokenizer *tokenizer, const token_list *list, 
     return status == PV_OK ? pv_bpe_seal(&tokenizer->bpe, &tokenizer->vocab, error) : status;
 }
 
-/* Spaces become ▁, and one more stands before a text; back again in what tokens stand for. */
-static pv_status set_spaces(pv_tokenizer *tokenizer, const pv_source *source, bool removes, pv_error *error)
+/* Spaces become ▁, and one more stands before a text; back again in what tokens stand for. `prefixes` and `removes`: what a
+ * file means that does not say it. */
+static pv_status set_spaces(pv_tokenizer *tokenizer, const pv_source *source, bool prefixes, bool removes, pv_error *error)
 {
     bool prefix, collapses;
     pv_normal_step *step = NULL;
-    pv_status status = get_flag(source, "tokenizer.ggml.add_space_prefix", true, &prefix, error);
+    pv_status status = get_flag(source, "tokenizer.ggml.add_space_prefix", prefixes, &prefix, error);
     if (status == PV_OK) status = get_flag(source, "tokenizer.ggml.remove_extra_whitespaces", removes, &collapses, error);
     if (status == PV_OK && collapses && removes)
         status = pv_normalizer_add(&tokenizer->normalizer, PV_NORMAL_COLLAPSE_SPACES, &step, error);
@@ -343,19 +340,36 @@ static pv_status need_scores(const pv_source *source, const token_list *list, pv
     return pv_fail_at(error, PV_BAD_FILE, pv_source_file_name(source, 0), PV_NO_OFFSET, "tokenizer.ggml.scores is missing");
 }
 
-/* BPE by characters, with byte fallback. The file has no merges: the scores tell their order. */
-static pv_status load_spm(pv_tokenizer *tokenizer, const pv_source *source, token_list *list, pv_error *error)
+/* BPE by characters, with byte fallback. */
+static pv_status load_characters(pv_tokenizer *tokenizer, const pv_source *source, token_list *list, bool prefixes,
+                                 pv_error *error)
 {
     pv_status status;
     tokenizer->vocab.plain = tokenizer->bpe.characters = tokenizer->bpe.byte_fallback = tokenizer->bpe.fuse_unknown = true;
     tokenizer->add_bos = true;
-    if ((status = get_tokens(source, list, error)) != PV_OK) return status;
-    if ((status = need_scores(source, list, error)) != PV_OK) return status;
     if ((status = make_left_out(tokenizer, list, error)) != PV_OK) return status;
     if ((status = load_tokens(tokenizer, source, list, NULL, error)) != PV_OK) return status;
     if ((status = find_unknown(source, list->tokens->count, &tokenizer->bpe.unknown, error)) != PV_OK) return status;
-    if ((status = set_spaces(tokenizer, source, false, error)) != PV_OK) return status;
+    return set_spaces(tokenizer, source, prefixes, false, error);
+}
+
+/* The file has no merges: the scores tell their order. */
+static pv_status load_spm(pv_tokenizer *tokenizer, const pv_source *source, token_list *list, pv_error *error)
+{
+    pv_status status;
+    if ((status = get_tokens(source, list, error)) != PV_OK) return status;
+    if ((status = need_scores(source, list, error)) != PV_OK) return status;
+    if ((status = load_characters(tokenizer, source, list, true, error)) != PV_OK) return status;
     return derive_merges(tokenizer, list, error);
+}
+
+/* The same with merges, and no space before a text unless the file says so: Gemma since its fourth. */
+static pv_status load_gemma4(pv_tokenizer *tokenizer, const pv_source *source, token_list *list, pv_error *error)
+{
+    pv_status status;
+    if ((status = get_tokens(source, list, error)) != PV_OK) return status;
+    if ((status = load_characters(tokenizer, source, list, false, error)) != PV_OK) return status;
+    return load_merges(tokenizer, source, error);
 }
 
 static pv_status load_charsmap(pv_tokenizer *tokenizer, const pv_source *source, pv_error *error)
@@ -384,7 +398,7 @@ static pv_status load_unigram(pv_tokenizer *tokenizer, const pv_source *source, 
     if ((status = load_tokens(tokenizer, source, list, NULL, error)) != PV_OK) return status;
     if ((status = find_unknown(source, list->tokens->count, &unigram->unknown, error)) != PV_OK) return status;
     if ((status = load_charsmap(tokenizer, source, error)) != PV_OK) return status;
-    if ((status = set_spaces(tokenizer, source, true, error)) != PV_OK) return status;
+    if ((status = set_spaces(tokenizer, source, true, true, error)) != PV_OK) return status;
     for (uint64_t id = 0; id < list->tokens->count && status == PV_OK; id++)
         status = pv_unigram_score(unigram, pv_meta_number(list->scores, id), tokenizer->vocab.file, error);
     return status == PV_OK ? pv_unigram_seal(unigram, &tokenizer->vocab, list->left_out, error) : status;
@@ -438,7 +452,8 @@ static pv_status load_model(pv_tokenizer *tokenizer, const pv_source *source, co
     static const struct {
         const char *name;
         pv_status (*load)(pv_tokenizer *tokenizer, const pv_source *source, token_list *list, pv_error *error);
-    } models[] = {{"gpt2", load_bpe}, {"llama", load_spm}, {"t5", load_unigram}, {"bert", load_wordpiece}};
+    } models[] = {
+        {"gpt2", load_bpe}, {"llama", load_spm}, {"gemma4", load_gemma4}, {"t5", load_unigram}, {"bert", load_wordpiece}};
     const char *file = pv_source_file_name(source, 0);
     size_t i = 0;
     while (i < sizeof models / sizeof *models &&
@@ -446,7 +461,7 @@ static pv_status load_model(pv_tokenizer *tokenizer, const pv_source *source, co
         i++;
     if (i == sizeof models / sizeof *models)
         return pv_fail_at(error, PV_UNSUPPORTED, file, PV_NO_OFFSET,
-                          "the tokenizer model '%.*s' is not supported; gpt2, llama, t5 and bert are",
+                          "the tokenizer model '%.*s' is not supported; gpt2, llama, gemma4, t5 and bert are",
                           (int)pv_min_size(length, 64), name);
     token_list list = {0};
     pv_status status = models[i].load(tokenizer, source, &list, error);

@@ -10,6 +10,7 @@ typedef struct model {
     char type[16]; /* "": none */
     pv_bytes unknown;
     pv_bytes prefix;        /* of tokens that go on a word */
+    pv_bytes suffix;        /* of tokens that end one */
     bool has_vocab, scored; /* scored: the vocabulary is a list of pairs */
     bool has_merges, waits; /* waits: merges came before the vocabulary */
     pv_json merges;         /* waits: the reader before them */
@@ -58,6 +59,33 @@ static pv_status read_spellings(model *m, pv_json *json, pv_bytes *spelling, pv_
     return status;
 }
 
+/* A score as Hugging Face reads it: the digits as an integer, over a power of ten. That may be one unit off the nearest number,
+ * and decides between ways to write a text whose sums are the same but for rounding. What has an exponent or more digits is
+ * read exactly. */
+static pv_status read_score(const pv_json *json, double *score, pv_error *error)
+{
+    static const double powers[] = {1,    1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    const char *text = json->string;
+    size_t length = json->string_length, decimals = 0;
+    uint64_t digits = 0;
+    bool negative = length > 0 && text[0] == '-', behind_point = false;
+    for (size_t i = negative; i < length; i++) {
+        bool point = text[i] == '.';
+        if ((!point && (text[i] < '0' || text[i] > '9')) || digits > (UINT64_MAX - 9) / 10 || decimals == 22)
+            return pv_json_double(json, score, error);
+        if (point) {
+            behind_point = true;
+            continue;
+        }
+        digits = digits * 10 + (uint64_t)(text[i] - '0');
+        decimals += behind_point;
+    }
+    *score = (double)digits / powers[decimals];
+    if (negative) *score = -*score;
+    return PV_OK;
+}
+
 /* [["a", -1.5], …], read behind its bracket. */
 static pv_status read_scored(model *m, pv_json *json, pv_bytes *spelling, pv_error *error)
 {
@@ -69,7 +97,7 @@ static pv_status read_scored(model *m, pv_json *json, pv_bytes *spelling, pv_err
         status = pv_json_expect(json, PV_JSON_STRING, error);
         if (status == PV_OK) status = keep(json, spelling, "a token", error);
         if (status == PV_OK) status = pv_json_expect(json, PV_JSON_NUMBER, error);
-        if (status == PV_OK) status = pv_json_double(json, &score, error);
+        if (status == PV_OK) status = read_score(json, &score, error);
         if (status == PV_OK) status = pv_json_expect(json, PV_JSON_ARRAY_END, error);
         if (status == PV_OK) status = put_token(m, unigram->count, spelling, error);
         if (status == PV_OK) status = pv_unigram_score(unigram, score, json->file, error);
@@ -205,11 +233,25 @@ static pv_status read_field(model *m, pv_json *json, pv_error *error)
     if (pv_json_is(json, "ignore_merges")) return read_flag(json, &bpe->ignore_merges, error);
     if (pv_json_is(json, "byte_fallback")) return read_flag(json, &m->byte_fallback, error);
     if (pv_json_is(json, "dropout")) return read_unwanted(json, "dropout", error);
-    if (pv_json_is(json, "end_of_word_suffix")) return read_unwanted(json, "end_of_word_suffix", error);
+    if (pv_json_is(json, "end_of_word_suffix"))
+        return read_string(json, &m->suffix, "end_of_word_suffix must be a string or null", error);
     return pv_json_skip(json, error);
 }
 
 /* ---- What each type makes of it ------------------------------------------------------------------------------------- */
+
+/* It is compared as it is spelled: in ByteLevel's alphabet ASCII spells itself. */
+static pv_status set_suffix(model *m, const pv_json *json, pv_error *error)
+{
+    pv_bpe *bpe = &m->tokenizer->bpe;
+    if (m->suffix.length == 0) return PV_OK;
+    if (m->suffix.length >= sizeof bpe->suffix) return refuse(json, "an end_of_word_suffix of 16 bytes or more", error);
+    for (size_t i = 0; i < m->suffix.length; i++)
+        if (m->suffix.data[i] <= ' ' || m->suffix.data[i] > '~')
+            return refuse(json, "an end_of_word_suffix that is not printable ASCII", error);
+    memcpy(bpe->suffix, m->suffix.data, m->suffix.length);
+    return PV_OK;
+}
 
 static pv_status finish_bpe(model *m, const pv_json *json, pv_error *error)
 {
@@ -221,6 +263,7 @@ static pv_status finish_bpe(model *m, const pv_json *json, pv_error *error)
     if (!m->has_merges) return bad(json, "the BPE model has no merges", error);
     if (m->prefix.length > 0) return refuse(json, "continuing_subword_prefix", error);
     if (m->byte_fallback && !tokenizer->vocab.plain) return refuse(json, "byte_fallback behind ByteLevel", error);
+    if ((status = set_suffix(m, json, error)) != PV_OK) return status;
     bpe->characters = tokenizer->vocab.plain;
     bpe->byte_fallback = m->byte_fallback;
     if (m->waits) status = read_merges(m, &m->merges, error);
@@ -286,12 +329,14 @@ pv_status pv_tokenizer_parse_model(pv_tokenizer *tokenizer, pv_json *json, pv_er
     model m = {.tokenizer = tokenizer, .unknown_id = -1, .max_characters = -1};
     pv_bytes_init(&m.unknown, json->allocator);
     pv_bytes_init(&m.prefix, json->allocator);
+    pv_bytes_init(&m.suffix, json->allocator);
     pv_status status = pv_json_expect(json, PV_JSON_OBJECT, error);
     while (status == PV_OK && (status = pv_json_next(json, error)) == PV_OK && json->type == PV_JSON_KEY)
         status = read_field(&m, json, error);
     if (status == PV_OK) status = finish(&m, json, error);
     pv_bytes_free(&m.unknown);
     pv_bytes_free(&m.prefix);
+    pv_bytes_free(&m.suffix);
     if (m.waits) pv_json_free(&m.merges);
     return status;
 }

@@ -441,10 +441,15 @@ static pv_status act_pretokenizer(section *s, const component *read, pv_error *e
                  {"Whitespace", add_words},
                  {"BertPreTokenizer", add_bert_words},
                  {"CharDelimiterSplit", add_delimiter}};
-    /* Behind ByteLevel, patterns would see the characters that spell bytes. */
-    if (s->byte_level) return unsupported(s, read->type, "nothing behind ByteLevel", error);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (strcmp(types[i].type, read->type) == 0) return types[i].add(s, read, error);
+    bool changes = strcmp(read->type, "ByteLevel") == 0 || strcmp(read->type, "Metaspace") == 0;
+    if (s->byte_level && changes) return unsupported(s, read->type, "what only cuts behind ByteLevel", error);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(types[i].type, read->type) != 0) continue;
+        pv_status status = s->byte_level && !s->tokenizer->pretokenizer.spells
+                               ? pv_pretokenizer_spell(&s->tokenizer->pretokenizer, error)
+                               : PV_OK;
+        return status == PV_OK ? types[i].add(s, read, error) : status;
+    }
     return unsupported(s, read->type,
                        "Sequence, Split, Digits, ByteLevel, Metaspace, Punctuation, WhitespaceSplit, Whitespace, "
                        "BertPreTokenizer, CharDelimiterSplit",

@@ -5,7 +5,7 @@
 
 Needs the packages tokenizers and gguf. Each folder gets tokenizer.json, tokenizer_config.json, a model.safetensors with one
 weight (so that it is a model's folder), and cases.json: [{"text", "special", "ids"}, ...]. `special` tells if control tokens
-spelled in the text are found. smollm.gguf holds the smollm tokenizer as GGUF metadata."""
+spelled in the text are found. smollm.gguf and falcon.gguf hold tokenizers as GGUF metadata."""
 import json
 import os
 import random
@@ -136,7 +136,15 @@ PIPELINES = {
         pre_tokenizers.Split(" ", "merged_with_next"), split(r"[!?]+", "merged_with_previous"), split(r"\p{Han}", "contiguous"),
         pre_tokenizers.Digits(individual_digits=False), split("_", "removed"), split(r"[^-]+", "isolated", True), byte_level(add_prefix_space=True)]),
         {}, ODD, False, None),
+    "falcon": (1000, None, pre_tokenizers.Sequence([
+        pre_tokenizers.Punctuation("contiguous"), byte_level(), pre_tokenizers.Digits(individual_digits=False), split("[0-9][0-9][0-9]")]),
+        {}, PLAIN, True, None),
+    "clip": (900, normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]),
+             pre_tokenizers.Sequence([split(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", "removed", True), byte_level()]),
+             {"end_of_word_suffix": "</w>", "unk_token": "<|endoftext|>"}, PLAIN[:2], True, "<|im_start|>"),
 }
+# GGUF files with the same vocabularies: name, what tokenizer.ggml.pre says.
+GGUF = {"smollm": "smollm", "falcon": "falcon"}
 
 
 def train(name):
@@ -146,8 +154,9 @@ def train(name):
         tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre
     tokenizer.decoder = decoders.ByteLevel()
+    suffix = {"end_of_word_suffix": settings["end_of_word_suffix"]} if "end_of_word_suffix" in settings else {}
     trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-                                  special_tokens=added if inside else [])
+                                  special_tokens=added if inside else [], **suffix)
     tokenizer.train_from_iterator([line + "\n" for line in CORPUS.split("\n")] * 2, trainer)
     if settings:  # training makes the model anew
         state = json.loads(tokenizer.to_str())
@@ -177,14 +186,14 @@ def write_safetensors(path):
         file.write(struct.pack("<Q", len(header)) + header + struct.pack("<f", 1.0))
 
 
-def write_gguf(path, tokenizer):
+def write_gguf(path, tokenizer, pre):
     import gguf
     state = json.loads(tokenizer.to_str())
     tokens = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
     control = {token["content"] for token in state["added_tokens"]}
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types([gguf.TokenType.CONTROL if t in control else gguf.TokenType.NORMAL for t in tokens])
     writer.add_token_merges([" ".join(pair) for pair in state["model"]["merges"]])
@@ -219,8 +228,8 @@ def main():
                     cases.append({"text": text, "special": special, "ids": ids})
         with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as file:
             file.write("[\n" + ",\n".join(json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases) + "\n]\n")
-        if name == "smollm":
-            write_gguf(os.path.join(root, "smollm.gguf"), tokenizer)
+        if name in GGUF:
+            write_gguf(os.path.join(root, name + ".gguf"), tokenizer, GGUF[name])
 
 
 if __name__ == "__main__":

@@ -119,6 +119,19 @@ def gemma():
     return tokenizer
 
 
+def gemma4():
+    """Gemma 3's without added tokens of spaces; its GGUF files have the merges."""
+    first = ["<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace(" ", MARK)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer = to_bpe_with_bytes(tokenizer, first, 900, 150)
+    tokenizer.decoder = llama_decoder(strip=False)
+    tokenizer.add_special_tokens([AddedToken(name, **CONTROL) for name in first])
+    tokenizer.post_processor = starts_with(tokenizer, "<bos>")
+    return tokenizer
+
+
 def normalization_rules():
     """Rules as SentencePiece compiles them: NFKC of what the texts hold, and some that delete and fold."""
     rules = {"\u200b": "", "\ufeff": " ", "\t": " ", "\n": " ", "\r": " ", "\u3000": " ", "\u00a0": " ", "…": "..."}
@@ -200,7 +213,8 @@ def pieces():
     return tokenizer
 
 
-FOLDERS = {"llama2": llama2, "phi3": phi3, "llama-metaspace": llama_metaspace, "gemma": gemma, "t5": t5, "xlmr": xlmr, "bert": bert, "pieces": pieces}
+FOLDERS = {"llama2": llama2, "phi3": phi3, "llama-metaspace": llama_metaspace, "gemma": gemma, "t5": t5, "xlmr": xlmr, "bert": bert, "pieces": pieces,
+           "gemma4": gemma4}
 NEEDS_PATH = ("t5", "xlmr")
 
 
@@ -296,12 +310,27 @@ def write_bert_gguf(root, tokenizer):
     close_writer(writer)
 
 
+def write_gemma4_gguf(root, tokenizer):
+    names = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    state = json.loads(tokenizer.to_str())
+    control = {token["content"] for token in state["added_tokens"]}
+    types = [gguf.TokenType.CONTROL if t in control else gguf.TokenType.BYTE if t in byte_tokens() else gguf.TokenType.NORMAL for t in names]
+    writer = open_writer(os.path.join(root, "gemma4.gguf"), "gemma4", names, types, None)
+    writer.add_token_merges([" ".join(pair) for pair in state["model"]["merges"]])
+    writer.add_bos_token_id(names.index("<bos>"))
+    writer.add_eos_token_id(names.index("<eos>"))
+    writer.add_unk_token_id(names.index("<unk>"))
+    close_writer(writer)
+
+
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer")
     for number, name in enumerate(FOLDERS):
         tokenizer = write_folder(root, name, number)
         if name == "bert":
             write_bert_gguf(root, tokenizer)
+        if name == "gemma4":
+            write_gemma4_gguf(root, tokenizer)
     identity = dict(normalization_rule_name="identity", remove_extra_whitespaces=False)
     write_sentencepiece_gguf(root, "llama2", "bpe", "llama", True, byte_fallback=True, vocab_size=1000, **identity)
     write_sentencepiece_gguf(root, "gemma", "bpe", "llama", False, byte_fallback=True, vocab_size=1000, allow_whitespace_only_pieces=True,

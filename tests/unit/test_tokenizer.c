@@ -43,6 +43,11 @@ static const struct fixture {
     {"llama2.gguf", "llama2.cases.json", true, true, 1000, 1, true, {"</s>"}},
     {"gemma.gguf", "gemma.cases.json", true, true, 1000, 1, true, {"</s>"}},
     {"t5.gguf", "t5.cases.json", true, false, 646, 1, false, {"</s>"}},
+    {"falcon", "falcon/cases.json", true, true, 1000, -1, false, {"<|endoftext|>", "<|im_end|>"}},
+    {"falcon.gguf", "falcon/cases.json", true, true, 1000, 1, false, {"<|im_end|>", "<|endoftext|>"}},
+    {"clip", "clip/cases.json", false, false, 900, 1, true, {"<|endoftext|>"}},
+    {"gemma4", "gemma4/cases.json", true, true, 1162, 2, true, {"<eos>", "<turn|>"}},
+    {"gemma4.gguf", "gemma4/cases.json", true, true, 1162, 2, true, {"<eos>", "<turn|>"}},
     {"bert.gguf", "bert/cases.json", false, false, 828, 2, true, {"[SEP]"}},
 };
 #define FIXTURES (sizeof fixtures / sizeof *fixtures)
