@@ -104,11 +104,13 @@ typedef enum pv_log_level { PV_LOG_ERROR, PV_LOG_WARNING, PV_LOG_INFO, PV_LOG_DE
 
 /* A stretch of time that something took. Strings live during the call. */
 typedef struct pv_timing {
-    const char *track;        /* "engine", a device such as "metal:0", or "metal:0 ops" where it times each op */
+    /* "engine", a device such as "metal:0", "metal:0 ops" where it times each op, "metal:0 dispatches" each kernel */
+    const char *track;
     const char *name;         /* "wait", "command buffer", "layer 3 qkv" */
     double begin, end;        /* seconds since some moment, the same for all of a runtime */
     uint32_t rows;            /* of its step; 0: not known */
     double bytes, operations; /* that an op takes at least; 0: not known */
+    uint64_t threads;         /* that the device counted; 0: it counts none */
 } pv_timing;
 
 typedef struct pv_runtime_options {

@@ -51,6 +51,8 @@ typedef struct softmetal_world {
     uint32_t kernel_time_limit_ms;      /* a threadgroup that runs longer ends its command buffer, as does a wait for an event while
                                            nothing else runs; default 60000; UINT32_MAX: none */
     uint32_t completion_delay_us;       /* between the end of a command buffer's work and its completion */
+    bool sample_dispatches;             /* counters are sampled between dispatches too, not at encoders' ends alone */
+    bool statistics;                    /* there is the counter set of statistics: it counts kernels' threads */
 } softmetal_world;
 
 /* Devices made from now on are of this world. NULL: the default world. */

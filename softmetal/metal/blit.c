@@ -118,7 +118,7 @@ static void resolve(id self, SEL cmd, id given, sm_range range, id destination, 
                           (ull)range.location, (ull)range.length, samples->count);
         return;
     }
-    NSUInteger bytes = range.length * sizeof *samples->samples;
+    NSUInteger bytes = range.length * samples->words * sizeof *samples->samples;
     sm_buffer *to = part(encoder, destination, "destination", offset, bytes, method);
     sm_copy_command *command = to && bytes ? add(encoder, SM_RESOLVE, to, offset, bytes) : NULL;
     if (!command) return;

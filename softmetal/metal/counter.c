@@ -1,5 +1,7 @@
-/* MTLCounterSet, MTLCounterSampleBuffer. There is one set, of one counter: GPUTimestamp, which here is nanoseconds of this
- * machine's monotonic clock when the CPU came to that place. They tell the order of things, and nothing about a GPU's speed. */
+/* MTLCounterSet, MTLCounterSampleBuffer. There is a set of one counter: GPUTimestamp, which here is nanoseconds of this machine's
+ * monotonic clock when the CPU came to that place. They tell the order of things, and nothing about a GPU's speed. Where the
+ * world has statistics there is a second set: of its counters only the threads of kernels are not 0. */
+#include "executor/report.h"
 #include "metal/metal.h"
 
 #include <stdlib.h>
@@ -12,7 +14,9 @@ SM_STRING_CONSTANT(MTLCommonCounterSetStatistic, "statistic")
 SM_STRING_CONSTANT(MTLCommonCounterTimestamp, "GPUTimestamp")
 SM_STRING_CONSTANT(MTLCounterErrorDomain, SM_COUNTER_DOMAIN)
 
-#define SM_MOST_SAMPLES 4096 /* 32 KiB, as on Apple silicon */
+SM_STRING_CONSTANT(MTLCommonCounterComputeKernelInvocations, "ComputeKernelInvocations")
+
+#define SM_MOST_BYTES 32768 /* of a sample buffer, as on Apple silicon */
 
 uint64_t sm_nanoseconds(void)
 {
@@ -27,7 +31,7 @@ struct timespec sm_time_in(uint32_t milliseconds)
     return (struct timespec){(time_t)(when / 1000000000u), (long)(when % 1000000000u)};
 }
 
-/* ---- The set and its counter: one of each, for ever */
+/* ---- The sets and their counters: one of each, for ever */
 
 typedef struct sm_counter_set {
     sm_object object;
@@ -50,24 +54,44 @@ sm_class sm_counter_set_class = {
     .name = "SoftMTLCounterSet", .protocol = "MTLCounterSet", .size = sizeof(sm_counter_set), SM_METHODS(set_methods)};
 SM_REGISTER_AT_LOAD(sm_counter_set_class)
 
-static id sets;
+static id both[2], sets[2]; /* sets[1] has both, sets[0] that of times alone */
 
-static void make_sets(void)
+static id make_set(id name, id counter_name)
 {
     sm_counter_set *counter = (sm_counter_set *)sm_make_immortal(sm_new(&sm_counter_class));
     sm_counter_set *set = (sm_counter_set *)sm_make_immortal(sm_new(&sm_counter_set_class));
-    if (!counter || !set) return;
-    counter->name = MTLCommonCounterTimestamp;
-    set->name = MTLCommonCounterSetTimestamp;
+    if (!counter || !set) return NULL;
+    counter->name = counter_name;
+    set->name = name;
     set->counters = sm_make_immortal(sm_array_create(&(id){(id)counter}, 1));
-    sets = sm_make_immortal(sm_array_create(&(id){(id)set}, 1));
+    return (id)set;
 }
 
-id sm_counter_sets(void)
+static void make_sets(void)
+{
+    both[0] = make_set(MTLCommonCounterSetTimestamp, MTLCommonCounterTimestamp);
+    both[1] = make_set(MTLCommonCounterSetStatistic, MTLCommonCounterComputeKernelInvocations);
+    if (!both[0] || !both[1]) return;
+    for (size_t i = 0; i < 2; i++) sets[i] = sm_make_immortal(sm_array_create(both, i + 1));
+}
+
+id sm_counter_sets(const sm_device *device)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_sets);
-    return sets;
+    return sets[device->world.statistics];
+}
+
+bool sm_samples_dispatches(const sm_device *device)
+{
+    return device->world.discrete || device->world.sample_dispatches;
+}
+
+void sm_sample_take(sm_sample_buffer *buffer, size_t index)
+{
+    uint64_t *sample = buffer->samples + index * buffer->words;
+    if (buffer->words > 1) memset(sample, 0, buffer->words * sizeof *sample);
+    sample[buffer->words - 1] = buffer->words > 1 ? atomic_load(&sm_counts.threads) : sm_nanoseconds();
 }
 
 /* ---- Descriptor */
@@ -120,11 +144,12 @@ id sm_sample_buffer_create(sm_device *device, id given, id *error)
     const char *method = "MTLDevice newCounterSampleBufferWithDescriptor:error:";
     const sm_sample_descriptor *is = (const sm_sample_descriptor *)sm_expect_kind(given, &sm_sample_descriptor_class, method);
     if (error) *error = NULL;
-    if (!is || !is->counterSet || is->sampleCount == 0 || is->sampleCount > SM_MOST_SAMPLES ||
+    size_t words = is && is->counterSet && is->counterSet == both[1] ? SM_STATISTICS : 1;
+    if (!is || !is->counterSet || is->sampleCount == 0 || is->sampleCount > SM_MOST_BYTES / (words * sizeof(uint64_t)) ||
         is->storageMode == SM_STORAGE_MANAGED) {
-        sm_error_set(
-            error, SM_COUNTER_DOMAIN, 1,
-            "A counter sample buffer needs a counter set, from 1 to 4096 samples, and memory that is shared or private");
+        sm_error_set(error, SM_COUNTER_DOMAIN, 1,
+                     "A counter sample buffer needs a counter set, at least one sample and 32 KiB of them at most, and memory "
+                     "that is shared or private");
         return NULL;
     }
     if (sm_device_is_removed(device) || sm_fault(SOFTMETAL_FAULT_ALLOCATION, NULL)) {
@@ -134,13 +159,14 @@ id sm_sample_buffer_create(sm_device *device, id given, id *error)
     sm_sample_buffer *buffer = (sm_sample_buffer *)sm_base_new(&sm_sample_buffer_class, device);
     if (!buffer) return NULL;
     buffer->count = is->sampleCount;
-    buffer->samples = sm_allocate(buffer->count * sizeof *buffer->samples);
+    buffer->words = words;
+    buffer->samples = sm_allocate(buffer->count * words * sizeof *buffer->samples);
     sm_store_text(&buffer->base.label, is->label);
     if (!buffer->samples) {
         sm_release((id)buffer);
         return NULL;
     }
-    for (size_t i = 0; i < buffer->count; i++) buffer->samples[i] = SM_NO_SAMPLE;
+    for (size_t i = 0; i < buffer->count * words; i++) buffer->samples[i] = SM_NO_SAMPLE;
     return (id)buffer;
 }
 
@@ -159,7 +185,8 @@ static id resolve(id self, SEL cmd, sm_range range)
                   (unsigned long long)range.location, (unsigned long long)range.length, buffer->count);
         return NULL;
     }
-    return sm_autorelease(sm_data_create(buffer->samples + range.location, range.length * sizeof *buffer->samples));
+    return sm_autorelease(sm_data_create(buffer->samples + range.location * buffer->words,
+                                         range.length * buffer->words * sizeof *buffer->samples));
 }
 
 SM_GETTER(sm_sample_buffer, count, NSUInteger)

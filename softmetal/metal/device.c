@@ -274,14 +274,14 @@ SM_TELLS(tier2, NSUInteger, 1)
 SM_TELLS(samplers, NSUInteger, 0)
 SM_TELLS(compilations, NSUInteger, 2)
 SM_TELLS(timestamp_frequency, uint64_t, 1000000000)
-SM_TELLS(counter_sets, id, sm_counter_sets())
+SM_TELLS(counter_sets, id, sm_counter_sets(device))
 SM_ACCESSORS(sm_device, maximizes, BOOL)
 
-/* 0 stage boundary; 2 dispatch and 4 blit boundary exist on discrete devices only. */
+/* 0 stage boundary; 2 dispatch and 4 blit boundary exist on discrete devices and in worlds that say so. */
 static BOOL supports_sampling(id self, SEL cmd, NSUInteger point)
 {
     (void)cmd;
-    return point == 0 || (((sm_device *)self)->world.discrete && (point == 2 || point == 4));
+    return point == 0 || (sm_samples_dispatches((sm_device *)self) && (point == 2 || point == 4));
 }
 
 /* One clock is both: its nanoseconds. */

@@ -209,7 +209,7 @@ void sm_encoder_sample(sm_encoder *encoder, id samples, NSUInteger index, BOOL b
     if (!sm_encoder_open(encoder, method)) return;
     sm_sample_buffer *buffer = (sm_sample_buffer *)sm_expect_kind(samples, &sm_sample_buffer_class, method);
     if (!buffer || !sm_encoder_same_device(encoder, samples, method)) return;
-    if (!encoder->base.device->world.discrete) {
+    if (!sm_samples_dispatches(encoder->base.device)) {
         sm_encoder_refuse(encoder, SM_COMMAND_INTERNAL, method,
                           "this device takes samples at the start and end of encoders only (supportsCounterSampling:)");
         return;

@@ -158,7 +158,7 @@ static bool copy(sm_execution *run, const sm_command *command)
     if (command->kind == SM_FILL)
         memset(to, is->value, is->bytes);
     else if (command->kind == SM_RESOLVE)
-        memcpy(to, is->samples->samples + is->from_offset, is->bytes);
+        memcpy(to, is->samples->samples + is->from_offset * is->samples->words, is->bytes);
     else
         memmove(to, is->from->memory.device + is->from_offset, is->bytes);
     sm_memory_written(&is->to->memory, is->to_offset, is->bytes);
@@ -181,7 +181,7 @@ static void take_samples(const sm_execution *run, bool start)
     for (size_t i = 0; i < SM_PASS_SAMPLES; i++) {
         const sm_pass_sample *sample = &run->samples[i];
         NSUInteger index = start ? sample->start : sample->end;
-        if (sample->buffer && index < sample->buffer->count) sample->buffer->samples[index] = sm_nanoseconds();
+        if (sample->buffer && index < sample->buffer->count) sm_sample_take(sample->buffer, index);
     }
 }
 
@@ -204,7 +204,7 @@ static void end(sm_execution *run)
 static void sample(const sm_command *command)
 {
     const sm_sample_command *is = (const sm_sample_command *)command;
-    is->buffer->samples[is->index] = sm_nanoseconds();
+    sm_sample_take(is->buffer, is->index);
 }
 
 static bool wait(sm_execution *run, const sm_event_command *command)

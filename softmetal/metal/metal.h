@@ -342,13 +342,17 @@ void sm_events_working(int change); /* a command buffer begins (1), or ends (-1)
 
 typedef struct sm_sample_buffer {
     sm_base base;
-    size_t count;
-    uint64_t *samples; /* nanoseconds of this machine's monotonic clock; SM_NO_SAMPLE: none taken */
+    size_t count, words; /* of a sample: 1, a time, or SM_STATISTICS */
+    uint64_t *samples;   /* nanoseconds of this machine's monotonic clock; SM_NO_SAMPLE: none taken */
 } sm_sample_buffer;
+
+#define SM_STATISTICS 8 /* counters of MTLCounterResultStatistic; the last one is of kernels' threads */
 
 #define SM_NO_SAMPLE UINT64_MAX /* MTLCounterErrorValue */
 
-id sm_counter_sets(void); /* a new NSArray */
+id sm_counter_sets(const sm_device *device);
+bool sm_samples_dispatches(const sm_device *device);
+void sm_sample_take(sm_sample_buffer *buffer, size_t index);
 id sm_sample_buffer_create(sm_device *device, id descriptor, id *error);
 uint64_t sm_nanoseconds(void);
 struct timespec sm_time_in(uint32_t milliseconds); /* of the monotonic clock */

@@ -3,7 +3,7 @@
  * SOFTMETAL_WORLD is a list of names and name=value with commas between them, after the fields of softmetal_world:
  *   name=TEXT family=N macos=N no_simdgroup_matrix no_bfloat discrete working_set=BYTES max_buffer=BYTES max_threads=N
  *   threadgroup_memory=BYTES checked strict keep_open flush_to_zero ulp_jitter=N shuffle seed=N workers=N
- *   time_limit=MILLISECONDS delay=MICROSECONDS
+ *   time_limit=MILLISECONDS delay=MICROSECONDS sample_dispatches statistics
  * BYTES and N may end in k, m or g (of 1024). Example: SOFTMETAL_WORLD="family=8,checked,shuffle,seed=7,max_buffer=256m". */
 #include "metal/metal.h"
 
@@ -52,6 +52,8 @@ static const sm_setting settings[] = {
     {"workers", SM_U32, SM_FIELD(workers)},
     {"time_limit", SM_U32, SM_FIELD(kernel_time_limit_ms)},
     {"delay", SM_U32, SM_FIELD(completion_delay_us)},
+    {"sample_dispatches", SM_FLAG, SM_FIELD(sample_dispatches)},
+    {"statistics", SM_FLAG, SM_FIELD(statistics)},
 };
 
 static bool parse_number(const char *text, uint64_t most, uint64_t *number)

@@ -680,6 +680,45 @@ static void counter_samples(void **state)
     close_fixture(&f);
 }
 
+/* Between dispatches, in worlds whose devices can: the threads of each. */
+static void statistics_count_threads(void **state)
+{
+    (void)state;
+    softmetal_world world = {.sample_dispatches = true, .statistics = true};
+    fixture f = open_fixture(&world);
+    id sets = get(f.device, "counterSets"), error = NULL, descriptor = new_of("MTLCounterSampleBufferDescriptor");
+    assert_int_equal(number(sets, "count"), 2);
+    id set = SEND(id, (NSUInteger), sets, "objectAtIndex:", 1);
+    assert_string_equal(text_of(get(set, "name")), text_of(*(id *)find("MTLCommonCounterSetStatistic")));
+    assert_true(SEND(BOOL, (NSUInteger), f.device, "supportsCounterSampling:", 2));
+    set_object(descriptor, "setCounterSet:", set);
+    set_number(descriptor, "setSampleCount:", 513); /* of 64 bytes: more than 32 KiB */
+    assert_null(SEND(id, (id, id *), f.device, "newCounterSampleBufferWithDescriptor:error:", descriptor, &error));
+    set_number(descriptor, "setSampleCount:", 3);
+    id samples = SEND(id, (id, id *), f.device, "newCounterSampleBufferWithDescriptor:error:", descriptor, &error);
+    id memory = new_buffer(f.device, 256, SHARED), buffer = get(f.queue, "commandBuffer");
+    id encoder = get(buffer, "computeCommandEncoder");
+    uint32_t value = 1;
+    set_pipeline(encoder, kernel(&f, FILL));
+    set_buffer(encoder, memory, 0, 0);
+    set_bytes(encoder, &value, sizeof value, 1);
+    SEND(void, (id, NSUInteger, BOOL), encoder, "sampleCountersInBuffer:atSampleIndex:withBarrier:", samples, 0, 1);
+    dispatch_threads(encoder, size1(64), size1(32));
+    SEND(void, (id, NSUInteger, BOOL), encoder, "sampleCountersInBuffer:atSampleIndex:withBarrier:", samples, 1, 1);
+    end(encoder);
+    finish(buffer);
+    id data = SEND(id, (NSRange), samples, "resolveCounterRange:", ((NSRange){0, 3}));
+    assert_int_equal(number(data, "length"), 3 * 64);
+    const uint64_t *counted = SEND(const void *, (), data, "bytes");
+    assert_int_equal(counted[15] - counted[7], 64);
+    assert_true(counted[0] == 0 && counted[16] == UINT64_MAX && counted[23] == UINT64_MAX); /* the third was not taken */
+    release(descriptor);
+    release(samples);
+    release(memory);
+    assert_no_reports();
+    close_fixture(&f);
+}
+
 /* ---- Capture, and what there is none of */
 
 static void capture_says_no(void **state)
@@ -728,6 +767,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(archives),
         cmocka_unit_test(archives_of_constants),
         cmocka_unit_test(counter_samples),
+        cmocka_unit_test(statistics_count_threads),
         cmocka_unit_test(capture_says_no),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,6 +89,7 @@ void cli_profile_add(void *user, const pv_timing *timing)
     if (timing->rows > 0) cli_json_uint_member(&json, "rows", timing->rows);
     if (timing->bytes > 0) cli_json_number_member(&json, "bytes", timing->bytes);
     if (timing->operations > 0) cli_json_number_member(&json, "operations", timing->operations);
+    if (timing->threads > 0) cli_json_uint_member(&json, "threads", timing->threads);
     cli_json_close(&json, '}');
     cli_json_close(&json, '}');
     write_event(profile, &json);

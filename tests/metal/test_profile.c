@@ -15,9 +15,10 @@
 /* ---- Who listens ---- */
 
 typedef struct heard {
-    uint32_t buffers, ops, submits, waits, commits, wrong;
+    uint32_t buffers, ops, dispatches, submits, waits, commits, wrong;
+    uint64_t op_threads, dispatch_threads;
     double op_bytes, op_operations;
-    bool labelled; /* "layer 0 …" came */
+    bool labelled, kernels; /* "layer 0 …" came; the names of kernels */
     char log[4096];
 } heard;
 
@@ -32,7 +33,12 @@ static void listen(void *user, const pv_timing *timing)
         h->ops++;
         h->op_bytes += timing->bytes;
         h->op_operations += timing->operations;
+        h->op_threads += timing->threads;
         h->labelled |= strncmp(timing->name, "layer 0", 7) == 0;
+    } else if (strcmp(timing->track, "metal:0 dispatches") == 0) {
+        h->dispatches++;
+        h->dispatch_threads += timing->threads;
+        h->kernels |= strcmp(timing->name, "rms_norm") == 0 || strncmp(timing->name, "linear_", 7) == 0;
     } else if (strcmp(timing->track, "engine") == 0) {
         h->submits += strcmp(timing->name, "submit") == 0;
         h->waits += strcmp(timing->name, "wait") == 0;
@@ -87,6 +93,132 @@ static void every_command_buffer_and_op_is_timed(void **state)
     assert_true(h.op_bytes > 0 && h.op_operations > 0);
     assert_true(h.labelled);
     assert_true(h.submits >= 4 && h.submits == h.waits && h.waits == h.commits);
+    metal_assert_no_leaks();
+}
+
+/* On a device of this kind; `counts` gets what the device did for what was heard. */
+static void listen_to(const softmetal_world *world, heard *h, softmetal_counts *counts)
+{
+    static tiny_result plain, timed;
+    softmetal_counts before;
+    metal_reset();
+    run_with((pv_runtime_options){0}, "Q8_0", &plain);
+    softmetal_set_world(world);
+    softmetal_get_counts(&before);
+    *h = (heard){0};
+    run_with((pv_runtime_options){.trace = listen, .trace_user = h}, "Q8_0", &timed);
+    softmetal_get_counts(counts);
+    tiny_assert_same(&timed, &plain);
+    assert_int_equal(h->wrong, 0);
+    counts->encoders -= before.encoders;
+    counts->dispatches -= before.dispatches;
+    counts->threads -= before.threads;
+    assert_int_equal(h->ops, counts->encoders);
+    metal_assert_no_leaks();
+}
+
+static void threads_are_counted_where_the_device_does(void **state)
+{
+    (void)state;
+    heard h;
+    softmetal_counts counts;
+    listen_to(&(softmetal_world){.keep_open = true, .statistics = true}, &h, &counts);
+    assert_int_equal(h.dispatches, 0);
+    assert_int_equal(h.op_threads, counts.threads);
+    listen_to(&(softmetal_world){.keep_open = true}, &h, &counts);
+    assert_int_equal(h.op_threads, 0);
+}
+
+static void every_dispatch_is_timed_where_the_device_can(void **state)
+{
+    (void)state;
+    heard h;
+    softmetal_counts counts;
+    listen_to(&(softmetal_world){.keep_open = true, .sample_dispatches = true, .statistics = true}, &h, &counts);
+    assert_int_equal(h.dispatches, counts.dispatches);
+    assert_true(h.dispatches >= h.ops);
+    assert_int_equal(h.dispatch_threads, counts.threads);
+    assert_int_equal(h.op_threads, counts.threads);
+    assert_true(h.kernels);
+}
+
+/* ---- Signposts: Apple's functions are found by name, so these are ---- */
+
+static struct {
+    uint32_t begun[3], ended[3], wrong, next;
+    uint64_t open[64]; /* ids */
+    char first_step[64];
+    bool off;
+} seen;
+
+static const char *const intervals[] = {"prepare", "encode", "step"};
+
+void *os_log_create(const char *subsystem, const char *category);
+bool os_signpost_enabled(void *log);
+uint64_t os_signpost_id_generate(void *log);
+void _os_signpost_emit_with_name_impl(void *image, void *log, uint8_t type, uint64_t id, const char *name, const char *format,
+                                      uint8_t *arguments, uint32_t bytes);
+
+void *os_log_create(const char *subsystem, const char *category)
+{
+    seen.wrong += strcmp(subsystem, "pensieve") != 0 || strcmp(category, "Metal") != 0;
+    return &seen;
+}
+
+bool os_signpost_enabled(void *log)
+{
+    return log == &seen && !seen.off;
+}
+
+uint64_t os_signpost_id_generate(void *log)
+{
+    (void)log;
+    return ++seen.next;
+}
+
+/* An argument is a byte of its kind, one of its size, and itself; before them how many there are. */
+void _os_signpost_emit_with_name_impl(void *image, void *log, uint8_t type, uint64_t id, const char *name, const char *format,
+                                      uint8_t *arguments, uint32_t bytes)
+{
+    uint32_t i = 0;
+    const char *text = "";
+    while (i < 3 && strcmp(name, intervals[i]) != 0) i++;
+    seen.wrong += image == NULL || log != &seen || i == 3 || (type != 1 && type != 2) || seen.next >= 64 * 1024;
+    if (i == 3) return;
+    uint64_t *open = &seen.open[id % 64];
+    if (type == 1) {
+        memcpy(&text, arguments + 4, sizeof text);
+        seen.wrong += strcmp(format, "%{public}s") != 0 || bytes != 12 || memcmp(arguments, "\2\1\42\10", 4) != 0;
+        seen.wrong += *open != 0;
+        seen.begun[i]++;
+        *open = id;
+        if (i == 2 && seen.first_step[0] == '\0') snprintf(seen.first_step, sizeof seen.first_step, "%s", text);
+    } else {
+        seen.wrong += format[0] != '\0' || bytes != 2 || *open != id;
+        seen.ended[i]++;
+        *open = 0;
+    }
+}
+
+static void signposts_begin_and_end(void **state)
+{
+    (void)state;
+    static tiny_result result;
+    heard h = {0};
+    metal_reset();
+    memset(&seen, 0, sizeof seen);
+    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .nth = 2});
+    run_with((pv_runtime_options){.trace = listen, .trace_user = &h}, "Q8_0", &result);
+    assert_int_equal(seen.wrong, 0);
+    for (int i = 0; i < 3; i++) assert_true(seen.begun[i] > 0 && seen.begun[i] == seen.ended[i]);
+    assert_int_equal(seen.begun[2], h.submits);
+    assert_int_equal(seen.begun[1], h.submits);
+    assert_string_equal(seen.first_step, "8 rows");
+    memset(&seen, 0, sizeof seen);
+    run_with((pv_runtime_options){0}, "Q8_0", &result); /* nobody listens */
+    seen.off = true;
+    run_with((pv_runtime_options){.trace = listen, .trace_user = &h}, "Q8_0", &result); /* nobody looks */
+    assert_true(seen.wrong == 0 && seen.next == 0);
     metal_assert_no_leaks();
 }
 
@@ -202,7 +334,9 @@ static void a_device_that_is_nearly_full_says_so_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_command_buffer_and_op_is_timed),  cmocka_unit_test(steps_that_fail_are_not_timed),
+        cmocka_unit_test(every_command_buffer_and_op_is_timed),  cmocka_unit_test(threads_are_counted_where_the_device_does),
+        cmocka_unit_test(every_dispatch_is_timed_where_the_device_can), cmocka_unit_test(signposts_begin_and_end),
+        cmocka_unit_test(steps_that_fail_are_not_timed),
         cmocka_unit_test(a_capture_that_cannot_be_made_is_told), cmocka_unit_test(a_sound_model_passes_validation),
         cmocka_unit_test(what_is_not_finite_is_named),           cmocka_unit_test(a_device_that_is_nearly_full_says_so_once),
     };

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/metal/capture.h"
 #include "backend/metal/metal.h"
 #include "backend/metal/mps.h"
 #include "backend/metal/profile.h"

@@ -123,6 +123,8 @@ typedef struct pv_metal_range {
     X(void, pass_dispatch_type, MTLComputePassDescriptor, "setDispatchType:", "v@:Q", (uint64_t type), (type))         \
     X(pv_id, command_buffer_encoder_of, MTLCommandBuffer, "computeCommandEncoderWithDescriptor:", "@@:@",              \
       (pv_id pass), (pass))                                                                                            \
+    X(void, encoder_sample, MTLComputeCommandEncoder, "sampleCountersInBuffer:atSampleIndex:withBarrier:", "v@:@QB",    \
+      (pv_id samples, uint64_t index, bool barrier), (samples, index, barrier))                                        \
     X(void, encoder_push_group, MTLCommandEncoder, "pushDebugGroup:", "v@:@", (pv_id name), (name))                    \
     X(bool, capture_supports, MTLCaptureManager, "supportsDestination:", "B@:q", (int64_t destination), (destination)) \
     X(bool, capture_start, MTLCaptureManager, "startCaptureWithDescriptor:error:", "B@:@^@",                           \

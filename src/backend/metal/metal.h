@@ -5,9 +5,10 @@
  *   memory.c    buffers                         record_*.c  each op's kernels: bindings, constants, grids
  *   weights.c   packings                        submit.c    records become command buffers; waiting
  *   backend.c   the table of functions          watch.c     what has ended, and what must live until it has
- *   failure.c   NSError → pv_status             profile.c   times and captures
- *   tune.c      choices that were measured      validate.c  results that are not finite
- *   mps.c       dense products by Apple's MPS
+ *   failure.c   NSError → pv_status             profile.c   times, told to who listens
+ *   tune.c      choices that were measured      samples.c   counters that the device samples
+ *   mps.c       dense products by Apple's MPS   signpost.c  intervals of the host's, for Instruments
+ *   validate.c  results that are not finite     capture.c   Metal's own captures
  */
 #ifndef PV_METAL_METAL_H
 #define PV_METAL_METAL_H

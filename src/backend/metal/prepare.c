@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/metal/profile.h"
+
 static const pv_metal_op ops[PV_OP_COUNT] = {
 #define PV_METAL_ROW(name) [PV_OP_##name] = {pv_metal_check_##name, pv_metal_record_##name},
     PV_OP_LIST(PV_METAL_ROW)
@@ -208,7 +210,7 @@ static pv_cost most_of(const pv_plan *plan)
     return most;
 }
 
-pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prepared **out, pv_error *error)
+static pv_status prepare(pv_backend_device *base, const pv_plan *plan, pv_prepared **out, pv_error *error)
 {
     pv_metal_device *device = pv_metal_of(base);
     pv_status status = check_all(device, plan, error);
@@ -238,6 +240,17 @@ pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prep
     } else {
         pv_metal_release(base, prepared);
     }
+    return status;
+}
+
+pv_status pv_metal_prepare(pv_backend_device *base, const pv_plan *plan, pv_prepared **out, pv_error *error)
+{
+    const pv_signposts *signposts = pv_metal_profile_signposts(pv_metal_of(base));
+    char text[32];
+    snprintf(text, sizeof text, "%zu ops, %u rows", plan->count, plan->rows);
+    const uint64_t interval = pv_signpost_begin(signposts, PV_SIGNPOST_PREPARE, text);
+    const pv_status status = prepare(base, plan, out, error);
+    pv_signpost_end(signposts, PV_SIGNPOST_PREPARE, interval);
     return status;
 }
 

@@ -4,6 +4,7 @@
  * ends what runs too long, and what it ends is lost. */
 #include <string.h>
 
+#include "backend/metal/capture.h"
 #include "backend/metal/mps.h"
 #include "backend/metal/prepare.h"
 #include "backend/metal/profile.h"
@@ -107,7 +108,10 @@ static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_reco
     pv_msg_encoder_pipeline(objc, e->encoder, record->pipeline->state);
     bind(e, prepared, record);
     if (record->threadgroup_bytes > 0) pv_msg_encoder_threadgroup_memory(objc, e->encoder, record->threadgroup_bytes, 0);
+    if (e->device->profile != NULL)
+        pv_metal_profile_dispatch(e->device, e->slot, e->encoder, record->pipeline->kernel.function);
     pv_msg_encoder_dispatch(objc, e->encoder, groups, threads);
+    if (e->device->profile != NULL) pv_metal_profile_dispatched(e->device, e->slot, e->encoder);
     for (int i = 0; i < 2; i++) e->device->counters[record->counters[i]].count++;
 }
 
@@ -213,6 +217,7 @@ static pv_status encode_submission(pv_metal_device *device, const pv_submission 
         encoded = encode_plan(&e, submission->plans[p]);
     }
     if (e.command_buffer != NULL) commit(&e);
+    if (device->profile != NULL) pv_metal_profile_encoded(device, slot);
     return encoded ? PV_OK
                    : pv_fail_at(error, PV_DEVICE_OUT_OF_MEMORY, device->description.id, PV_NO_OFFSET,
                                 "the queue gave no command buffer or encoder");
