@@ -6,7 +6,7 @@
 #include "runtime/op.h"
 
 #define PV_MAX_LAYERS 1024
-#define PV_MAX_LAYER_KINDS 4
+#define PV_MAX_LAYER_KINDS 8
 #define PV_MAX_ROPES 2
 #define PV_MAX_ROPE_PAIRS 512
 
@@ -27,6 +27,7 @@ typedef struct pv_rope_settings {
     pv_rope_scaling scaling;
     double factor, low_frequency, high_frequency, original_context; /* of the scaling (Llama 3.1 model card, config.json) */
     double beta_fast, beta_slow; /* of YaRN */
+    double score_scale;          /* YaRN: what its mscale_all_dim makes of the scores, in models that have it so; else 1 */
     bool truncates;              /* YaRN: its range ends at whole pairs */
     float magnitude;             /* sine and cosine are multiplied by it */
     uint32_t divisor_sets;       /* how many of the sets below are there */
@@ -37,6 +38,7 @@ typedef struct pv_rope_settings {
 typedef struct pv_layer_kind {
     int rope;       /* which of the decoder's ropes; -1: positions do not turn anything */
     bool conv;      /* a short convolution stands in place of attention */
+    bool experts;   /* these stand in place of one feed-forward block */
     uint32_t group; /* cache group */
 } pv_layer_kind;
 
@@ -47,7 +49,12 @@ typedef struct pv_decoder {
     uint32_t layers, width, heads, kv_heads, head_dim, feed_forward, vocabulary, trained_context;
     uint32_t context; /* that sequences may have: whoever reads the description sets it */
     uint32_t experts, experts_used, expert_feed_forward; /* 0 experts: none */
+    uint32_t shared_feed_forward; /* of the expert that every token has, beside the chosen ones; 0: there is none */
     bool expert_normalize; /* the weights of the chosen experts add up to 1 */
+    float expert_scale;    /* they are multiplied by it */
+    /* Latent attention (DeepSeek-V2): a token's keys and values are projections of a latent vector, of `latent` elements, which the cache
+     * holds beside one key of head_dim elements that turn. Of each head `plain_dim` elements do not turn, and a value has value_dim. */
+    uint32_t latent, query_latent, plain_dim, value_dim; /* 0 latent: keys and values are kept as they are; 0 query_latent: so are queries */
     pv_norm norm;
     float norm_epsilon;
     pv_activation activation; /* of the gate, or of the only factor */

@@ -37,7 +37,7 @@ static pv_status choose_capacity(const pv_model *model, const pv_model_options *
 
 static pv_status choose_pages(const pv_decoder *d, const pv_model_options *options, pv_capacity *c, pv_error *error)
 {
-    uint64_t page = pv_kv_page_bytes(c->kv_type, d->kv_heads, d->head_dim) * d->layers;
+    uint64_t page = pv_kv_page_bytes(c->kv_type, d->kv_heads, d->head_dim, d->latent > 0 ? d->latent : d->head_dim) * d->layers;
     uint64_t pages = options->kv_bytes != 0 ? options->kv_bytes / page : c->context / PV_PAGE_TOKENS;
     if (pages < 1)
         return pv_fail(error, PV_INVALID_ARGUMENT, "kv_bytes is %llu, at least %llu, a page of %d tokens, is wanted",

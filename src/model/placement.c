@@ -63,12 +63,14 @@ static uint32_t layers_of(const pv_decoder *d, uint32_t group)
 /* A convolution's inputs lie where keys and values would, as those of one head of half the width. */
 static uint32_t kv_heads_of(const pv_decoder *d, uint32_t group) { return d->group_conv[group] ? 1 : d->kv_heads; }
 static uint32_t head_dim_of(const pv_decoder *d, uint32_t group) { return d->group_conv[group] ? d->width / 2 : d->head_dim; }
+/* Latent attention: the latent vectors are the values. */
+static uint32_t value_dim_of(const pv_decoder *d, uint32_t group) { return !d->group_conv[group] && d->latent > 0 ? d->latent : head_dim_of(d, group); }
 
 static pv_kv_type type_of(const pv_decoder *d, const pv_capacity *c, uint32_t group) { return d->group_conv[group] ? PV_KV_F16 : c->kv_type; }
 
 static uint64_t page_bytes_of(const pv_decoder *d, const pv_capacity *c, uint32_t group)
 {
-    return pv_kv_page_bytes(type_of(d, c, group), kv_heads_of(d, group), head_dim_of(d, group));
+    return pv_kv_page_bytes(type_of(d, c, group), kv_heads_of(d, group), head_dim_of(d, group), value_dim_of(d, group));
 }
 
 /* Builds the largest step without memory behind it, to learn its scratch. */
@@ -86,11 +88,12 @@ static pv_status measure_scratch(const pv_allocator *allocator, const pv_decoder
     pv_forward forward = {.decoder = d, .weights = &weights, .cache = cache, .tables = &table, .group_count = 1, .token_log = log};
     pv_status status = PV_OK;
     if (cache == NULL || weights.layers == NULL) status = pv_fail_memory(error, d->layers * sizeof *weights.layers, "the layers");
-    for (uint32_t i = 0; i < d->layers && status == PV_OK; i++)
+    for (uint32_t i = 0; i < d->layers && status == PV_OK; i++) {
+        const uint32_t group = pv_decoder_kind(d, i)->group;
         cache[i] = (pv_kv_view){.pages = {.buffer = &nowhere, .rows = 1, .cols = 1, .layout = PV_LAYOUT_F16}, .table = table,
-                                .kv_heads = kv_heads_of(d, pv_decoder_kind(d, i)->group), .head_dim = head_dim_of(d, pv_decoder_kind(d, i)->group),
-                                .page_bytes = page_bytes_of(d, c, pv_decoder_kind(d, i)->group),
-                                .type = type_of(d, c, pv_decoder_kind(d, i)->group)};
+                                .kv_heads = kv_heads_of(d, group), .head_dim = head_dim_of(d, group), .value_dim = value_dim_of(d, group),
+                                .page_bytes = page_bytes_of(d, c, group), .type = type_of(d, c, group)};
+    }
     if (status == PV_OK) status = pv_builder_create(allocator, &limits, limits.rows, limits.logits, &builder, error);
     if (status == PV_OK) {
         pv_weights_outline(d, list, &nowhere, &weights);
@@ -160,6 +163,7 @@ static pv_status place_group(pv_placement *p, uint32_t g, pv_error *error)
             .table = group->table,
             .kv_heads = group->kv_heads,
             .head_dim = group->head_dim,
+            .value_dim = value_dim_of(d, g),
             .page_bytes = group->page_bytes,
             .type = type_of(d, &p->capacity, g),
         };

@@ -1,7 +1,7 @@
 /* What the cache holds of a key or a value: f16, or whole numbers times a scale.
  *
- * Scales are f16 and stand behind the elements of their page: [K, V][kv_head][PV_PAGE_TOKENS][groups]. With s the scale of its group an
- * element is s × q:
+ * Scales are f16 and stand behind the elements of their page: [K, V][kv_head][PV_PAGE_TOKENS][groups of a key's or a value's head].
+ * With s the scale of its group an element is s × q:
  *   8 bits: one group a head, q from -127 to 127, s = largest |x| / 127
  *   4 bits: groups of 32 elements (the last one may be shorter), q from -8 to 7, kept as q + 8, element 2i in the low half of byte i;
  *           s = -x / 8 of the x that is largest in magnitude (of two equal ones the positive), so that it is met exactly
@@ -25,14 +25,15 @@ static inline uint32_t pv_kv_row_bytes(pv_kv_type type, uint32_t head_dim)
 {
     return type == PV_KV_F16 ? 2 * head_dim : type == PV_KV_8BIT ? head_dim : head_dim / 2;
 }
-/* Where a page's scales begin. */
-static inline uint64_t pv_kv_scales_at(pv_kv_type type, uint32_t kv_heads, uint32_t head_dim)
+/* Where a page's scales begin. head_dim: of a key, value_dim: of a value. */
+static inline uint64_t pv_kv_scales_at(pv_kv_type type, uint32_t kv_heads, uint32_t head_dim, uint32_t value_dim)
 {
-    return 2ull * kv_heads * PV_PAGE_TOKENS * pv_kv_row_bytes(type, head_dim);
+    return (uint64_t)kv_heads * PV_PAGE_TOKENS * (pv_kv_row_bytes(type, head_dim) + pv_kv_row_bytes(type, value_dim));
 }
-static inline uint64_t pv_kv_page_bytes(pv_kv_type type, uint32_t kv_heads, uint32_t head_dim)
+static inline uint64_t pv_kv_page_bytes(pv_kv_type type, uint32_t kv_heads, uint32_t head_dim, uint32_t value_dim)
 {
-    return pv_kv_scales_at(type, kv_heads, head_dim) + 2ull * kv_heads * PV_PAGE_TOKENS * pv_kv_groups(type, head_dim) * sizeof(uint16_t);
+    const uint32_t groups = pv_kv_groups(type, head_dim) + pv_kv_groups(type, value_dim);
+    return pv_kv_scales_at(type, kv_heads, head_dim, value_dim) + (uint64_t)kv_heads * PV_PAGE_TOKENS * groups * sizeof(uint16_t);
 }
 
 #endif

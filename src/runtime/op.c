@@ -32,7 +32,7 @@ static const struct {
                                 FIELD(rope.q, PV_UPDATE), FIELD(rope.k, PV_UPDATE), FIELD(rope.store.pages, PV_UPDATE)}},
     [PV_OP_kv_store] = {"kv_store", 4, {FIELD(kv_store.k, PV_READ), FIELD(kv_store.v, PV_READ),
                                         FIELD(kv_store.store.table, PV_READ), FIELD(kv_store.store.pages, PV_UPDATE)}},
-    [PV_OP_attention] = {"attention", 5, {FIELD(attention.q, PV_READ), FIELD(attention.cache.pages, PV_READ),
+    [PV_OP_attention] = {"attention", 6, {FIELD(attention.q, PV_READ), FIELD(attention.q_latent, PV_READ), FIELD(attention.cache.pages, PV_READ),
                                           FIELD(attention.cache.table, PV_READ), FIELD(attention.sinks, PV_READ),
                                           FIELD(attention.out, PV_WRITE)}},
     [PV_OP_conv1d] = {"conv1d", 7, {FIELD(conv1d.x, PV_READ), FIELD(conv1d.before, PV_READ), FIELD(conv1d.after, PV_READ),
@@ -121,7 +121,7 @@ static double tensor_cells(const pv_tensor *tensor, uint32_t rows)
 /* Keys and values of one token. */
 static double token_bytes(const pv_kv_view *view)
 {
-    return (double)pv_kv_page_bytes(view->type, view->kv_heads, view->head_dim) / PV_PAGE_TOKENS;
+    return (double)pv_kv_page_bytes(view->type, view->kv_heads, view->head_dim, pv_kv_value_dim(view)) / PV_PAGE_TOKENS;
 }
 
 /* Tables and the token log are touched in a few cells only: 4 bytes for each row. */
@@ -210,8 +210,11 @@ static pv_cost attention_cost(const pv_op *op, uint32_t rows, uint32_t kv_length
         seen = seen < attention->window ? seen : attention->window;
         fetched = fetched < attention->window + live ? fetched : attention->window + live;
     }
-    return (pv_cost){tensor_bytes(&attention->q, rows) + tensor_bytes(&attention->out, rows) + fetched * token_bytes(&attention->cache),
-                     live > 0 ? 4 * tensor_cells(&attention->q, rows) * (seen > 1 ? seen : 1) : 0};
+    const double cells = tensor_cells(&attention->q, rows) + tensor_cells(&attention->out, rows) +
+                         (pv_tensor_present(&attention->q_latent) ? tensor_cells(&attention->q_latent, rows) : 0);
+    return (pv_cost){tensor_bytes(&attention->q, rows) + tensor_bytes(&attention->q_latent, rows) + tensor_bytes(&attention->out, rows) +
+                         fetched * token_bytes(&attention->cache),
+                     live > 0 ? 2 * cells * (seen > 1 ? seen : 1) : 0};
 }
 
 static pv_cost conv1d_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)

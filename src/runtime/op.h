@@ -28,14 +28,18 @@ typedef enum pv_op_kind {
     PV_OP_COUNT
 } pv_op_kind;
 
-/* One layer's part of a cache group. Storage of a layer: [page][K, V][kv_head][PV_PAGE_TOKENS][head_dim] elements (runtime/kv.h). */
+/* One layer's part of a cache group. Storage of a layer: [page]{K [kv_head][PV_PAGE_TOKENS][head_dim], V [kv_head][PV_PAGE_TOKENS]
+ * [value_dim]} elements (runtime/kv.h). */
 typedef struct pv_kv_view {
     pv_tensor pages; /* 1 row: all bytes of the layer (row_bytes); page p begins p × page_bytes later; layout: F16 whatever the type */
     pv_tensor table; /* block table, int32 [slots][context / PV_PAGE_TOKENS]; rows = slots, cols = blocks */
     uint32_t kv_heads, head_dim;
     uint64_t page_bytes;
     pv_kv_type type; /* of elements */
+    uint32_t value_dim; /* elements of a value's head; 0: as many as a key's */
 } pv_kv_view;
+
+static inline uint32_t pv_kv_value_dim(const pv_kv_view *view) { return view->value_dim > 0 ? view->value_dim : view->head_dim; }
 
 /* Applies the block's patches to the block tables and the token log, then writes every literal token (row token ≥ 0) to
  * token_log[slot][position]. The first op of every forward plan. */
@@ -86,6 +90,7 @@ typedef enum pv_activation {
     PV_ACTIVATION_SILU, /* x / (1 + e^−x) */
     PV_ACTIVATION_GELU, /* in the tanh form: x / 2 × (1 + tanh(√(2 / π) (x + 0.044715 x³))) */
     PV_ACTIVATION_CLAMPED, /* of a glu only, g being at most 7 and u within ± 7: (u + 1) × g / (1 + e^(−1.702 g)) */
+    PV_ACTIVATION_SIGMOID, /* 1 / (1 + e^−x) */
 } pv_activation;
 
 /* For each part: out = x' · weightᵀ (+ bias) (+ residual), x' = rms_norm(x, norm) if norm is present, else x.
@@ -132,15 +137,18 @@ typedef struct pv_op_kv_store {
  * alone, in a batch, and in any chunk of a prompt. Keys beyond a row's position have no influence, not even NaN.
  * window: the row sees its last `window` keys only, its own included; pages before the window's first key are not touched, whatever
  * the block table says of them. soft_cap: a score s becomes soft_cap × tanh(s / soft_cap). sinks: one score more for each head,
- * which takes its share of the softmax and has no value. */
+ * which takes its share of the softmax and has no value. q_latent: values are keys as well, the part of them that does not turn, and
+ * a score is scale × (q[r, h] · K + q_latent[r, h] · V). ("DeepSeek-V2", section 2.1.2: the cache holds the latent vector, from which every
+ * head's keys and values would be projected; q_latent has been projected instead.) */
 typedef struct pv_op_attention {
-    pv_tensor q, out; /* [R, heads × head_dim] */
+    pv_tensor q, out; /* [R, heads × head_dim], [R, heads × the cache's value_dim] */
     pv_kv_view cache;
     uint32_t heads;
     float scale;
     uint32_t window;  /* 0: all keys */
     float soft_cap;   /* 0: none */
     pv_tensor sinks;  /* f32 [1, heads], or absent */
+    pv_tensor q_latent; /* [R, heads × the cache's value_dim], or absent */
 } pv_op_attention;
 
 /* A short convolution along a sequence, column by column: u = before × x, rounded to f16; out[r] = after × Σ weight[c][j] × u at position
@@ -169,7 +177,7 @@ typedef struct pv_op_activation {
 } pv_op_activation;
 
 /* Chooses experts: of the softmax of scores[r] over all experts the `used` largest, the likeliest first (ties: the lower number).
- * weights[r] are their probabilities, with `normalize` divided by their sum. Assignment a = r × used + i is row r's i-th choice, and
+ * weights[r] are their probabilities, with `normalize` divided by their sum, times `scale`. Assignment a = r × used + i is row r's i-th choice, and
  * experts[a] its expert. order holds the step's assignments by expert, then by number: those of expert e stand at offsets[e] …
  * offsets[e + 1] − 1. A score that is NaN counts as the lowest, and makes the weights NaN. */
 typedef struct pv_op_moe_route {
@@ -179,13 +187,15 @@ typedef struct pv_op_moe_route {
     pv_tensor offsets;        /* int32, the first experts + 1 cells of row 0 */
     uint32_t used;
     bool normalize;
+    float scale;              /* 0: 1 */
 } pv_op_moe_route;
 
 /* linear by experts: for every assignment a of the step, out[a] = weight of its expert · x (+ bias of its expert), with `glu` as there.
- * x is that of the assignment's row, or, with `each`, of the assignment. An expert's rows of a weight are a multiple of 16. */
+ * x is that of the assignment's row, or, with `each`, of the assignment. An expert's rows of a weight are a multiple of 16. Without order and
+ * offsets every row uses every expert, its i-th choice being expert i: a linear for each head. */
 typedef struct pv_op_moe_linear {
     pv_tensor x;               /* [R, in cols]; each: [R, used × in cols] */
-    pv_tensor order, offsets;  /* of moe_route */
+    pv_tensor order, offsets;  /* of moe_route; or absent, used being experts */
     uint32_t experts, used, part_count;
     pv_linear_part parts[2];   /* weight [experts × out cols, in cols], bias f32 [1, experts × out cols], out [R, used × out cols] */
     pv_activation glu;

@@ -521,6 +521,10 @@ void ref_layer_norm(const float *x, const float *weight, const float *bias, uint
 ref_value ref_activated(pv_activation activation, ref_value x)
 {
     if (activation == PV_ACTIVATION_NONE) return x;
+    if (activation == PV_ACTIVATION_SIGMOID) { /* its slope is at most its value */
+        const double sigmoid = 1 / (1 + exp(-x.value));
+        return (ref_value){sigmoid, (8 * REF_U + x.bound) * sigmoid};
+    }
     double exponent = activation == PV_ACTIVATION_SILU ? x.value : 2 * sqrt(2 / acos(-1)) * (x.value + 0.044715 * x.value * x.value * x.value);
     double value = x.value / (1 + exp(-exponent)), share = 1 / (1 + exp(exponent)); /* of the exponential in the sum */
     double relative = 8 + (activation == PV_ACTIVATION_GELU ? 4 * fabs(exponent) * share : 0);
@@ -622,8 +626,8 @@ static const double *half_values(void)
 
 /* An error e of a score makes a relative error of about e in its weight, and as much in their sum; the exponential itself has 8
  * u, the sums over keys theirs, and rescaling spans a few more. A cap's slope is at most 1, its own evaluation has 12 u. */
-void ref_attention_of(const float *q, const double *keys, const double *values, uint32_t count, uint32_t head_dim, double scale,
-                      double soft_cap, double sink, ref_value *out)
+void ref_attention_of(const float *q, const double *keys, const double *values, uint32_t count, uint32_t head_dim, uint32_t value_dim,
+                      double scale, double soft_cap, double sink, ref_value *out)
 {
     double *score = malloc(count * sizeof *score), largest = sink, worst = 0, sum = 0;
     for (uint32_t j = 0; j < count; j++) {
@@ -640,10 +644,10 @@ void ref_attention_of(const float *q, const double *keys, const double *values, 
     worst += 4 * REF_U * fabs(largest);
     sum = exp(sink - largest);
     for (uint32_t j = 0; j < count; j++) sum += score[j] = exp(score[j] - largest);
-    for (uint32_t i = 0; i < head_dim; i++) {
+    for (uint32_t i = 0; i < value_dim; i++) {
         double mixed = 0, magnitude = 0;
         for (uint32_t j = 0; j < count; j++) {
-            double part = score[j] / sum * values[(size_t)j * head_dim + i];
+            double part = score[j] / sum * values[(size_t)j * value_dim + i];
             mixed += part;
             magnitude += fabs(part);
         }
@@ -659,6 +663,6 @@ void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values,
     const size_t cells = (size_t)count * head_dim;
     double *wide = malloc(2 * cells * sizeof *wide);
     for (size_t i = 0; i < cells; i++) wide[i] = half[keys[i]], wide[cells + i] = half[values[i]];
-    ref_attention_of(q, wide, wide + cells, count, head_dim, scale, soft_cap, sink, out);
+    ref_attention_of(q, wide, wide + cells, count, head_dim, head_dim, scale, soft_cap, sink, out);
     free(wide);
 }

@@ -67,9 +67,9 @@ ref_value ref_plus(ref_value a, double b);
 void ref_attention(const float *q, const uint16_t *keys, const uint16_t *values, uint32_t count, uint32_t head_dim,
                    double scale, double soft_cap, double sink, ref_value *out);
 
-/* The same for other cells. */
-void ref_attention_of(const float *q, const double *keys, const double *values, uint32_t count, uint32_t head_dim, double scale,
-                      double soft_cap, double sink, ref_value *out);
+/* The same for other cells, and values of another width: [count][value_dim], as `out` is. */
+void ref_attention_of(const float *q, const double *keys, const double *values, uint32_t count, uint32_t head_dim, uint32_t value_dim,
+                      double scale, double soft_cap, double sink, ref_value *out);
 
 /* Philox4x32-10 (Salmon et al., SC'11). */
 void ref_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);

@@ -377,15 +377,18 @@ pv_tensor rig_vector(rig *r, const float *values, uint32_t cols)
 
 pv_kv_view rig_cache(rig *r, uint32_t pages, uint32_t kv_heads, uint32_t head_dim)
 {
-    return rig_cache_of(r, PV_KV_F16, pages, kv_heads, head_dim);
+    return rig_cache_of(r, PV_KV_F16, pages, kv_heads, head_dim, head_dim);
 }
 
-pv_kv_view rig_cache_of(rig *r, pv_kv_type type, uint32_t pages, uint32_t kv_heads, uint32_t head_dim)
+static uint64_t head_bytes(pv_kv_type type, uint32_t dim)
 {
-    static const double element_bytes[] = {[PV_KV_F16] = 2, [PV_KV_8BIT] = 1, [PV_KV_4BIT] = 0.5};
-    const uint32_t scales = type == PV_KV_F16 ? 0 : type == PV_KV_8BIT ? 1 : (head_dim + 31) / 32;
-    pv_kv_view view = {.kv_heads = kv_heads, .head_dim = head_dim, .type = type};
-    view.page_bytes = 2ull * kv_heads * PV_PAGE_TOKENS * (uint64_t)(head_dim * element_bytes[type] + 2 * scales);
+    return type == PV_KV_F16 ? 2 * dim : type == PV_KV_8BIT ? dim + 2 : dim / 2 + 2 * ((dim + 31) / 32);
+}
+
+pv_kv_view rig_cache_of(rig *r, pv_kv_type type, uint32_t pages, uint32_t kv_heads, uint32_t head_dim, uint32_t value_dim)
+{
+    pv_kv_view view = {.kv_heads = kv_heads, .head_dim = head_dim, .value_dim = value_dim != head_dim ? value_dim : 0, .type = type};
+    view.page_bytes = kv_heads * PV_PAGE_TOKENS * (head_bytes(type, head_dim) + head_bytes(type, value_dim));
     view.pages = rig_cells(r, RIG_KV, 1, (uint32_t)(pages * view.page_bytes / 4), NULL);
     view.pages.layout = PV_LAYOUT_F16;
     view.pages.cols *= 2;

@@ -85,7 +85,7 @@ pv_tensor rig_vector(rig *r, const float *values, uint32_t cols);
 pv_tensor rig_weight(rig *r, pv_layout layout, uint32_t rows, uint32_t cols, unsigned uses, const uint8_t *canonical);
 /* Storage of a layer of `pages` pages and a block table of all slots, every page poisoned, every entry the null page. */
 pv_kv_view rig_cache(rig *r, uint32_t pages, uint32_t kv_heads, uint32_t head_dim);
-pv_kv_view rig_cache_of(rig *r, pv_kv_type type, uint32_t pages, uint32_t kv_heads, uint32_t head_dim);
+pv_kv_view rig_cache_of(rig *r, pv_kv_type type, uint32_t pages, uint32_t kv_heads, uint32_t head_dim, uint32_t value_dim);
 
 void rig_put(rig *r, const pv_tensor *tensor, uint64_t offset, const void *bytes, uint64_t length);
 /* Results: through the device's read, where tampering happens. */

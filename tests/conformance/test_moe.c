@@ -46,17 +46,17 @@ static void choose(const float *scores, uint32_t experts, uint32_t used, int32_t
 }
 
 /* Each exponential has 4 u and the error of its argument, the sums theirs, then a quotient. */
-static ref_value weight_of(const float *scores, uint32_t experts, const int32_t *chosen, uint32_t used, uint32_t i, bool normalize)
+static ref_value weight_of(const float *scores, uint32_t experts, const int32_t *chosen, uint32_t used, uint32_t i, bool normalize, double scale)
 {
     double base = scores[chosen[0]], all = 0, sum = 0, own = exp(scores[chosen[i]] - base);
     for (uint32_t e = 0; e < experts; e++) all += exp(scores[e] - base);
     for (uint32_t j = 0; j < used; j++) sum += exp(scores[chosen[j]] - base);
-    double value = own / (normalize ? sum : all), span = base - scores[chosen[used - 1]];
+    double value = own / (normalize ? sum : all) * scale, span = base - scores[chosen[used - 1]];
     if (isnan(all)) return (ref_value){NAN, 0};
-    return (ref_value){value, (16 + REF_LAMBDA * sqrt(experts) + fabs(span)) * REF_U * value};
+    return (ref_value){value, (17 + REF_LAMBDA * sqrt(experts) + fabs(span)) * REF_U * value};
 }
 
-static void route_case(rig *r, uint32_t rows, uint32_t experts, uint32_t used, bool normalize, bool edges)
+static void route_case(rig *r, uint32_t rows, uint32_t experts, uint32_t used, bool normalize, float scale, bool edges)
 {
     rig_reset(r);
     step_of_rows(r, rows);
@@ -76,6 +76,7 @@ static void route_case(rig *r, uint32_t rows, uint32_t experts, uint32_t used, b
     route->offsets = rig_activation(r, PV_EXTENT_ROWS, experts + 1);
     route->used = used;
     route->normalize = normalize;
+    route->scale = scale;
     int32_t chosen[MAX_ASSIGNMENTS], order[MAX_ASSIGNMENTS], offsets[MAX_EXPERTS + 1], found[MAX_ASSIGNMENTS];
     ref_value wanted[MAX_ASSIGNMENTS];
     uint32_t count = rows * used, at = 0;
@@ -83,7 +84,7 @@ static void route_case(rig *r, uint32_t rows, uint32_t experts, uint32_t used, b
     for (uint32_t i = 0; i < rows; i++) {
         choose(scores + (size_t)i * experts, experts, used, chosen + i * used);
         for (uint32_t j = 0; j < used; j++)
-            wanted[i * used + j] = weight_of(scores + (size_t)i * experts, experts, chosen + i * used, used, j, normalize);
+            wanted[i * used + j] = weight_of(scores + (size_t)i * experts, experts, chosen + i * used, used, j, normalize, scale != 0 ? scale : 1);
     }
     for (uint32_t e = 0; e <= experts; e++) {
         offsets[e] = (int32_t)at;
@@ -110,11 +111,11 @@ static void route_case(rig *r, uint32_t rows, uint32_t experts, uint32_t used, b
 
 static void route_cases(rig *r)
 {
-    route_case(r, 1, 8, 2, true, false);
-    route_case(r, 9, 4, 1, false, true);
-    route_case(r, 40, 33, 4, false, true);
-    route_case(r, 50, 128, 8, true, true);
-    route_case(r, 3, 5, 5, true, true);
+    route_case(r, 1, 8, 2, true, 0, false);
+    route_case(r, 9, 4, 1, false, 1, true);
+    route_case(r, 40, 33, 4, false, 2.5f, true);
+    route_case(r, 50, 128, 8, true, 0, true);
+    route_case(r, 3, 5, 5, true, 0.3f, true);
     rig_expect_ran(r, "moe_route", NULL);
 }
 
@@ -126,6 +127,7 @@ typedef struct linear_case {
     pv_activation glu;
     bool bias, each;
     bool crowded; /* all rows go to the same experts */
+    bool all;     /* without a route: every row uses every expert */
 } linear_case;
 
 /* out[a][o] of one part in float64. */
@@ -159,7 +161,7 @@ static void linear_case_run(rig *r, const linear_case *s)
     int32_t expert_of[MAX_ASSIGNMENTS], order[MAX_ASSIGNMENTS], offsets[MAX_EXPERTS + 1];
     assert_true(count <= MAX_ASSIGNMENTS);
     for (uint32_t i = 0; i < count; i++)
-        expert_of[i] = (int32_t)((s->crowded ? i % s->used : i / s->used * 5 % s->experts + i % s->used) % s->experts);
+        expert_of[i] = (int32_t)((s->all ? i % s->used : s->crowded ? i % s->used : i / s->used * 5 % s->experts + i % s->used) % s->experts);
     for (uint32_t e = 0, at = 0; e <= s->experts; e++) {
         offsets[e] = (int32_t)at;
         for (uint32_t a = 0; a < count; a++)
@@ -172,10 +174,12 @@ static void linear_case_run(rig *r, const linear_case *s)
     pv_op_moe_linear *moe = &op.moe_linear;
     *moe = (pv_op_moe_linear){.experts = s->experts, .used = s->used, .part_count = parts, .glu = s->glu, .each = s->each};
     moe->x = rig_input(r, PV_EXTENT_ROWS, x_cols, x);
-    moe->order = rig_activation(r, PV_EXTENT_ROWS, s->used);
-    moe->offsets = rig_activation(r, PV_EXTENT_ROWS, s->experts + 1);
-    rig_put(r, &moe->order, 0, order, count * 4);
-    rig_put(r, &moe->offsets, 0, offsets, (s->experts + 1) * 4);
+    if (!s->all) {
+        moe->order = rig_activation(r, PV_EXTENT_ROWS, s->used);
+        moe->offsets = rig_activation(r, PV_EXTENT_ROWS, s->experts + 1);
+        rig_put(r, &moe->order, 0, order, count * 4);
+        rig_put(r, &moe->offsets, 0, offsets, (s->experts + 1) * 4);
+    }
     for (uint32_t p = 0; p < parts; p++) {
         const size_t row_bytes = ref_row_bytes(s->layout, s->cols), weight_rows = (size_t)s->experts * s->outs;
         canonical[p] = malloc(weight_rows * row_bytes);
@@ -208,12 +212,17 @@ static void linear_cases(rig *r)
         uint32_t block, bytes;
         ref_block((pv_layout)layout, &block, &bytes);
         const uint32_t cols = block == 1 ? 40 : 256;
-        linear_case_run(r, &(linear_case){(pv_layout)layout, 1, 5, 2, cols, 32, PV_ACTIVATION_SILU, false, false, false});
-        linear_case_run(r, &(linear_case){(pv_layout)layout, 7, 4, 3, cols, 48, PV_ACTIVATION_NONE, true, true, false});
-        linear_case_run(r, &(linear_case){(pv_layout)layout, 21, 6, 2, cols, 16, PV_ACTIVATION_CLAMPED, true, false, true});
+        linear_case_run(r, &(linear_case){(pv_layout)layout, 1, 5, 2, cols, 32, PV_ACTIVATION_SILU, false, false, false, false});
+        linear_case_run(r, &(linear_case){(pv_layout)layout, 7, 4, 3, cols, 48, PV_ACTIVATION_NONE, true, true, false, false});
+        linear_case_run(r, &(linear_case){(pv_layout)layout, 21, 6, 2, cols, 16, PV_ACTIVATION_CLAMPED, true, false, true, false});
     }
-    linear_case_run(r, &(linear_case){PV_LAYOUT_F32, 60, 33, 4, 96, 80, PV_ACTIVATION_SILU, false, false, false});
-    linear_case_run(r, &(linear_case){PV_LAYOUT_Q8_0, 60, 3, 1, 512, 80, PV_ACTIVATION_NONE, false, true, false});
+    linear_case_run(r, &(linear_case){PV_LAYOUT_F32, 60, 33, 4, 96, 80, PV_ACTIVATION_SILU, false, false, false, false});
+    linear_case_run(r, &(linear_case){PV_LAYOUT_Q8_0, 60, 3, 1, 512, 80, PV_ACTIVATION_NONE, false, true, false, false});
+    for (uint32_t rows = 1; rows <= 21; rows += 4) { /* a linear for each head */
+        linear_case_run(r, &(linear_case){PV_LAYOUT_F32, rows, 5, 5, 44, 48, PV_ACTIVATION_NONE, true, true, false, true});
+        linear_case_run(r, &(linear_case){PV_LAYOUT_Q8_0, rows, 4, 4, 128, 32, PV_ACTIVATION_NONE, false, true, false, true});
+        linear_case_run(r, &(linear_case){PV_LAYOUT_Q4_K, rows, 3, 3, 256, 16, PV_ACTIVATION_SILU, false, false, false, true});
+    }
     rig_expect_ran(r, "moe_linear", NULL);
 }
 
@@ -266,8 +275,8 @@ static void sum_cases(rig *r)
 
 static void few_of_each(rig *r)
 {
-    route_case(r, 5, 16, 3, true, false);
-    linear_case_run(r, &(linear_case){PV_LAYOUT_Q4_0, 7, 4, 2, 64, 32, PV_ACTIVATION_SILU, true, false, false});
+    route_case(r, 5, 16, 3, true, 0, false);
+    linear_case_run(r, &(linear_case){PV_LAYOUT_Q4_0, 7, 4, 2, 64, 32, PV_ACTIVATION_SILU, true, false, false, false});
     sum_case(r, 3, 100, 2, false);
 }
 

@@ -375,6 +375,7 @@ static void activation_cases(rig *r)
         activation_case(r, 3, cols[i], PV_ACTIVATION_SILU, 1, 0, false, i % 2 == 0);
         activation_case(r, 2, cols[i], PV_ACTIVATION_GELU, 1, 0, i % 2 == 0, i % 3 == 0);
         activation_case(r, 40, cols[i], PV_ACTIVATION_NONE, 0.22f, 0, true, true);
+        activation_case(r, 4, cols[i], PV_ACTIVATION_SIGMOID, 1, 0, false, i % 2 == 1);
         activation_case(r, 5, cols[i], PV_ACTIVATION_NONE, 1, 30, false, true);
     }
     activation_case(r, 5, 100, PV_ACTIVATION_NONE, 0.125f, 0.5f, true, false);

@@ -236,6 +236,7 @@ typedef struct attention_shape {
     float soft_cap;
     bool sinks;
     pv_kv_type type;
+    uint32_t latent; /* elements of a value, which queries meet as well; 0: values are as wide as keys */
 } attention_shape;
 
 /* Attention over a cache of finite cells; returns its bytes that the rows see. */
@@ -249,7 +250,8 @@ static double run_attention(const attention_shape *s)
     while (sequences < 4 && s->sequence[sequences].count > 0) sequences++;
     rig_step(&device, s->sequence, sequences);
     for (uint32_t i = 0; i < sequences; i++) pages += (uint32_t)(s->sequence[i].first + s->sequence[i].count + PV_PAGE_TOKENS - 1) / PV_PAGE_TOKENS;
-    pv_kv_view cache = rig_cache_of(&device, s->type, pages, s->kv_heads, s->head_dim);
+    const uint32_t value_dim = s->latent > 0 ? s->latent : s->head_dim;
+    pv_kv_view cache = rig_cache_of(&device, s->type, pages, s->kv_heads, s->head_dim, value_dim);
     uint16_t *cells = malloc((size_t)(pages * cache.page_bytes));
     for (size_t i = 0; i < pages * cache.page_bytes / 2; i++) cells[i] = ref_to_f16(ref_normal(&seed));
     rig_put(&device, &cache.pages, 0, cells, pages * cache.page_bytes);
@@ -261,16 +263,18 @@ static double run_attention(const attention_shape *s)
             rig_put(&device, &cache.table, ((uint64_t)s->sequence[i].slot * cache.table.cols + (uint32_t)block) * 4, &next, 4);
         seen += (s->window > 0 && (uint32_t)length > s->window ? s->window : (double)length) * (double)cache.page_bytes / PV_PAGE_TOKENS;
     }
-    const uint32_t heads = s->kv_heads * s->group, width = heads * s->head_dim;
+    const uint32_t heads = s->kv_heads * s->group, width = heads * s->head_dim, out_width = heads * value_dim;
     float *q = random_floats(&seed, (size_t)device.rows * width), *sinks = random_floats(&seed, heads);
+    float *latent = random_floats(&seed, (size_t)device.rows * out_width);
     pv_op op = {.kind = PV_OP_attention,
                 .attention = {.cache = cache, .heads = heads, .scale = 0.1f, .window = s->window, .soft_cap = s->soft_cap}};
     op.attention.q = rig_input(&device, PV_EXTENT_ROWS, width, q);
-    op.attention.out = rig_activation(&device, PV_EXTENT_ROWS, width);
+    if (s->latent > 0) op.attention.q_latent = rig_input(&device, PV_EXTENT_ROWS, out_width, latent);
+    op.attention.out = rig_activation(&device, PV_EXTENT_ROWS, out_width);
     if (s->sinks) op.attention.sinks = rig_vector(&device, sinks, heads);
     rig_may_write_rows(&device, &op.attention.out);
     rig_run(&device, &op, 1);
-    free(q), free(sinks);
+    free(q), free(sinks), free(latent);
     return seen;
 }
 
@@ -348,6 +352,9 @@ static void nothing_is_found_in_attention(void **state)
         {1, 2, 20, 0, {{1, 40, 1, NULL}, {2, 0, 9, NULL}}, 0, false, PV_KV_F16},
         {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 12, NULL}}, 0, false, PV_KV_8BIT},
         {1, 1, 80, 0, {{1, 40, 1, NULL}, {2, 10, 12, NULL}}, 0, false, PV_KV_4BIT},
+        {1, 5, 64, 0, {{1, 300, 1, NULL}, {2, 10, 9, NULL}}, 0, false, PV_KV_F16, 512},
+        {1, 6, 16, 0, {{1, 40, 1, NULL}, {2, 10, 9, NULL}}, 0, false, PV_KV_8BIT, 96},
+        {2, 2, 48, 0, {{1, 40, 1, NULL}, {2, 10, 9, NULL}}, 0, false, PV_KV_4BIT, 20},
     };
     static const char *const tiles[] = {"attention_tile64", "attention_tile80",  "attention_tile96",        "attention_tile128",
                                         "attention_tile256", "attention_tile64_scaled", "attention_tile80_scaled"};

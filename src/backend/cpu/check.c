@@ -71,7 +71,7 @@ static const char *check_cache(const pv_kv_view *cache)
 {
     if (cache->pages.layout != PV_LAYOUT_F16) return "the cache is not f16";
     if (cache->type > PV_KV_4BIT) return "the cache is of a type that is not known";
-    if (cache->type == PV_KV_4BIT && cache->head_dim % 2 != 0) return "a head of 4-bit cells is not even";
+    if (cache->type == PV_KV_4BIT && (cache->head_dim % 2 != 0 || cache->value_dim % 2 != 0)) return "a head of 4-bit cells is not even";
     return cache->kv_heads > 0 && cache->head_dim > 0 ? NULL : "the cache has no heads";
 }
 
@@ -88,7 +88,8 @@ static const char *check_kv_store(const pv_op *op)
     const pv_kv_view *store = &op->kv_store.store;
     const char *wrong = check_cache(store);
     if (wrong != NULL) return wrong;
-    return op->kv_store.k.cols == (uint64_t)store->kv_heads * store->head_dim && op->kv_store.v.cols == op->kv_store.k.cols
+    return op->kv_store.k.cols == (uint64_t)store->kv_heads * store->head_dim &&
+                   op->kv_store.v.cols == (uint64_t)store->kv_heads * pv_kv_value_dim(store)
                ? NULL
                : "k or v does not have the cache's heads";
 }
@@ -100,7 +101,9 @@ static const char *check_attention(const pv_op *op)
     if (wrong != NULL) return wrong;
     if (attention->heads == 0 || attention->heads % attention->cache.kv_heads != 0) return "heads are no multiple of the kv heads";
     if (pv_tensor_present(&attention->sinks) && attention->sinks.cols != attention->heads) return "there is not a sink for each head";
-    return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == attention->q.cols
+    const uint64_t out_cols = (uint64_t)attention->heads * pv_kv_value_dim(&attention->cache);
+    if (pv_tensor_present(&attention->q_latent) && attention->q_latent.cols != out_cols) return "q_latent does not have the heads";
+    return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == out_cols
                ? NULL
                : "q or out does not have the heads";
 }
@@ -133,7 +136,9 @@ static const char *check_moe_linear(const pv_op *op)
     const pv_op_moe_linear *moe = &op->moe_linear;
     const bool glu = moe->glu != PV_ACTIVATION_NONE;
     if (moe->part_count != (glu ? 2u : 1u)) return "a glu needs two parts, others have one";
-    if (moe->experts == 0 || moe->used == 0 || moe->order.cols != moe->used || moe->offsets.cols <= moe->experts) return "the route does not suit";
+    const bool routed = pv_tensor_present(&moe->order);
+    if (moe->experts == 0 || moe->used == 0) return "there are no experts";
+    if (routed ? moe->order.cols != moe->used || moe->offsets.cols <= moe->experts : moe->used != moe->experts) return "the route does not suit";
     for (uint32_t p = 0; p < moe->part_count; p++) {
         const pv_linear_part *part = &moe->parts[p];
         if (!packed(&part->weight)) return "a weight is not packed for this device";

@@ -15,10 +15,13 @@ const char *pv_metal_check_attention(const pv_metal_device *device, const pv_op 
     (void)device;
     if (wrong != NULL) return wrong;
     if (attention->heads == 0 || attention->heads % attention->cache.kv_heads != 0) return "heads are no multiple of the kv heads";
-    if (attention->cache.head_dim > 256) return "a head has more than 256 elements";
+    const uint64_t out_cols = (uint64_t)attention->heads * pv_kv_value_dim(&attention->cache);
+    if (pv_kv_value_dim(&attention->cache) > 512) return "a head has more than 512 elements";
+    if (!pv_metal_absent_or_f32(&attention->q_latent)) return "q_latent is not f32";
+    if (pv_tensor_present(&attention->q_latent) && attention->q_latent.cols != out_cols) return "q_latent does not have the heads";
     if (!pv_metal_absent_or_f32(&attention->sinks)) return "the sinks are not f32";
     if (pv_tensor_present(&attention->sinks) && attention->sinks.cols != attention->heads) return "not one sink a head";
-    return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == attention->q.cols
+    return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == out_cols
                ? NULL
                : "q or out does not have the heads";
 }
@@ -44,6 +47,7 @@ static const char *tile_function(const pv_metal_device *device, const pv_op_atte
         {96, "attention_tile96", "attention_tile96_scaled"},    {128, "attention_tile128", "attention_tile128_scaled"},
         {256, "attention_tile256", NULL},
     };
+    if (pv_tensor_present(&attention->q_latent) || pv_kv_value_dim(&attention->cache) != attention->cache.head_dim) return NULL;
     if (device->plain || !device->traits.simdgroup_matrix || attention->q.rows <= FEW_ROWS) return NULL;
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
         if (kernels[i].head_dim != attention->cache.head_dim) continue;
@@ -64,6 +68,8 @@ static pv_args_attention args_of(const pv_metal_recorder *recorder, const pv_op_
         .window = attention->window,
         .soft_cap = attention->soft_cap,
         .has_sinks = pv_tensor_present(&attention->sinks),
+        .has_latent = pv_tensor_present(&attention->q_latent),
+        .latent_stride = pv_metal_stride(&attention->q_latent),
     };
 }
 
@@ -93,7 +99,7 @@ static void record_merge(pv_metal_recorder *recorder, const pv_op_attention *att
     pv_metal_bind(record, &attention->out);
     record->threads[0] = 32;
     record->threads[1] = 4;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->cache.head_dim + 31) / 32};
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->cache.value_dim + 31) / 32};
     record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args->heads + 3) / 4};
     record->grid[2] = (pv_metal_axis){.count = args->decode_only ? PV_METAL_DECODE_ROWS : PV_METAL_ROWS};
 }
@@ -101,23 +107,23 @@ static void record_merge(pv_metal_recorder *recorder, const pv_op_attention *att
 /* Up to `rows` rows; with `tiles` decode rows alone, and the others by that kernel, beside them. */
 static void record_split(pv_metal_recorder *recorder, const pv_op_attention *attention, uint32_t rows, const char *tiles)
 {
-    static const char *const functions[2][5] = {
-        {"attention_split1_4", "attention_split2_4", "attention_split3_4", "attention_split4_4", "attention_split8_4"},
-        {"attention_split1_8", "attention_split2_8", "attention_split3_8", "attention_split4_8", "attention_split8_8"},
+    static const char *const functions[2][6] = {
+        {"attention_split1_4", "attention_split2_4", "attention_split3_4", "attention_split4_4", "attention_split8_4", "attention_split16_4"},
+        {"attention_split1_8", "attention_split2_8", "attention_split3_8", "attention_split4_8", "attention_split8_8", NULL},
     };
     pv_args_attention args = args_of(recorder, attention);
     args.decode_only = tiles != NULL;
     args.spans = splits_for(attention, rows, recorder->plan->limits.context);
-    const uint32_t kv_heads = args.cache.kv_heads, head_dim = args.cache.head_dim;
-    const uint32_t shared_by = args.heads / kv_heads, queries = shared_by > 4 ? 8 : 4, chunks = (shared_by + queries - 1) / queries;
-    uint32_t dims = (head_dim + 31) / 32;
+    const uint32_t kv_heads = args.cache.kv_heads, value_dim = args.cache.value_dim;
+    uint32_t dims = (value_dim + 31) / 32;
     if (attention->cache.type == PV_KV_4BIT) dims += dims % 2; /* a lane has both elements of a byte */
+    const uint32_t shared_by = args.heads / kv_heads, queries = shared_by > 4 && dims <= 8 ? 8 : 4, chunks = (shared_by + queries - 1) / queries;
     const uint32_t direct = args.spans == 1;
     const pv_metal_kernel kernel = {.source = "attention",
-                                    .function = functions[queries == 8][dims <= 4 ? dims - 1 : 4],
+                                    .function = functions[queries == 8][dims <= 4 ? dims - 1 : dims <= 8 ? 4 : 5],
                                     .constants = {attention->cache.type, attention->soft_cap > 0, direct},
                                     .constant_count = 3};
-    const uint64_t bytes = direct ? 0 : (uint64_t)rows * args.heads * args.spans * (head_dim + 2) * sizeof(float);
+    const uint64_t bytes = direct ? 0 : (uint64_t)rows * args.heads * args.spans * (value_dim + 2) * sizeof(float);
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &attention->q);
     pv_metal_bind(record, &attention->cache.pages);
@@ -129,6 +135,7 @@ static void record_split(pv_metal_recorder *recorder, const pv_op_attention *att
     }
     pv_metal_bind(record, &attention->sinks);
     pv_metal_bind(record, &attention->out);
+    pv_metal_bind(record, &attention->q_latent);
     record->threads[0] = PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.spans};
     record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = kv_heads * chunks};

@@ -20,7 +20,8 @@ void pv_metal_record_moe_route(pv_metal_recorder *recorder, const pv_op *op)
 {
     const pv_op_moe_route *route = &op->moe_route;
     const pv_args_moe_route args = {.step = recorder->layout, .experts = route->scores.cols, .used = route->used,
-                                    .normalize = route->normalize, .scores_stride = pv_metal_stride(&route->scores)};
+                                    .normalize = route->normalize, .scores_stride = pv_metal_stride(&route->scores),
+                                    .scale = route->scale != 0 ? route->scale : 1};
     pv_metal_kernel kernel = {.source = "moe", .function = "moe_route", .constants = {PV_LAYOUT_F32}, .constant_count = 1};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &route->scores);
@@ -47,7 +48,9 @@ const char *pv_metal_check_moe_linear(const pv_metal_device *device, const pv_op
     const bool glu = moe->glu != PV_ACTIVATION_NONE;
     (void)device;
     if (moe->part_count != (glu ? 2u : 1u)) return "a glu needs two parts, others have one";
-    if (moe->experts == 0 || moe->used == 0 || moe->order.cols != moe->used || moe->offsets.cols <= moe->experts) return "the route does not suit";
+    const bool routed = pv_tensor_present(&moe->order);
+    if (moe->experts == 0 || moe->used == 0) return "there are no experts";
+    if (routed ? moe->order.cols != moe->used || moe->offsets.cols <= moe->experts : moe->used != moe->experts) return "the route does not suit";
     for (uint32_t p = 0; p < moe->part_count; p++) {
         const pv_linear_part *part = &moe->parts[p];
         if (!pv_metal_canonical(&part->weight)) return "a weight is not held as in its file";
@@ -72,6 +75,7 @@ void pv_metal_record_moe_linear(pv_metal_recorder *recorder, const pv_op *op)
         .x_stride = moe->each ? moe->parts[0].weight.cols : pv_metal_stride(&moe->x),
         .shared_by = moe->each ? 1 : moe->used,
         .glu = moe->glu,
+        .routed = pv_tensor_present(&moe->order),
     };
     for (uint32_t p = 0; p < moe->part_count; p++) {
         args.row_bytes[p] = (uint32_t)moe->parts[p].weight.row_bytes;

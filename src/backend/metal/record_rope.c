@@ -7,20 +7,28 @@ const char *pv_metal_check_cache(const pv_kv_view *cache)
 {
     if (cache->pages.layout != PV_LAYOUT_F16) return "the cache is not f16";
     if (cache->type > PV_KV_4BIT) return "the cache is of a type that is not known";
-    if (cache->type == PV_KV_4BIT && cache->head_dim % 2 != 0) return "a head of 4-bit cells is not even";
+    if (cache->type == PV_KV_4BIT && (cache->head_dim % 2 != 0 || cache->value_dim % 2 != 0)) return "a head of 4-bit cells is not even";
     return cache->kv_heads > 0 && cache->head_dim > 0 ? NULL : "the cache has no heads";
 }
 
 struct pv_args_cache pv_metal_cache_args(const pv_kv_view *cache)
 {
+    const uint32_t value_dim = pv_kv_value_dim(cache), cells = cache->kv_heads * PV_PAGE_TOKENS, groups = pv_kv_groups(cache->type, cache->head_dim);
+    const uint32_t row_bytes = pv_kv_row_bytes(cache->type, cache->head_dim);
+    const uint32_t scales_at = (uint32_t)pv_kv_scales_at(cache->type, cache->kv_heads, cache->head_dim, value_dim);
     return (pv_args_cache){
         .kv_heads = cache->kv_heads,
         .head_dim = cache->head_dim,
         .table_cols = cache->table.cols,
         .page_bytes = (uint32_t)cache->page_bytes,
-        .row_bytes = pv_kv_row_bytes(cache->type, cache->head_dim),
-        .scales_at = (uint32_t)pv_kv_scales_at(cache->type, cache->kv_heads, cache->head_dim),
-        .groups = pv_kv_groups(cache->type, cache->head_dim),
+        .row_bytes = row_bytes,
+        .scales_at = scales_at,
+        .groups = groups,
+        .value_dim = value_dim,
+        .values_at = cells * row_bytes,
+        .value_row_bytes = pv_kv_row_bytes(cache->type, value_dim),
+        .value_scales_at = scales_at + cells * groups * (uint32_t)sizeof(uint16_t),
+        .value_groups = pv_kv_groups(cache->type, value_dim),
     };
 }
 
@@ -76,6 +84,9 @@ static void record_turns(pv_metal_recorder *recorder, pv_args_rope args, pv_rope
     record->grid[2] = (pv_metal_axis){.count = PV_METAL_ROWS};
 }
 
+/* What the kernel of rope stores: a thread has an element of a key and that of the value. */
+static bool stores_pairs(const pv_kv_view *store) { return store->type == PV_KV_F16 && pv_kv_value_dim(store) == store->head_dim; }
+
 /* Cells with scales: a head must be known whole before one of them is written. */
 static void record_store(pv_metal_recorder *recorder, const pv_tensor *k, const pv_tensor *v, const pv_kv_view *store)
 {
@@ -98,7 +109,9 @@ const char *pv_metal_check_rope(const pv_metal_device *device, const pv_op *op)
     (void)device;
     if (rope->dim % 2 != 0 || rope->dim > rope->head_dim || rope->angles.cols != rope->dim) return "dim does not suit the head or the angles";
     if (rope->head_dim == 0 || rope->q.cols % rope->head_dim != 0 || rope->k.cols % rope->head_dim != 0) return "q or k is not whole heads";
-    return pv_tensor_present(&rope->store.pages) ? pv_metal_check_cache(&rope->store) : NULL;
+    if (!pv_tensor_present(&rope->store.pages)) return NULL;
+    if (pv_kv_value_dim(&rope->store) != rope->store.head_dim) return "values are not as wide as keys";
+    return pv_metal_check_cache(&rope->store);
 }
 
 void pv_metal_record_rope(pv_metal_recorder *recorder, const pv_op *op)
@@ -124,7 +137,8 @@ const char *pv_metal_check_kv_store(const pv_metal_device *device, const pv_op *
     const char *wrong = pv_metal_check_cache(store);
     (void)device;
     if (wrong != NULL) return wrong;
-    return op->kv_store.k.cols == (uint64_t)store->kv_heads * store->head_dim && op->kv_store.v.cols == op->kv_store.k.cols
+    return op->kv_store.k.cols == (uint64_t)store->kv_heads * store->head_dim &&
+                   op->kv_store.v.cols == (uint64_t)store->kv_heads * pv_kv_value_dim(store)
                ? NULL
                : "k or v does not have the cache's heads";
 }
@@ -132,7 +146,7 @@ const char *pv_metal_check_kv_store(const pv_metal_device *device, const pv_op *
 void pv_metal_record_kv_store(pv_metal_recorder *recorder, const pv_op *op)
 {
     const pv_op_kv_store *store = &op->kv_store;
-    if (store->store.type != PV_KV_F16) {
+    if (!stores_pairs(&store->store)) {
         record_store(recorder, &store->k, &store->v, &store->store);
         return;
     }

@@ -60,9 +60,15 @@ PV_INLINE vf vf_gelu(vf x)
     return vf_div(x, vf_add(vf_set(1.0f), vf_exp(vf_mul(z, vf_set(-2.0f)))));
 }
 
+/* 1 / (1 + e^−x) */
+PV_INLINE vf vf_sigmoid(vf x)
+{
+    return vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), vf_exp(vf_sub(vf_zero(), x))));
+}
+
 PV_INLINE vf vf_activate(pv_activation kind, vf x)
 {
-    return kind == PV_ACTIVATION_SILU ? vf_silu(x) : kind == PV_ACTIVATION_GELU ? vf_gelu(x) : x;
+    return kind == PV_ACTIVATION_SILU ? vf_silu(x) : kind == PV_ACTIVATION_GELU ? vf_gelu(x) : kind == PV_ACTIVATION_SIGMOID ? vf_sigmoid(x) : x;
 }
 
 PV_INLINE vf vf_glu(pv_activation kind, vf gate, vf up)

@@ -2,8 +2,28 @@
 #ifndef PV_CPU_KV_CELLS_H
 #define PV_CPU_KV_CELLS_H
 
-#include "runtime/kv.h"
+#include "runtime/op.h"
 #include "simd.h"
+
+/* A page's keys, or its values: cells are counted by head, then by token. */
+typedef struct pv_kv_cells {
+    uint8_t *rows;
+    uint16_t *scales;
+    uint32_t dim, row_bytes, groups; /* of a cell */
+} pv_kv_cells;
+
+PV_INLINE pv_kv_cells pv_kv_find(const pv_kv_view *cache, uint8_t *page, bool values)
+{
+    const uint32_t key_dim = cache->head_dim, value_dim = pv_kv_value_dim(cache), dim = values ? value_dim : key_dim;
+    const size_t before = values ? (size_t)cache->kv_heads * PV_PAGE_TOKENS : 0; /* cells of keys stand first */
+    return (pv_kv_cells){
+        .rows = page + before * pv_kv_row_bytes(cache->type, key_dim),
+        .scales = (uint16_t *)(page + pv_kv_scales_at(cache->type, cache->kv_heads, key_dim, value_dim)) + before * pv_kv_groups(cache->type, key_dim),
+        .dim = dim,
+        .row_bytes = pv_kv_row_bytes(cache->type, dim),
+        .groups = pv_kv_groups(cache->type, dim),
+    };
+}
 
 PV_INLINE uint16_t pv_to_half(float x)
 {

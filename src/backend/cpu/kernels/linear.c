@@ -136,10 +136,16 @@ typedef struct pv_work {
     size_t dense_stride;
     pv_cpu_group *quantized; /* x' in groups, [rows][groups] */
     uint8_t *panels;
-    const int32_t *map;      /* moe_linear: the assignments that are the rows; NULL: rows are what they are */
+    const int32_t *map;      /* moe_linear: the assignments that are the rows; NULL: they stand `step` apart from `first` on */
+    uint32_t first, step;    /* 0 and 1: rows are what they are */
     uint32_t shared_by;      /* assignments of one row of x' */
     size_t panel_stride; /* bytes of a group, at most */
 } pv_work;
+
+static uint32_t assignment_of(const pv_work *work, uint32_t row)
+{
+    return work->map != NULL ? (uint32_t)work->map[row] : work->first + row * work->step;
+}
 
 static uint32_t tiles_of(const pv_linear_part *part) { return (part->weight.rows + PV_TILE - 1) / PV_TILE; }
 
@@ -209,7 +215,7 @@ PV_INLINE void store_tile(const pv_work *work, const pv_linear_part *part, uint3
         v = vf_glu(op->glu, v, u);
     }
     if (pv_tensor_present(&op->residual)) v = vf_add(v, vf_load_part(pv_cpu_row(&op->residual, row) + first, count));
-    vf_store_part(pv_cpu_row(&part->out, work->map != NULL ? (uint32_t)work->map[row] : row) + first, v, count);
+    vf_store_part(pv_cpu_row(&part->out, assignment_of(work, row)) + first, v, count);
 }
 
 /* Tiles of one part as a micro-kernel wants them: beyond `count` the last one again, whose sums nobody takes. */
@@ -236,7 +242,8 @@ static void point_rows(const pv_work *work, bool quantized, uint32_t first, uint
 {
     for (uint32_t r = 0; r < count; r++) {
         uint32_t row = first + r < end ? first + r : end - 1;
-        if (work->map != NULL) row = (uint32_t)work->map[row] / work->shared_by;
+        row = assignment_of(work, row);
+        if (work->shared_by > 1) row /= work->shared_by;
         rows[r] = quantized ? (const void *)(work->quantized + (size_t)row * work->groups)
                             : (const void *)((const uint8_t *)work->dense + row * work->dense_stride);
     }
@@ -341,7 +348,7 @@ static void note_layouts(pv_work *work, const pv_linear_part *parts, uint32_t co
 static void linear_run(const pv_cpu_context *context, const pv_op *op)
 {
     pv_work work = {.context = context, .op = &op->linear, .rows = pv_cpu_rows(context, &op->linear.x), .cols = op->linear.x.cols,
-                    .panel_stride = largest_stride(&op->linear)};
+                    .step = 1, .shared_by = 1, .panel_stride = largest_stride(&op->linear)};
     work.groups = work.cols / PV_GROUP;
     if (work.rows == 0) return;
     note_layouts(&work, op->linear.parts, op->linear.part_count);
@@ -386,12 +393,20 @@ static pv_op_linear linear_of_expert(const pv_op_moe_linear *moe, uint32_t exper
     return op;
 }
 
+/* Where an expert's assignments stand: in the order of the route, or, where every row uses every expert, `experts` apart. */
+static void find_assignments(pv_work *work, const pv_op_moe_linear *moe, uint32_t expert, uint32_t rows)
+{
+    const int32_t *order = pv_tensor_host(&moe->order), *offsets = pv_tensor_host(&moe->offsets);
+    work->first = expert, work->step = moe->experts;
+    work->rows = order != NULL ? (uint32_t)(offsets[expert + 1] - offsets[expert]) : rows;
+    work->map = order != NULL ? order + offsets[expert] : NULL;
+}
+
 /* Workers draw tasks of some tiles of an expert, for all its rows. */
 static void moe_linear_run(const pv_cpu_context *context, const pv_op *op)
 {
     enum { TASK_TILES = 4 };
     const pv_op_moe_linear *moe = &op->moe_linear;
-    const int32_t *order = pv_tensor_host(&moe->order), *offsets = pv_tensor_host(&moe->offsets);
     pv_op_linear one = linear_of_expert(moe, 0);
     pv_work work = {.context = context, .op = &one, .cols = one.x.cols, .panel_stride = largest_stride(&one),
                     .shared_by = moe->each ? 1 : moe->used};
@@ -402,11 +417,11 @@ static void moe_linear_run(const pv_cpu_context *context, const pv_op *op)
     prepare_activations(&work, op);
     const uint32_t tiles = tiles_of(&one.parts[0]), tasks = (tiles + TASK_TILES - 1) / TASK_TILES;
     uint32_t task = pv_cpu_ticket(context, 0);
+    const uint32_t rows = pv_cpu_rows(context, &moe->x);
     for (uint32_t expert = 0, before = 0; expert < moe->experts; expert++) {
-        work.rows = (uint32_t)(offsets[expert + 1] - offsets[expert]);
+        find_assignments(&work, moe, expert, rows);
         if (work.rows == 0) continue;
         one = linear_of_expert(moe, expert);
-        work.map = order + offsets[expert];
         for (; task < before + tasks; task = pv_cpu_ticket(context, 0)) {
             const uint32_t first = (task - before) * TASK_TILES, rest = tiles - first;
             run_tiles(&work, &one.parts[0], first, rest < TASK_TILES ? rest : TASK_TILES, (pv_cpu_range){0, work.rows});

@@ -33,7 +33,7 @@ static void route_row(const pv_op_moe_route *route, const float *scores, int32_t
     const float total = vf_tree(vf_load(all));
     for (uint32_t i = 0; i < used; i++) sum += weights[i];
     const float divisor = route->normalize && total == total ? sum : total;
-    for (uint32_t i = 0; i < used; i++) weights[i] /= divisor;
+    for (uint32_t i = 0; i < used; i++) weights[i] = route->scale != 0 ? weights[i] / divisor * route->scale : weights[i] / divisor;
 }
 
 /* By expert, then by number: counting, then placing. offsets[e + 1] is where the next of expert e goes, in the end where its last went. */

@@ -164,18 +164,17 @@ static void store_halves(uint16_t *to, const float *from, uint32_t count)
     }
 }
 
-/* Writes one head of a token; `cell` is its number among the page's. */
-static void store_head(const pv_kv_view *store, uint8_t *page, size_t cell, const float *x)
+/* Writes one head of a token; `cell` is its number among the page's keys or values. */
+static void store_head(const pv_kv_view *store, pv_kv_cells cells, size_t cell, const float *x)
 {
-    const uint32_t head_dim = store->head_dim;
-    uint8_t *to = page + cell * pv_kv_row_bytes(store->type, head_dim);
-    uint16_t *scales = (uint16_t *)(page + pv_kv_scales_at(store->type, store->kv_heads, head_dim)) + cell * pv_kv_groups(store->type, head_dim);
+    uint8_t *to = cells.rows + cell * cells.row_bytes;
+    uint16_t *scales = cells.scales + cell * cells.groups;
     if (store->type == PV_KV_8BIT) {
-        pv_kv_store_8bit(x, head_dim, to, scales);
+        pv_kv_store_8bit(x, cells.dim, to, scales);
     } else if (store->type == PV_KV_4BIT) {
-        pv_kv_store_4bit(x, head_dim, to, scales);
+        pv_kv_store_4bit(x, cells.dim, to, scales);
     } else {
-        store_halves((uint16_t *)to, x, head_dim);
+        store_halves((uint16_t *)to, x, cells.dim);
     }
 }
 
@@ -184,10 +183,11 @@ static void store_row(const pv_kv_view *store, const pv_step_row *row, const flo
 {
     const int32_t number = cells(&store->table, row->slot)[row->position / PV_PAGE_TOKENS];
     uint8_t *page = (uint8_t *)pv_tensor_host(&store->pages) + (uint64_t)number * store->page_bytes;
+    const pv_kv_cells keys = pv_kv_find(store, page, false), values = pv_kv_find(store, page, true);
     for (uint32_t h = 0; h < store->kv_heads; h++) {
         const size_t cell = (size_t)h * PV_PAGE_TOKENS + (uint32_t)row->position % PV_PAGE_TOKENS;
-        store_head(store, page, cell, k + (size_t)h * store->head_dim);
-        store_head(store, page, cell + (size_t)store->kv_heads * PV_PAGE_TOKENS, v + (size_t)h * store->head_dim);
+        store_head(store, keys, cell, k + (size_t)h * keys.dim);
+        store_head(store, values, cell, v + (size_t)h * values.dim);
     }
 }
 

@@ -51,6 +51,7 @@ typedef struct pv_args_moe_route {
     pv_step_layout step;
     uint32_t experts, used, normalize;
     uint32_t scores_stride;
+    float scale;
 } pv_args_moe_route;
 
 typedef struct pv_args_moe_linear {
@@ -62,6 +63,7 @@ typedef struct pv_args_moe_linear {
     uint32_t x_stride, shared_by; /* from x to x, and assignments of each */
     uint32_t has_bias;            /* a bit for each part */
     uint32_t glu;                 /* pv_activation; 0: one part */
+    uint32_t routed;              /* else every row uses every expert */
 } pv_args_moe_linear;
 
 typedef struct pv_args_moe_sum {
@@ -99,6 +101,9 @@ typedef struct pv_args_cache {
     uint32_t row_bytes;           /* of a head of a token */
     uint32_t scales_at;           /* bytes into a page */
     uint32_t groups;              /* scales of a head of a token */
+    uint32_t value_dim;           /* from here on of values */
+    uint32_t values_at;           /* bytes into a page */
+    uint32_t value_row_bytes, value_scales_at, value_groups;
 } pv_args_cache;
 
 typedef struct pv_args_kv_store {
@@ -118,6 +123,8 @@ typedef struct pv_args_attention {
     float soft_cap;
     uint32_t has_sinks;
     uint32_t decode_only;         /* other rows are another kernel's */
+    uint32_t has_latent;          /* queries that meet values */
+    uint32_t latent_stride;
 } pv_args_attention;
 
 typedef struct pv_args_sample {

@@ -9,15 +9,31 @@ constant constexpr uint KV_F16 = 0, KV_8BIT = 1, KV_4BIT = 2;
 struct kv_cells {
     device const uchar *rows;
     device const half *scales;
+    uint dim, row_bytes, groups; // of a token
 };
 
-// `head`: of the keys; those of the values are kv_heads behind.
+// `head`: of the keys; those of the values are kv_heads behind, if they are as wide.
 static inline kv_cells find_cells(constant pv_args_cache &cache, device const uchar *pages, int page, uint head)
 {
     device const uchar *from = pages + ulong(page) * cache.page_bytes;
     kv_cells cells;
     cells.rows = from + ulong(head) * PV_PAGE_TOKENS * cache.row_bytes;
     cells.scales = (device const half *)(from + cache.scales_at) + ulong(head) * PV_PAGE_TOKENS * cache.groups;
+    cells.dim = cache.head_dim;
+    cells.row_bytes = cache.row_bytes;
+    cells.groups = cache.groups;
+    return cells;
+}
+
+static inline kv_cells find_values(constant pv_args_cache &cache, device const uchar *pages, int page, uint kv_head)
+{
+    device const uchar *from = pages + ulong(page) * cache.page_bytes;
+    kv_cells cells;
+    cells.rows = from + cache.values_at + ulong(kv_head) * PV_PAGE_TOKENS * cache.value_row_bytes;
+    cells.scales = (device const half *)(from + cache.value_scales_at) + ulong(kv_head) * PV_PAGE_TOKENS * cache.value_groups;
+    cells.dim = cache.value_dim;
+    cells.row_bytes = cache.value_row_bytes;
+    cells.groups = cache.value_groups;
     return cells;
 }
 

@@ -31,7 +31,7 @@ static inline float gelu(float x)
 // `kind`: pv_activation.
 static inline float activate(uint kind, float x)
 {
-    return kind == 1 ? silu(x) : kind == 2 ? gelu(x) : x;
+    return kind == 1 ? silu(x) : kind == 2 ? gelu(x) : kind == 4 ? 1.0f / (1.0f + precise::exp(-x)) : x;
 }
 
 // gate and up of a glu; the kind is not 0.

@@ -1,4 +1,4 @@
-// kv_store of cells that are whole numbers times a scale: a simdgroup a head of a token. (f16 cells are stored by rope.metal.)
+// kv_store: a simdgroup a head of a token. (f16 cells of keys and values that are as wide are stored by rope.metal.)
 
 // The nearest whole number within bounds; ties to even.
 static inline int quant(float x, float scale, float low, float high)
@@ -56,27 +56,37 @@ static inline void store_4bit(device const float *x, uint head_dim, device uchar
     }
 }
 
+static inline void store_halves(device const float *x, uint dim, device half *cells, uint lane)
+{
+    for (uint d = lane; d < dim; d += PV_METAL_SIMD) {
+        cells[d] = half(x[d]);
+    }
+}
+
 kernel void kv_store_cells(device const uchar *step [[buffer(0)]], constant pv_args_kv_store &args [[buffer(1)]],
                            device const float *k [[buffer(2)]], device const float *v [[buffer(3)]], device uchar *pages [[buffer(4)]],
                            device const int *table [[buffer(5)]], uint2 group [[threadgroup_position_in_grid]],
                            uint lane [[thread_index_in_simdgroup]])
 {
-    const uint head = group.x, kv_heads = args.cache.kv_heads, head_dim = args.cache.head_dim;
+    const uint head = group.x, kv_heads = args.cache.kv_heads;
     if (group.y >= step_counts(step)->rows || head >= 2 * kv_heads) {
         return;
     }
     const pv_step_row row = step_array<pv_step_row>(step, args.step.rows)[group.y];
     const uint position = uint(row.position);
     const int page = table[uint(row.slot) * args.cache.table_cols + position / PV_PAGE_TOKENS];
-    const uint cell = head * PV_PAGE_TOKENS + position % PV_PAGE_TOKENS;
-    device uchar *to = pages + ulong(page) * args.cache.page_bytes;
-    device half *scales = (device half *)(to + args.cache.scales_at) + ulong(cell) * args.cache.groups;
-    device const float *x = head < kv_heads ? k + ulong(group.y) * args.k_stride + head * head_dim
-                                            : v + ulong(group.y) * args.v_stride + (head - kv_heads) * head_dim;
-    to += ulong(cell) * args.cache.row_bytes;
+    const bool is_key = head < kv_heads;
+    const kv_cells cells = is_key ? find_cells(args.cache, pages, page, head) : find_values(args.cache, pages, page, head - kv_heads);
+    const uint token = position % PV_PAGE_TOKENS;
+    device uchar *to = (device uchar *)(cells.rows + token * cells.row_bytes);
+    device half *scales = (device half *)(cells.scales + token * cells.groups);
+    device const float *x = is_key ? k + ulong(group.y) * args.k_stride + head * cells.dim
+                                   : v + ulong(group.y) * args.v_stride + (head - kv_heads) * cells.dim;
     if (kv_type == KV_8BIT) {
-        store_8bit(x, head_dim, to, scales, lane);
+        store_8bit(x, cells.dim, to, scales, lane);
+    } else if (kv_type == KV_4BIT) {
+        store_4bit(x, cells.dim, to, scales, lane);
     } else {
-        store_4bit(x, head_dim, to, scales, lane);
+        store_halves(x, cells.dim, (device half *)to, lane);
     }
 }

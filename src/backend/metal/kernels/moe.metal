@@ -52,7 +52,7 @@ kernel void moe_route(device const uchar *step [[buffer(0)]], constant pv_args_m
     const float divisor = args.normalize != 0 && !isnan(total) ? sum : total;
     if (lane == 0) {
         for (uint i = 0; i < args.used; i++) {
-            to[i] /= divisor;
+            to[i] = to[i] / divisor * args.scale;
         }
     }
 }
@@ -111,6 +111,14 @@ static inline expert_tile find_tile(device const int *offsets, uint experts, uin
     return tile;
 }
 
+// The same where every row uses every expert: `first` and `count` are of rows.
+static inline expert_tile tile_of_all(uint rows, uint experts, uint number)
+{
+    const uint tiles = (rows + TILE - 1) / TILE, expert = number / tiles, first = number % tiles * TILE;
+    expert_tile tile = {expert, first, expert < experts ? min(rows - first, uint(TILE)) : 0};
+    return tile;
+}
+
 // Σ over columns of a weight row × the rows of x. Lanes take 16 columns in turn.
 static inline void dot_tile(constant pv_args_moe_linear &args, device const uchar *weight, device const float *const thread (&x)[TILE], uint lane,
                             thread float (&sums)[TILE])
@@ -144,18 +152,20 @@ kernel void moe_linear(device const uchar *step [[buffer(0)]], constant pv_args_
                        uint2 group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
                        uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]])
 {
-    const uint column = group.x * simdgroups + simdgroup;
-    if (column >= args.rows || group.y >= step_counts(step)->rows * args.used) {
+    const uint column = group.x * simdgroups + simdgroup, step_rows = step_counts(step)->rows;
+    if (column >= args.rows || group.y >= step_rows * args.used) {
         return;
     }
-    const expert_tile tile = find_tile(offsets, args.experts, group.y);
+    const bool routed = args.routed != 0;
+    const expert_tile tile = routed ? find_tile(offsets, args.experts, group.y) : tile_of_all(step_rows, args.experts, group.y);
     if (tile.count == 0) {
         return;
     }
     device const float *rows[TILE];
     uint assignment[TILE];
     for (uint r = 0; r < TILE; r++) {
-        assignment[r] = uint(order[tile.first + min(r, tile.count - 1)]);
+        const uint at = tile.first + min(r, tile.count - 1);
+        assignment[r] = routed ? uint(order[at]) : at * args.experts + tile.expert;
         rows[r] = x + ulong(assignment[r] / args.shared_by) * args.x_stride;
     }
     const ulong at = ulong(tile.expert) * args.rows + column;
