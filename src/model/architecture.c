@@ -11,16 +11,28 @@
     LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, whole, first, ALL)
 #define LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, whole, first, layers)                                                   \
     {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, \
-     PV_LAYERS_##layers, 0, false}
+     PV_LAYERS_##layers, 0, false, false, false, false, NULL}
 #define LAYER(member, gguf, huggingface, optional, rows, cols, uses) \
     LAYER_PART(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO)
 #define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses) \
     {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, \
-     PV_LAYERS_ALL, 0, false}
+     PV_LAYERS_ALL, 0, false, false, false, false, NULL}
+#define DENSE(member, gguf, huggingface, optional, rows, cols, uses) \
+    LAYER_OF(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO, DENSE)
+#define WITH_EXPERTS(member, gguf, huggingface, optional, rows, cols, uses) \
+    LAYER_OF(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO, EXPERTS)
 #define EXPERT(member, gguf, huggingface, optional, rows, cols, uses) EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, 0)
 #define EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, interleaved)                                                                                  \
     {"blk.%u." gguf, "model.layers.%u." huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, \
-     PV_SIZE_ZERO, PV_SIZE_ZERO, PV_LAYERS_ALL, interleaved, true}
+     PV_SIZE_ZERO, PV_SIZE_ZERO, PV_LAYERS_EXPERTS, interleaved, true, false, false, false, NULL}
+/* Each head's part of its stretch of `whole` rows. */
+#define HEAD_PART(member, gguf, huggingface, rows, cols, whole, first, turned, unless)                                                            \
+    {"blk.%u." gguf, "model.layers.%u." huggingface, true, false, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, PV_USE_MATRIX, \
+     PV_SIZE_##whole, PV_SIZE_##first, PV_LAYERS_ALL, 0, false, true, turned, false, unless}
+/* The same as GGUF files may have it: by itself, all heads one behind the other. */
+#define HEADS_APART(member, gguf, rows, cols)                                                                                                   \
+    {"blk.%u." gguf, NULL, true, true, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, PV_USE_MATRIX, PV_SIZE_ZERO, PV_SIZE_ZERO, \
+     PV_LAYERS_ALL, 0, false, false, false, true, NULL}
 #define TABLE(name) static const pv_role_table name = {name##_roles, sizeof name##_roles / sizeof name##_roles[0]}
 
 /* ---- The Llama family's names, which most later families took over ---- */
@@ -51,12 +63,12 @@ static const pv_role attention_roles[] = {
 TABLE(attention);
 
 static const pv_role feed_forward_roles[] = {
-    LAYER(gate, "ffn_gate.weight", "mlp.gate_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
-    LAYER(up, "ffn_up.weight", "mlp.up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
-    LAYER(down, "ffn_down.weight", "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
-    LAYER(gate_bias, "ffn_gate.bias", "mlp.gate_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
-    LAYER(up_bias, "ffn_up.bias", "mlp.up_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
-    LAYER(down_bias, "ffn_down.bias", "mlp.down_proj.bias", true, ONE, WIDTH, PV_USE_VECTOR),
+    DENSE(gate, "ffn_gate.weight", "mlp.gate_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    DENSE(up, "ffn_up.weight", "mlp.up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    DENSE(down, "ffn_down.weight", "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
+    DENSE(gate_bias, "ffn_gate.bias", "mlp.gate_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
+    DENSE(up_bias, "ffn_up.bias", "mlp.up_proj.bias", true, ONE, FEED_FORWARD, PV_USE_VECTOR),
+    DENSE(down_bias, "ffn_down.bias", "mlp.down_proj.bias", true, ONE, WIDTH, PV_USE_VECTOR),
 };
 TABLE(feed_forward);
 
@@ -157,10 +169,31 @@ static const pv_role lfm2_roles[] = {
 };
 TABLE(lfm2);
 
+/* ---- Latent attention ---- */
+
+#define DEEPSEEK "model.layers.%u.self_attn."
+static const pv_role latent_attention_roles[] = {
+    HEAD_PART(q, "attn_q.weight", "self_attn.q_proj.weight", PLAIN, DIRECT, PLAIN_HEAD, ZERO, false, NULL),
+    HEAD_PART(q_turning, "attn_q.weight", "self_attn.q_proj.weight", HEAD, DIRECT, PLAIN_HEAD, PLAIN, false, NULL),
+    LAYER(query_latent, "attn_q_a.weight", "self_attn.q_a_proj.weight", false, QUERY_LATENT, WIDTH, PV_USE_MATRIX),
+    LAYER(query_latent_norm, "attn_q_a_norm.weight", "self_attn.q_a_layernorm.weight", false, ONE, QUERY_LATENT, PV_USE_VECTOR),
+    HEAD_PART(q, "attn_q_b.weight", "self_attn.q_b_proj.weight", PLAIN, QUERY_LATENT, PLAIN_HEAD, ZERO, false, NULL),
+    HEAD_PART(q_turning, "attn_q_b.weight", "self_attn.q_b_proj.weight", HEAD, QUERY_LATENT, PLAIN_HEAD, PLAIN, false, NULL),
+    LAYER_PART(latent, "attn_kv_a_mqa.weight", DEEPSEEK "kv_a_proj_with_mqa.weight", false, LATENT, WIDTH, PV_USE_MATRIX, LATENT_KEY, ZERO),
+    LAYER_PART(k_turning, "attn_kv_a_mqa.weight", DEEPSEEK "kv_a_proj_with_mqa.weight", false, HEAD, WIDTH, PV_USE_MATRIX, LATENT_KEY, LATENT),
+    LAYER(latent_norm, "attn_kv_a_norm.weight", "self_attn.kv_a_layernorm.weight", false, ONE, LATENT, PV_USE_VECTOR),
+    HEADS_APART(k_latent, "attn_k_b.weight", LATENTS, PLAIN),
+    HEADS_APART(v_latent, "attn_v_b.weight", VALUES, LATENT),
+    HEAD_PART(k_latent, "attn_kv_b.weight", "self_attn.kv_b_proj.weight", LATENT, PLAIN, PLAIN_VALUE, ZERO, true, "blk.%u.attn_k_b.weight"),
+    HEAD_PART(v_latent, "attn_kv_b.weight", "self_attn.kv_b_proj.weight", VALUE, LATENT, PLAIN_VALUE, PLAIN, false, "blk.%u.attn_v_b.weight"),
+    LAYER(attention_out, "attn_output.weight", "self_attn.o_proj.weight", false, WIDTH, VALUES, PV_USE_MATRIX),
+};
+TABLE(latent_attention);
+
 /* ---- Experts ---- */
 
 static const pv_role mixtral_roles[] = {
-    LAYER(router, "ffn_gate_inp.weight", "block_sparse_moe.gate.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(router, "ffn_gate_inp.weight", "block_sparse_moe.gate.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
     EXPERT(expert_gate, "ffn_gate_exps.weight", "block_sparse_moe.experts.%u.w1.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     EXPERT(expert_up, "ffn_up_exps.weight", "block_sparse_moe.experts.%u.w3.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     EXPERT(expert_down, "ffn_down_exps.weight", "block_sparse_moe.experts.%u.w2.weight", false, WIDTH, EXPERT_FEED_FORWARD, PV_USE_MATRIX),
@@ -168,19 +201,34 @@ static const pv_role mixtral_roles[] = {
 TABLE(mixtral);
 
 static const pv_role mlp_experts_roles[] = {
-    LAYER(router, "ffn_gate_inp.weight", "mlp.gate.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(router, "ffn_gate_inp.weight", "mlp.gate.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
     EXPERT(expert_gate, "ffn_gate_exps.weight", "mlp.experts.%u.gate_proj.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     EXPERT(expert_up, "ffn_up_exps.weight", "mlp.experts.%u.up_proj.weight", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     EXPERT(expert_down, "ffn_down_exps.weight", "mlp.experts.%u.down_proj.weight", false, WIDTH, EXPERT_FEED_FORWARD, PV_USE_MATRIX),
 };
 TABLE(mlp_experts);
 
+static const pv_role deepseek_shared_roles[] = {
+    WITH_EXPERTS(shared_gate, "ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight", false, SHARED_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(shared_up, "ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight", false, SHARED_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(shared_down, "ffn_down_shexp.weight", "mlp.shared_experts.down_proj.weight", false, WIDTH, SHARED_FEED_FORWARD, PV_USE_MATRIX),
+};
+TABLE(deepseek_shared);
+
+static const pv_role qwen_shared_roles[] = {
+    WITH_EXPERTS(shared_gate, "ffn_gate_shexp.weight", "mlp.shared_expert.gate_proj.weight", false, SHARED_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(shared_up, "ffn_up_shexp.weight", "mlp.shared_expert.up_proj.weight", false, SHARED_FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(shared_down, "ffn_down_shexp.weight", "mlp.shared_expert.down_proj.weight", false, WIDTH, SHARED_FEED_FORWARD, PV_USE_MATRIX),
+    WITH_EXPERTS(shared_router, "ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", false, ONE, WIDTH, PV_USE_MATRIX),
+};
+TABLE(qwen_shared);
+
 static const pv_role gpt_oss_roles[] = {
     LAYER(attention_norm, "attn_norm.weight", "input_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
     LAYER(feed_forward_norm, "post_attention_norm.weight", "post_attention_layernorm.weight", false, ONE, WIDTH, PV_USE_VECTOR),
     LAYER(sinks, "attn_sinks.weight", "self_attn.sinks", false, ONE, ATTENTION_HEADS, PV_USE_VECTOR),
-    LAYER(router, "ffn_gate_inp.weight", "mlp.router.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
-    LAYER(router_bias, "ffn_gate_inp.bias", "mlp.router.bias", false, ONE, EXPERTS, PV_USE_VECTOR),
+    WITH_EXPERTS(router, "ffn_gate_inp.weight", "mlp.router.weight", false, EXPERTS, WIDTH, PV_USE_MATRIX),
+    WITH_EXPERTS(router_bias, "ffn_gate_inp.bias", "mlp.router.bias", false, ONE, EXPERTS, PV_USE_VECTOR),
     EXPERT_EVERY(expert_gate, "ffn_gate_exps.weight", "mlp.experts.gate_up_proj", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX, 1),
     EXPERT_EVERY(expert_up, "ffn_up_exps.weight", "mlp.experts.gate_up_proj", false, EXPERT_FEED_FORWARD, WIDTH, PV_USE_MATRIX, 2),
     EXPERT(expert_down, "ffn_down_exps.weight", "mlp.experts.down_proj", false, WIDTH, EXPERT_FEED_FORWARD, PV_USE_MATRIX),
@@ -227,8 +275,13 @@ static const pv_architecture architectures[] = {
     {"lfm2", "Lfm2ForCausalLM", {&lfm2}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU, .conv = true},
     {"llama", "MixtralForCausalLM", {&ends, &pre_norm, &attention, &mixtral}, PV_ROPE_NEIGHBOURS, .activation = PV_ACTIVATION_SILU, .experts = true,
      .experts_normalize = true},
-    {"qwen3moe", "Qwen3MoeForCausalLM", {&ends, &pre_norm, &attention, &mlp_experts, &head_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU,
-     .experts = true, .experts_normalize = true},
+    {"qwen2moe", "Qwen2MoeForCausalLM", {LLAMA_TABLES, &mlp_experts, &qwen_shared}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU,
+     .experts = true, .experts_in_some = true, .shared_expert = true},
+    {"qwen3moe", "Qwen3MoeForCausalLM", {LLAMA_TABLES, &mlp_experts, &head_norm}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_SILU,
+     .experts = true, .experts_in_some = true, .experts_normalize = true},
+    {"deepseek2", "DeepseekV2ForCausalLM", {&ends, &pre_norm, &latent_attention, &feed_forward, &mlp_experts, &deepseek_shared}, PV_ROPE_NEIGHBOURS,
+     .activation = PV_ACTIVATION_SILU, .latent = true, .neighbours = true, .experts = true, .experts_in_some = true, .shared_expert = true,
+     .routing_told = true},
     {"gpt-oss", "GptOssForCausalLM", {&ends, &attention, &gpt_oss}, PV_ROPE_HALVES, .activation = PV_ACTIVATION_CLAMPED, .window_every = 2, .experts = true,
      .experts_normalize = true, .experts_transposed = true, .yarn_between_pairs = true, .fixed_activation = true},
 };
@@ -265,7 +318,7 @@ const pv_architecture *pv_architecture_find(const char *gguf_name, bool experts,
 
 const char *pv_architecture_names(void)
 {
-    return "llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, phi3, gemma, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss, lfm2";
+    return "llama, mistral, mixtral, qwen2, qwen2-moe, qwen3, qwen3-moe, deepseek-v2, phi3, gemma, gemma2, gemma3 (text), smollm3, olmo2, granite, stablelm, gpt2, gpt-oss, lfm2";
 }
 
 uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
@@ -290,6 +343,17 @@ uint32_t pv_decoder_size(const pv_decoder *d, pv_size size)
     case PV_SIZE_WIDTH_3: return 3 * d->width;
     case PV_SIZE_VOCABULARY: return d->vocabulary;
     case PV_SIZE_CONTEXT: return d->trained_context;
+    case PV_SIZE_SHARED_FEED_FORWARD: return d->shared_feed_forward;
+    case PV_SIZE_LATENT: return d->latent;
+    case PV_SIZE_QUERY_LATENT: return d->query_latent;
+    case PV_SIZE_LATENT_KEY: return d->latent + d->head_dim;
+    case PV_SIZE_PLAIN: return d->plain_dim;
+    case PV_SIZE_PLAIN_HEAD: return d->plain_dim + d->head_dim;
+    case PV_SIZE_VALUE: return d->value_dim;
+    case PV_SIZE_PLAIN_VALUE: return d->plain_dim + d->value_dim;
+    case PV_SIZE_VALUES: return d->heads * d->value_dim;
+    case PV_SIZE_LATENTS: return d->heads * d->latent;
+    case PV_SIZE_DIRECT: return d->query_latent == 0 ? d->width : 0;
     }
     return 0;
 }

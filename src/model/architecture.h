@@ -9,6 +9,8 @@ typedef struct pv_layer_weights {
     pv_tensor attention_norm, q, k, v, q_norm, k_norm, attention_out, attention_post_norm;
     pv_tensor feed_forward_norm, gate, up, down, feed_forward_post_norm;
     pv_tensor conv_before, conv_after, conv_x, conv, conv_out;
+    pv_tensor q_turning, query_latent, query_latent_norm, latent, latent_norm, k_turning, k_latent, v_latent;
+    pv_tensor shared_gate, shared_up, shared_down, shared_router;
     pv_tensor router, router_bias, expert_gate, expert_up, expert_down;
     pv_tensor expert_gate_bias, expert_up_bias, expert_down_bias, sinks;
     pv_tensor attention_norm_bias, feed_forward_norm_bias;
@@ -41,6 +43,17 @@ typedef enum pv_size {
     PV_SIZE_TAPS,      /* of a convolution */
     PV_SIZE_WIDTH_2,   /* 2 WIDTH */
     PV_SIZE_WIDTH_3,
+    PV_SIZE_SHARED_FEED_FORWARD,
+    PV_SIZE_LATENT,
+    PV_SIZE_QUERY_LATENT,
+    PV_SIZE_LATENT_KEY,  /* LATENT + HEAD */
+    PV_SIZE_PLAIN,       /* of latent attention: elements of a head that do not turn */
+    PV_SIZE_PLAIN_HEAD,  /* PLAIN + HEAD */
+    PV_SIZE_VALUE,       /* elements of a value's head */
+    PV_SIZE_PLAIN_VALUE, /* PLAIN + VALUE */
+    PV_SIZE_VALUES,      /* of all heads */
+    PV_SIZE_LATENTS,     /* of all heads */
+    PV_SIZE_DIRECT,      /* WIDTH where queries have no latent vector, else 0 */
 } pv_size;
 
 uint32_t pv_decoder_size(const pv_decoder *decoder, pv_size size);
@@ -52,9 +65,13 @@ typedef struct pv_role {
     pv_size rows, cols;
     unsigned uses;                  /* pv_weight_use */
     pv_size whole, first;           /* a part of a fused tensor: rows (columns of a vector) that this one has, and where the part begins */
-    enum { PV_LAYERS_ALL, PV_LAYERS_ATTENTION, PV_LAYERS_CONV } layers; /* that have it */
+    enum { PV_LAYERS_ALL, PV_LAYERS_ATTENTION, PV_LAYERS_CONV, PV_LAYERS_DENSE, PV_LAYERS_EXPERTS } layers; /* that have it */
     uint8_t interleaved;            /* Hugging Face files hold it as every second row: 1: from the first on, 2: from the second on */
     bool experts;                   /* every expert has one; they stand one behind the other, in files as one tensor or as many */
+    bool heads;                     /* every head of queries has one: a part of its stretch of `whole` rows */
+    bool turned;                    /* the file holds each as [cols, rows] */
+    bool stacked;                   /* GGUF files hold it as [heads, rows of a head, cols] */
+    const char *unless;             /* left out where a GGUF file has this tensor */
 } pv_role;
 
 /* Roles that several architectures share. */
@@ -63,7 +80,7 @@ typedef struct pv_role_table {
     size_t count;
 } pv_role_table;
 
-#define PV_MAX_ROLE_TABLES 6
+#define PV_MAX_ROLE_TABLES 8
 
 typedef struct pv_architecture {
     const char *name;       /* general.architecture in GGUF */
@@ -88,7 +105,12 @@ typedef struct pv_architecture {
     const char *const *other_parts;     /* what names of tensors begin with that are not of this model, up to NULL */
     const struct pv_config_default *defaults; /* of its class in transformers, up to one without a name */
     bool experts;                 /* it is the architecture of this name with experts */
+    bool experts_in_some;         /* layers may be without them */
+    bool shared_expert;           /* every token has one more */
+    bool routing_told;            /* the file says how experts are chosen and what their weights are multiplied by */
     bool experts_normalize;       /* where the file does not say */
+    bool latent;                  /* attention over latent vectors */
+    bool neighbours;              /* elements turn with their neighbours in Hugging Face files too */
     bool experts_transposed;      /* Hugging Face files hold the experts' matrices as [expert, in, out] */
     bool yarn_between_pairs;      /* YaRN's range need not end at whole pairs, where the file does not say */
 } pv_architecture;

@@ -104,6 +104,31 @@ static pv_status read_convolution(const pv_config *c, pv_decoder *d, pv_error *e
     return status;
 }
 
+/* Heads of latent attention. GGUF files tell a head's sizes under names of their own where the usual ones tell those of the latent vectors. */
+static pv_status read_latent(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    uint32_t head, ignored;
+    double queries = 0;
+    bool found;
+    const bool direct = c->gguf && pv_source_find(c->source, "blk.0.attn_q.weight") != NULL; /* some files tell a rank all the same */
+    pv_status status = pv_config_count(c, "attention.kv_lora_rank", "kv_lora_rank", 1, 1 << 14, 0, &d->latent, error);
+    if (status == PV_OK) status = pv_config_number(c, "attention.q_lora_rank", "q_lora_rank", &queries, &found, error);
+    if (status == PV_OK && queries != 0 && !direct)
+        status = pv_config_count(c, "attention.q_lora_rank", "q_lora_rank", 1, 1 << 17, 0, &d->query_latent, error);
+    if (status == PV_OK) status = pv_config_count(c, "rope.dimension_count", "qk_rope_head_dim", 2, 1024, 0, &d->head_dim, error);
+    if (status == PV_OK) status = pv_config_count(c, "attention.value_length_mla|attention.value_length", "v_head_dim", 1, 1024, 0, &d->value_dim, error);
+    if (status == PV_OK) status = pv_config_count(c, "", "num_key_value_heads", d->heads, d->heads, d->heads, &ignored, error);
+    if (status == PV_OK && !c->gguf) status = pv_config_count(c, "", "qk_nope_head_dim", 1, 1024, 0, &d->plain_dim, error);
+    if (status == PV_OK && c->gguf) {
+        status = pv_config_count(c, "attention.key_length_mla|attention.key_length", "", d->head_dim + 1, 2048, 0, &head, error);
+        d->plain_dim = status == PV_OK ? head - d->head_dim : 0;
+    }
+    d->kv_heads = 1;
+    if (status == PV_OK && d->head_dim % 2 != 0)
+        status = pv_fail(error, PV_BAD_FILE, "%s is %u, an even number is wanted", c->gguf ? "rope.dimension_count" : "qk_rope_head_dim", d->head_dim);
+    return status;
+}
+
 static pv_status read_sizes(const pv_config *c, pv_decoder *d, pv_error *error)
 {
     const struct {
@@ -124,6 +149,7 @@ static pv_status read_sizes(const pv_config *c, pv_decoder *d, pv_error *error)
     uint32_t ignored;
     if ((status = pv_config_count(c, "feed_forward_length", "block_ff_dim|intermediate_size|n_inner", 1, 1 << 20, widths * d->width, &d->feed_forward, error)) != PV_OK)
         return status;
+    if (d->architecture->latent) return read_latent(c, d, error);
     if ((status = read_kv_heads(c, d, error)) != PV_OK) return status;
     if ((status = pv_config_count(c, "attention.key_length", "head_dim", 2, 1024, head_dim > 0 ? head_dim : 1, &d->head_dim, error)) != PV_OK) return status;
     if ((status = pv_config_count(c, "attention.value_length", "", d->head_dim, d->head_dim, d->head_dim, &ignored, error)) != PV_OK) return status;
@@ -167,10 +193,11 @@ static pv_status refuse_mixed(const pv_config *c, pv_error *error)
     return status;
 }
 
-static pv_status refuse_unknown(const pv_config *c, pv_error *error)
+static pv_status refuse_unknown(const pv_config *c, const pv_decoder *d, pv_error *error)
 {
     pv_status status = refuse_number(c, "attention.clamp_kqv", "clip_qkv", "clipped queries, keys and values", error);
-    if (status == PV_OK) status = refuse_number(c, "expert_shared_count", "n_shared_experts|shared_expert_intermediate_size", "shared experts", error);
+    if (status == PV_OK && !d->architecture->shared_expert)
+        status = refuse_number(c, "expert_shared_count", "n_shared_experts|shared_expert_intermediate_size", "shared experts", error);
     if (status != PV_OK) return status;
     bool parallel = false, found = false;
     char key[96];
@@ -189,10 +216,70 @@ static pv_status refuse_unknown(const pv_config *c, pv_error *error)
 
 /* ---- Experts ---- */
 
+/* Of DeepSeek's ways to choose experts, the softmax over all of them. */
+static pv_status refuse_routing(const pv_config *c, const pv_decoder *d, pv_error *error)
+{
+    static const struct {
+        const char *name, *known;
+    } texts[] = {{"topk_method", "greedy"}, {"scoring_func", "softmax"}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && !c->gguf; i++) {
+        const char *text = pv_flat_string(&c->flat, texts[i].name);
+        if (text != NULL && strcmp(text, texts[i].known) != 0)
+            return pv_fail(error, PV_UNSUPPORTED, "config.json: %s is '%s'; '%s' is supported", texts[i].name, text, texts[i].known);
+    }
+    const struct {
+        const char *gguf, *huggingface;
+    } ones[] = {{"expert_gating_func", ""}, {"expert_group_count", ""}, {"", "moe_layer_freq"}}; /* a gating function of 1 is the softmax */
+    for (size_t i = 0; i < sizeof ones / sizeof ones[0]; i++) {
+        double value = 1;
+        bool found;
+        pv_status status = pv_config_number(c, ones[i].gguf, ones[i].huggingface, &value, &found, error);
+        if (status != PV_OK) return status;
+        if (found && value != 1 && (value != 0 || !c->gguf))
+            return pv_fail(error, PV_UNSUPPORTED, "%s is %g; 1 is supported", c->gguf ? ones[i].gguf : ones[i].huggingface, value);
+    }
+    if (d->expert_normalize && d->expert_scale != 1)
+        return pv_fail(error, PV_UNSUPPORTED, "the weights of experts are normalized and multiplied by %g: the one or the other is supported",
+                       (double)d->expert_scale);
+    return PV_OK;
+}
+
+static pv_status read_routing(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    char key[96];
+    double scale = 1;
+    bool found;
+    d->expert_scale = 1;
+    if (!d->architecture->routing_told) return PV_OK;
+    snprintf(key, sizeof key, "%s.expert_weights_norm", c->gguf ? c->prefix : "");
+    pv_status status = c->gguf ? pv_meta_bool(c->source, key, &d->expert_normalize, &found, error) : PV_OK;
+    if (status == PV_OK) status = pv_config_real(c, "expert_weights_scale", "routed_scaling_factor", 0, 1e4, 1, &scale, error);
+    if (status == PV_OK && scale != 0) d->expert_scale = (float)scale; /* 0: GGUF files that do not say */
+    return status == PV_OK ? refuse_routing(c, d, error) : status;
+}
+
+/* As a number of experts, which are one as wide as all of them, or by its width. */
+static pv_status read_shared_expert(const pv_config *c, pv_decoder *d, pv_error *error)
+{
+    double count = 0;
+    bool found;
+    if (!d->architecture->shared_expert) return PV_OK;
+    if (!d->architecture->routing_told)
+        return pv_config_count(c, "expert_shared_feed_forward_length", "shared_expert_intermediate_size", 1, 1 << 20, c->gguf ? d->feed_forward : 0,
+                               &d->shared_feed_forward, error);
+    pv_status status = pv_config_number(c, "expert_shared_count", "n_shared_experts", &count, &found, error);
+    if (status != PV_OK) return status;
+    if (!(count >= 0 && count <= 64) || count != floor(count))
+        return pv_fail(error, PV_BAD_FILE, "%s is %g, a whole number from 0 to 64 is wanted", c->gguf ? "expert_shared_count" : "n_shared_experts", count);
+    d->shared_feed_forward = (uint32_t)count * d->expert_feed_forward;
+    return PV_OK;
+}
+
 static pv_status read_experts(const pv_config *c, pv_decoder *d, pv_error *error)
 {
-    if (!d->architecture->experts) return refuse_number(c, "expert_count", "num_local_experts|num_experts", "experts", error);
-    pv_status status = pv_config_count(c, "expert_count", "num_local_experts|num_experts", 1, 1024, 0, &d->experts, error);
+    static const char names[] = "num_local_experts|num_experts|n_routed_experts";
+    if (!d->architecture->experts) return refuse_number(c, "expert_count", names, "experts", error);
+    pv_status status = pv_config_count(c, "expert_count", names, 1, 1024, 0, &d->experts, error);
     if (status == PV_OK) {
         const uint32_t most = d->experts < PV_MAX_EXPERTS_USED ? d->experts : PV_MAX_EXPERTS_USED;
         status = pv_config_count(c, "expert_used_count", "num_experts_per_tok", 1, most, 0, &d->experts_used, error);
@@ -201,7 +288,9 @@ static pv_status read_experts(const pv_config *c, pv_decoder *d, pv_error *error
         status = pv_config_count(c, "expert_feed_forward_length", "moe_intermediate_size", 1, 1 << 20, d->feed_forward, &d->expert_feed_forward, error);
     const pv_flat_entry *normalize = c->gguf ? NULL : pv_flat_find(&c->flat, "norm_topk_prob");
     d->expert_normalize = normalize != NULL ? normalize->type == PV_JSON_TRUE : d->architecture->experts_normalize;
-    return status == PV_OK && !c->gguf ? refuse_mixed(c, error) : status;
+    if (status == PV_OK) status = read_routing(c, d, error);
+    if (status == PV_OK) status = read_shared_expert(c, d, error);
+    return status == PV_OK && !c->gguf && !d->architecture->experts_in_some ? refuse_mixed(c, error) : status;
 }
 
 /* ---- Activation, scales, caps ---- */
@@ -229,7 +318,7 @@ static double missing_attention_scale(const pv_config *c, const pv_decoder *d, d
 {
     if (!c->gguf && scalar > 0) return 1 / sqrt(scalar);
     if (c->gguf && d->architecture->scale_by_width_at == d->layers) return 1 / sqrt((double)d->width / d->heads);
-    return 1 / sqrt(d->head_dim);
+    return 1 / sqrt(d->head_dim + d->plain_dim);
 }
 
 static pv_status read_scales(const pv_config *c, pv_decoder *d, pv_error *error)
@@ -320,11 +409,13 @@ static uint32_t find_group(pv_decoder *d, uint32_t window, bool conv)
     return d->group_count++;
 }
 
-/* At most four kinds: with and without a window, with and without RoPE; or with and without a convolution. */
+/* At most eight kinds: with and without a window, with and without RoPE, or with and without a convolution; each with and without experts. */
 static uint8_t find_kind(pv_decoder *d, pv_layer_kind kind)
 {
-    for (uint32_t k = 0; k < d->kind_count; k++)
-        if (d->kinds[k].rope == kind.rope && d->kinds[k].conv == kind.conv && d->kinds[k].group == kind.group) return (uint8_t)k;
+    for (uint32_t k = 0; k < d->kind_count; k++) {
+        const pv_layer_kind *known = &d->kinds[k];
+        if (known->rope == kind.rope && known->conv == kind.conv && known->group == kind.group && known->experts == kind.experts) return (uint8_t)k;
+    }
     d->kinds[d->kind_count] = kind;
     return (uint8_t)d->kind_count++;
 }
@@ -348,10 +439,40 @@ static pv_status read_window(const pv_config *c, const pv_decoder *d, uint32_t *
     return status;
 }
 
+/* Which layers have experts: every so many-th from the first on that has them, but for those of a list. */
+typedef struct expert_layers {
+    uint32_t first, every;
+} expert_layers;
+
+static pv_status read_expert_layers(const pv_config *c, const pv_decoder *d, expert_layers *layers, pv_error *error)
+{
+    *layers = (expert_layers){d->experts > 0 ? 0 : PV_MAX_LAYERS, 1};
+    if (!d->architecture->experts_in_some) return PV_OK;
+    double first = 0;
+    bool found;
+    pv_status status = pv_config_number(c, "leading_dense_block_count", "first_k_dense_replace", &first, &found, error);
+    if (status == PV_OK && (!(first >= 0 && first <= d->layers) || first != floor(first)))
+        status = pv_fail(error, PV_BAD_FILE, "%s is %g, a whole number from 0 to %u is wanted",
+                         c->gguf ? "leading_dense_block_count" : "first_k_dense_replace", first, d->layers);
+    if (status == PV_OK) status = pv_config_count(c, "", "decoder_sparse_step", 1, PV_MAX_LAYERS, 1, &layers->every, error);
+    if (status == PV_OK) layers->first = (uint32_t)first;
+    return status;
+}
+
+static bool layer_has_experts(const pv_config *c, const expert_layers *layers, uint32_t layer)
+{
+    const pv_flat_entry *dense;
+    for (uint32_t i = 0; (dense = list_entry(c, "mlp_only_layers", i)) != NULL; i++)
+        if (dense->type == PV_JSON_NUMBER && dense->number == layer) return false;
+    return layer >= layers->first && (layer + 1) % layers->every == 0;
+}
+
 static pv_status read_layers(const pv_config *c, pv_decoder *d, pv_error *error)
 {
     uint32_t window, every = d->architecture->window_every, first = 0;
+    expert_layers experts;
     pv_status status = read_window(c, d, &window, &first, error);
+    if (status == PV_OK) status = read_expert_layers(c, d, &experts, error);
     if (status == PV_OK && window > 0 && every > 0)
         status = pv_config_count(c, "attention.sliding_window_pattern", "sliding_window_pattern", 1, PV_MAX_LAYERS, every, &every, error);
     for (uint32_t layer = 0; layer < d->layers && status == PV_OK; layer++) {
@@ -364,7 +485,8 @@ static pv_status read_layers(const pv_config *c, pv_decoder *d, pv_error *error)
         const bool windowed = d->kind_of[layer] != 0, conv = layer_is_conv(c, d, layer);
         const int rope = windowed && d->rope_count > 1 ? 1 : 0;
         const uint32_t group = find_group(d, conv ? d->conv_taps : windowed ? window : 0, conv);
-        d->kind_of[layer] = find_kind(d, (pv_layer_kind){.rope = !conv && layer_turns(c, d, layer) ? rope : -1, .conv = conv, .group = group});
+        d->kind_of[layer] = find_kind(d, (pv_layer_kind){.rope = !conv && layer_turns(c, d, layer) ? rope : -1, .conv = conv, .group = group,
+                                                         .experts = layer_has_experts(c, &experts, layer)});
     }
     d->rope_count = 0;
     for (uint32_t k = 0; k < d->kind_count; k++)
@@ -410,7 +532,7 @@ static pv_status read_ends(const pv_config *c, const pv_allocator *allocator, co
 
 static pv_status read_description(const pv_config *c, pv_decoder *d, pv_error *error)
 {
-    pv_status status = refuse_unknown(c, error);
+    pv_status status = refuse_unknown(c, d, error);
     if (status == PV_OK) status = read_sizes(c, d, error);
     if (status == PV_OK) status = read_vocabulary(c, d, error);
     if (status == PV_OK) status = read_experts(c, d, error);
@@ -418,6 +540,7 @@ static pv_status read_description(const pv_config *c, pv_decoder *d, pv_error *e
     if (status == PV_OK) status = read_activation(c, d, error);
     if (status == PV_OK) status = read_scales(c, d, error);
     if (status == PV_OK) status = pv_rope_read(c, d, error);
+    if (status == PV_OK && d->latent > 0) d->attention_scale = (float)(d->attention_scale * d->ropes[0].score_scale);
     return status == PV_OK ? read_layers(c, d, error) : status;
 }
 

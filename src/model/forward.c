@@ -1,8 +1,8 @@
 #include "model/forward.h"
 
 /* Names of sizes: R rows of the step, L rows that want logits, D width, H heads, K key-value heads, E elements of a head,
- * F feed-forward width, V vocabulary. The residual stream x is f32 [R, D]; blocks add to it in place. What a model lacks is absent
- * among its weights, and is left out here. */
+ * C elements of a latent vector, F feed-forward width, V vocabulary. The residual stream x is f32 [R, D]; blocks add to it in place.
+ * What a model lacks is absent among its weights, and is left out here. */
 
 typedef struct pass {
     const pv_forward *f;
@@ -87,6 +87,52 @@ static void attention_block(const pass *p)
     add_to_stream(p, mixed, w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
 }
 
+/* A matrix of each head: out[R, H, rows of a head] = weight[head] · x[R, H, cols]. */
+static void each_head(const pass *p, pv_tensor x, pv_tensor weight, pv_tensor out, const char *what)
+{
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_linear, .moe_linear = {
+        .x = x, .experts = p->d->heads, .used = p->d->heads, .part_count = 1, .each = true, .parts = {{weight, {0}, out}},
+    }}, "layer %u %s", p->layer, what);
+}
+
+/* The same over latent vectors ("DeepSeek-V2", section 2.1): a token has one latent vector [C], which every head's keys and values are
+ * projections of, and one key [E] that turns. These two are all that the cache holds. The projections of keys and values are not made but
+ * for each query: its own meets latent vectors, and what is mixed of these is projected to a value. */
+static void latent_attention_block(const pass *p)
+{
+    const pv_decoder *d = p->d;
+    const pv_layer_weights *w = &p->f->weights->layers[p->layer];
+    const pv_layer_kind *kind = pv_decoder_kind(d, p->layer);
+    const pv_kv_view cache = p->f->cache[p->layer];
+    pv_tensor q = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->plain_dim);
+    pv_tensor q_turning = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->head_dim);
+    pv_tensor latent = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->latent), k_turning = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->head_dim);
+    pv_tensor q_latent = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->latent);
+    pv_tensor mixed = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->latent);
+    pv_tensor values = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->value_dim);
+
+    normed in = {p->x, w->attention_norm}, from = in;
+    if (d->query_latent > 0) from = (normed){pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->query_latent), w->query_latent_norm};
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = d->query_latent > 0 ? 3 : 2,
+        .parts = {{w->latent, {0}, latent}, {w->k_turning, {0}, k_turning}, {w->query_latent, {0}, from.x}},
+    }}, "layer %u latent", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = from.x, .norm = from.norm, .epsilon = d->norm_epsilon, .part_count = 2, .parts = {{w->q, {0}, q}, {w->q_turning, {0}, q_turning}},
+    }}, "layer %u q", p->layer);
+    norm_heads(p, latent, w->latent_norm, "latent");
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_rope, .rope = {
+        .q = q_turning, .k = k_turning, .angles = p->angles[kind->rope], .head_dim = d->head_dim, .dim = d->ropes[kind->rope].dim,
+        .pairing = d->ropes[kind->rope].pairing, .v = latent, .store = cache,
+    }}, "layer %u rope", p->layer);
+    each_head(p, q, w->k_latent, q_latent, "q to latent");
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_attention, .attention = {
+        .q = q_turning, .q_latent = q_latent, .out = mixed, .cache = cache, .heads = d->heads, .scale = d->attention_scale,
+    }}, "layer %u attention", p->layer);
+    each_head(p, mixed, w->v_latent, values, "latent to v");
+    add_to_stream(p, values, w->attention_out, (pv_tensor){0}, (pv_tensor){0}, "out");
+}
+
 /* x += out(c × convolution(b × y)), {b, c, y} = in(norm(x)) */
 static void convolution_block(const pass *p)
 {
@@ -130,6 +176,30 @@ static void feed_forward_block(const pass *p)
     add_to_stream(p, inner, w->down, w->down_bias, w->feed_forward_post_norm, "down");
 }
 
+/* x += down(activation(gate(in)) × up(in)) of the expert that every row has; with a router of its own, times the sigmoid of its score */
+static void shared_expert(const pass *p, pv_tensor in)
+{
+    const pv_decoder *d = p->d;
+    const pv_layer_weights *w = &p->f->weights->layers[p->layer];
+    pv_tensor inner = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->shared_feed_forward);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        .x = in, .part_count = 2, .glu = d->activation, .parts = {{w->shared_gate, {0}, inner}, {w->shared_up, {0}, {0}}},
+    }}, "layer %u shared gate, up", p->layer);
+    if (!pv_tensor_present(&w->shared_router)) {
+        add_to_stream(p, inner, w->shared_down, (pv_tensor){0}, (pv_tensor){0}, "shared down");
+        return;
+    }
+    pv_tensor out = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->width), share = pv_builder_scratch(p->b, PV_EXTENT_ROWS, 1);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {.x = inner, .part_count = 1, .parts = {{w->shared_down, {0}, out}}}},
+                   "layer %u shared down", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {.x = in, .part_count = 1, .parts = {{w->shared_router, {0}, share}}}},
+                   "layer %u shared router", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_activation, .activation = {.x = share, .out = share, .activation = PV_ACTIVATION_SIGMOID, .scale = 1}},
+                   "layer %u shared share", p->layer);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_sum, .moe_sum = {.x = out, .weights = share, .residual = p->x, .out = p->x}},
+                   "layer %u shared expert", p->layer);
+}
+
 /* x += Σ over the chosen experts of weight × down(activation(gate(norm(x))) × up(norm(x))) */
 static void experts_block(const pass *p)
 {
@@ -151,6 +221,7 @@ static void experts_block(const pass *p)
     }}, "layer %u router", p->layer);
     pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_route, .moe_route = {
         .scores = scores, .weights = weights, .experts = experts, .order = order, .offsets = offsets, .used = used, .normalize = d->expert_normalize,
+        .scale = d->expert_scale,
     }}, "layer %u route", p->layer);
     pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_linear, .moe_linear = {
         .x = in, .order = order, .offsets = offsets, .experts = d->experts, .used = used, .part_count = 2, .glu = d->activation,
@@ -162,6 +233,7 @@ static void experts_block(const pass *p)
     }}, "layer %u down", p->layer);
     pv_builder_add(p->b, (pv_op){.kind = PV_OP_moe_sum, .moe_sum = {.x = out, .weights = weights, .residual = p->x, .out = p->x}},
                    "layer %u experts", p->layer);
+    if (d->shared_feed_forward > 0) shared_expert(p, in);
 }
 
 /* Logits [L, V] of the rows that want them. */
@@ -207,11 +279,14 @@ pv_tensor pv_forward_build(const pv_forward *f, pv_builder *b)
     pass p = {.f = f, .d = f->decoder, .b = b};
     begin(&p);
     for (; p.layer < p.d->layers; p.layer++) {
-        if (pv_decoder_kind(p.d, p.layer)->conv)
+        const pv_layer_kind *kind = pv_decoder_kind(p.d, p.layer);
+        if (kind->conv)
             convolution_block(&p);
+        else if (p.d->latent > 0)
+            latent_attention_block(&p);
         else
             attention_block(&p);
-        if (p.d->experts > 0)
+        if (kind->experts)
             experts_block(&p);
         else
             feed_forward_block(&p);

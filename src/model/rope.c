@@ -123,23 +123,35 @@ static pv_status read_divisors(const pv_config *c, const char *object, pv_rope_s
     return status;
 }
 
+static double yarn_scale(double factor, double mscale) { return factor > 1 ? 1 + 0.1 * mscale * log(factor) : 1; }
+
+/* DeepSeek's parameters of YaRN; 0: none. GGUF files have a tenth of mscale_all_dim, and take mscale for the same. */
+static pv_status read_mscale(const pv_config *c, const char *object, const pv_decoder *d, double *mscale, double *all_dim, pv_error *error)
+{
+    *mscale = *all_dim = 0;
+    if (c->gguf && !d->architecture->latent) return PV_OK;
+    pv_status status = real_of(c, object, "rope.scaling.yarn_log_multiplier", "mscale_all_dim", 0, 100, 0, all_dim, error);
+    if (c->gguf) *mscale = *all_dim *= 10;
+    return status == PV_OK && !c->gguf ? real_of(c, object, "", "mscale", 0, 100, 0, mscale, error) : status;
+}
+
 /* "LongRoPE: Extending LLM Context Window Beyond 2 Million Tokens", section 3.3, and "YaRN: Efficient Context Window Extension of Large
  * Language Models", section 3.4, as their models' configuration has it. */
 static pv_status read_magnitude(const pv_config *c, const char *object, const pv_decoder *d, pv_rope_settings *rope, pv_error *error)
 {
-    double magnitude = 1;
-    rope->magnitude = 1;
+    double magnitude = 1, mscale, all_dim;
+    rope->magnitude = 1, rope->score_scale = 1;
     if (rope->scaling != PV_ROPE_SCALING_LONG && rope->scaling != PV_ROPE_SCALING_YARN) return PV_OK;
     const double factor = rope->scaling == PV_ROPE_SCALING_YARN ? rope->factor : d->trained_context / rope->original_context;
-    if (factor > 1 && rope->scaling == PV_ROPE_SCALING_YARN) magnitude = 1 + 0.1 * log(factor);
-    if (factor > 1 && rope->scaling == PV_ROPE_SCALING_LONG) magnitude = sqrt(1 + log(factor) / log(rope->original_context));
-    char path[160];
-    snprintf(path, sizeof path, "%s.mscale|%s.mscale_all_dim", object, object);
-    bool found = false;
-    double other;
-    if (pv_config_number(c, "", path, &other, &found, error) == PV_OK && found)
-        return pv_fail(error, PV_UNSUPPORTED, "config.json: %s.mscale is not supported", object);
-    pv_status status = real_of(c, object, "rope.scaling.attn_factor", "attention_factor", 1e-3, 1e3, magnitude, &magnitude, error);
+    pv_status status = read_mscale(c, object, d, &mscale, &all_dim, error);
+    if (status != PV_OK) return status;
+    if (rope->scaling == PV_ROPE_SCALING_YARN) {
+        magnitude = mscale > 0 && all_dim > 0 ? yarn_scale(factor, mscale) / yarn_scale(factor, all_dim) : yarn_scale(factor, 1);
+        if (all_dim > 0) rope->score_scale = yarn_scale(factor, all_dim) * yarn_scale(factor, all_dim);
+    } else if (factor > 1) {
+        magnitude = sqrt(1 + log(factor) / log(rope->original_context));
+    }
+    status = real_of(c, object, "rope.scaling.attn_factor", "attention_factor", 1e-3, 1e3, magnitude, &magnitude, error);
     rope->magnitude = (float)magnitude;
     return status;
 }
@@ -180,7 +192,7 @@ pv_status pv_rope_read(const pv_config *c, pv_decoder *d, pv_error *error)
     snprintf(path, sizeof path, "%s.rope_theta|rope_theta", object);
     if ((status = pv_config_real(c, "rope.freq_base", path, 1, 1e12, 10000, &rope->theta, error)) != PV_OK) return status;
     if ((status = read_dim(c, object, d, rope, error)) != PV_OK) return status;
-    rope->pairing = c->gguf ? d->architecture->gguf_pairing : PV_ROPE_HALVES;
+    rope->pairing = c->gguf ? d->architecture->gguf_pairing : d->architecture->neighbours ? PV_ROPE_NEIGHBOURS : PV_ROPE_HALVES;
     if ((status = read_scaling(c, object, d, rope, error)) != PV_OK) return status;
     if ((status = read_divisors(c, object, rope, error)) != PV_OK) return status;
     if ((status = read_magnitude(c, object, d, rope, error)) != PV_OK) return status;

@@ -18,23 +18,26 @@ static pv_status check_shape(const pv_decoder *decoder, const pv_weight_entry *e
     const pv_role *role = entry->role;
     const pv_source_tensor *tensor = entry->source;
     uint32_t rows = is_vector(role) ? pv_decoder_size(decoder, role->rows) : entry->rows, cols = entry->cols;
-    if (role->whole != PV_SIZE_ZERO) *(is_vector(role) ? &cols : &rows) = pv_decoder_size(decoder, role->whole);
+    if (role->heads) {
+        rows = decoder->heads * pv_decoder_size(decoder, role->whole), cols = pv_decoder_size(decoder, role->turned ? role->rows : role->cols);
+    } else if (role->whole != PV_SIZE_ZERO) *(is_vector(role) ? &cols : &rows) = pv_decoder_size(decoder, role->whole);
     const uint32_t experts = role->experts ? decoder->experts : 1, own = entry->at > 0 || entry->rows != entry->stacked ? 1 : experts;
     *(is_vector(role) ? &cols : &rows) *= entry->step;
-    if (entry->transposed) { /* each expert by itself */
+    if (entry->transposed && !role->heads) { /* each expert by itself */
         const uint32_t swapped = rows / own;
         rows = cols * own, cols = swapped;
     }
     if (role->experts && is_vector(role)) rows = experts;
     const bool taps_first = role->cols == PV_SIZE_TAPS && tensor->dims == 3 && tensor->dim[0] == rows && tensor->dim[1] == cols &&
                             tensor->dim[2] == 1; /* MLX's order, the same bytes */
-    if (!taps_first && (tensor->rows != rows || tensor->cols != cols || tensor->dims > (role->experts || role->cols == PV_SIZE_TAPS ? 3 : 2)))
+    const uint32_t most_dims = role->experts || role->cols == PV_SIZE_TAPS || role->stacked ? 3 : 2;
+    if (!taps_first && (tensor->rows != rows || tensor->cols != cols || tensor->dims > most_dims))
         return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset, "tensor %s has the shape [%llu, %llu], [%u, %u] is wanted",
                           tensor->name, (unsigned long long)tensor->rows, (unsigned long long)tensor->cols, rows, cols);
     if (tensor->layout == PV_LAYOUT_COUNT)
         return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset, "tensor %s has the layout %s, which is not supported",
                           tensor->name, tensor->type_name);
-    if (entry->transposed && tensor->layout > PV_LAYOUT_BF16)
+    if (entry->transposed && !role->heads && tensor->layout > PV_LAYOUT_BF16)
         return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset, "tensor %s is stored as [in, out] in the layout %s, F32, F16 or BF16 is wanted",
                           tensor->name, tensor->type_name);
     if (is_vector(role) && tensor->layout > PV_LAYOUT_BF16)
@@ -90,13 +93,25 @@ static const pv_source_tensor *find_tensor(const pv_decoder *decoder, const pv_s
     return pv_source_find(source, mlx);
 }
 
-/* An expert's tensor, or all experts' where the file has them as one. */
-static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer, uint32_t expert,
-                            pv_weight_list *list, pv_error *error)
+/* Of a role in a layer: one, or one an expert or a head. */
+static uint32_t entries_of(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer)
+{
+    return role->heads ? decoder->heads : has_experts_apart(source, role, layer) ? decoder->experts : 1;
+}
+
+/* Blocks of quantized weights lie along the wrong side of a matrix that is to be turned. */
+static pv_layout layout_for(const pv_role *role, const pv_source_tensor *tensor)
+{
+    return role->turned && tensor->layout > PV_LAYOUT_BF16 && tensor->layout < PV_LAYOUT_COUNT ? PV_LAYOUT_F32 : tensor->layout;
+}
+
+/* An expert's tensor, or all experts' where the file has them as one; or a head's part. */
+static pv_status add_weight(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer,
+                            uint32_t number, pv_weight_list *list, pv_error *error)
 {
     char name[128];
     const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF, apart = has_experts_apart(source, role, layer);
-    pv_role_name(gguf ? role->gguf : role->huggingface, layer, expert, name);
+    pv_role_name(gguf ? role->gguf : role->huggingface, layer, number, name);
     const bool mlx = pv_mlx_name(source, role, layer, name), interleaved = !gguf && !mlx && role->interleaved > 0;
     const pv_source_tensor *tensor = find_tensor(decoder, source, name);
     if (tensor == NULL && role->optional) {
@@ -107,15 +122,20 @@ static pv_status add_weight(const pv_decoder *decoder, const pv_source *source, 
         return pv_fail_at(error, PV_NOT_FOUND, name, PV_NO_OFFSET, "%s has no tensor %s, which the architecture %s needs",
                           pv_source_path(source), name, decoder->architecture->name);
     const uint32_t rows = pv_decoder_size(decoder, role->rows), cols = pv_decoder_size(decoder, role->cols);
-    const uint32_t stacked = (is_vector(role) ? rows * cols : rows) * (role->experts ? decoder->experts : 1);
+    const uint32_t stacked = (is_vector(role) ? rows * cols : rows) * (role->experts ? decoder->experts : role->heads ? decoder->heads : 1);
+    const uint64_t head = role->heads ? (uint64_t)number * pv_decoder_size(decoder, role->whole) : 0;
     const pv_weight_entry entry = {
         .role = role, .layer = layer, .source = tensor, .rows = is_vector(role) ? 1 : role->experts && !apart ? stacked : rows, .cols = cols,
-        .first = interleaved ? role->interleaved - 1u : pv_decoder_size(decoder, role->first), .at = expert * rows,
+        .first = interleaved ? role->interleaved - 1u : head + pv_decoder_size(decoder, role->first), .at = number * rows,
         .stacked = stacked, .uses = role->uses, .step = interleaved ? 2 : 1,
-        .transposed = !gguf && !mlx && role->uses == PV_USE_MATRIX && tensor->parts == NULL && /* quantized ones are [out, in]: groups run along sums */
-                      (role->experts ? decoder->architecture->experts_transposed : decoder->architecture->transposed && role->per_layer),
+        .layout = layout_for(role, tensor),
+        .transposed = role->turned || /* and where the file has [in, out]; quantized ones are [out, in]: groups run along sums */
+                      (!gguf && !mlx && role->uses == PV_USE_MATRIX && tensor->parts == NULL &&
+                       (role->experts ? decoder->architecture->experts_transposed : decoder->architecture->transposed && role->per_layer)),
         .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
     };
+    if (!pv_grow(allocator, (void **)&list->entries, &list->capacity, list->count + 1, sizeof *list->entries))
+        return pv_fail_memory(error, (list->count + 1) * sizeof *list->entries, "the list of weights");
     list->entries[list->count++] = entry;
     list->parameters += (uint64_t)entry.rows * entry.cols;
     return check_shape(decoder, &entry, error);
@@ -144,9 +164,10 @@ static pv_status refuse_strangers(const pv_architecture *architecture, const pv_
 static pv_status check_stack(const pv_weight_entry *entry, pv_error *error)
 {
     const pv_weight_entry *first = entry - (entry->at > 0 ? entry->at / entry->rows : 0);
-    if (entry->role->experts && !is_vector(entry->role) && entry->at % (entry->spec.row_tile > 0 ? entry->spec.row_tile : 1) != 0)
-        return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset, "tensor %s has %u rows, a multiple of %u is wanted of an expert",
-                          entry->source->name, entry->rows, entry->spec.row_tile);
+    const uint32_t tile = entry->spec.row_tile > 0 ? entry->spec.row_tile : 1;
+    if ((entry->role->experts || entry->role->heads) && !is_vector(entry->role) && entry->at % tile != 0)
+        return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset, "tensor %s has %u rows, a multiple of %u is wanted of %s",
+                          entry->source->name, entry->rows, entry->spec.row_tile, entry->role->heads ? "each head's part" : "an expert");
     if (first->source->layout == entry->source->layout) return PV_OK;
     return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset, "tensor %s has the layout %s, that of the first expert has %s",
                       entry->source->name, entry->source->type_name, first->source->type_name);
@@ -157,7 +178,7 @@ static pv_status ask_device(const pv_backend_device *device, pv_weight_list *lis
     for (size_t i = 0; i < list->count; i++) {
         pv_weight_entry *entry = &list->entries[i];
         if (list->tied && entry->role->member == offsetof(pv_weights, embed) && !entry->role->per_layer) entry->uses |= PV_USE_MATRIX;
-        pv_status status = device->backend->weight_spec(device, entry->source->layout, is_vector(entry->role) ? 1 : entry->stacked,
+        pv_status status = device->backend->weight_spec(device, entry->layout, is_vector(entry->role) ? 1 : entry->stacked,
                                                         is_vector(entry->role) ? entry->stacked : entry->cols, entry->uses, &entry->spec, error);
         if (status == PV_OK) status = check_stack(entry, error);
         if (status != PV_OK) return status;
@@ -170,9 +191,28 @@ static pv_status ask_device(const pv_backend_device *device, pv_weight_list *lis
     return PV_OK;
 }
 
-static bool has_role(const pv_decoder *decoder, const pv_role *role, uint32_t layer)
+static bool is_kind(const pv_decoder *decoder, const pv_role *role, uint32_t layer)
 {
-    return role->layers == PV_LAYERS_ALL || (role->layers == PV_LAYERS_CONV) == pv_decoder_kind(decoder, layer)->conv;
+    const pv_layer_kind *kind = pv_decoder_kind(decoder, layer);
+    switch (role->layers) {
+    case PV_LAYERS_ALL: break;
+    case PV_LAYERS_ATTENTION: return !kind->conv;
+    case PV_LAYERS_CONV: return kind->conv;
+    case PV_LAYERS_DENSE: return !kind->experts;
+    case PV_LAYERS_EXPERTS: return kind->experts;
+    }
+    return true;
+}
+
+static bool has_role(const pv_decoder *decoder, const pv_source *source, const pv_role *role, uint32_t layer)
+{
+    const bool gguf = pv_source_get_kind(source) == PV_SOURCE_GGUF;
+    char other[128];
+    if ((gguf ? role->gguf : role->huggingface) == NULL || (role->per_layer && !is_kind(decoder, role, layer))) return false;
+    if (pv_decoder_size(decoder, role->rows) == 0 || pv_decoder_size(decoder, role->cols) == 0) return false; /* the model has no such part */
+    if (!gguf || role->unless == NULL) return true;
+    pv_role_name(role->unless, layer, 0, other);
+    return pv_source_find(source, other) == NULL;
 }
 
 pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source,
@@ -181,17 +221,15 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
     const pv_architecture *architecture = decoder->architecture;
     size_t roles = 0;
     while (pv_architecture_role(architecture, roles) != NULL) roles++;
-    size_t most = 3 * pv_source_tensor_count(source) + 1; /* a tensor has three parts at most */
-    *list = (pv_weight_list){.entries = pv_calloc(allocator, most, sizeof *list->entries)};
-    if (list->entries == NULL) return pv_fail_memory(error, most * sizeof *list->entries, "the list of weights");
+    *list = (pv_weight_list){0};
     pv_status status = PV_OK;
     for (size_t i = 0; i < roles && status == PV_OK; i++) {
         const pv_role *role = pv_architecture_role(architecture, i);
         uint32_t times = role->per_layer ? decoder->layers : 1;
         for (uint32_t layer = 0; layer < times && status == PV_OK; layer++) {
-            const uint32_t experts = has_experts_apart(source, role, layer) ? decoder->experts : 1;
-            for (uint32_t expert = 0; expert < experts && status == PV_OK && has_role(decoder, role, layer); expert++)
-                status = add_weight(decoder, source, role, layer, expert, list, error);
+            const uint32_t count = has_role(decoder, source, role, layer) ? entries_of(decoder, source, role, layer) : 0;
+            for (uint32_t number = 0; number < count && status == PV_OK; number++)
+                status = add_weight(allocator, decoder, source, role, layer, number, list, error);
         }
     }
     if (status == PV_OK) status = refuse_strangers(architecture, source, list, error);
@@ -335,32 +373,55 @@ static pv_status upload_rows(loader *l, const pv_weight_entry *entry, const pv_t
     return l->device->backend->upload(l->device, tensor, (uint32_t)(entry->at + first), (uint32_t)count, rows, error);
 }
 
-/* Columns of a dense matrix become rows [at, at + rows) of the tensor. It goes up in one piece: the matrices stored so are small. `begin`: its
- * first row in the source. */
-static pv_status upload_turned(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, uint64_t begin, uint32_t at, uint32_t rows, pv_error *error)
+/* A piece of a source whose columns become rows of a tensor: entry->cols rows of the source from `begin` on, `rows` columns from `column` on,
+ * entry->step apart. */
+typedef struct turn {
+    uint64_t begin, column;
+    uint32_t at, rows; /* of the tensor */
+} turn;
+
+/* `out`: [turn.rows][entry->cols] in the entry's layout, which is dense. */
+static pv_status turn_rows(const loader *l, const pv_weight_entry *entry, const turn *t, const uint8_t *from, uint8_t *out, pv_error *error)
 {
     const pv_source_tensor *source = entry->source;
-    const size_t element = pv_layout_get(source->layout)->block_bytes, row_bytes = element * entry->cols;
+    const size_t element = pv_layout_get(entry->layout)->block_bytes, row_bytes = element * entry->cols;
+    const bool decodes = source->layout != entry->layout;
+    float *decoded = decodes ? pv_alloc(l->allocator, source->cols, sizeof *decoded) : NULL;
+    if (decodes && decoded == NULL) return pv_fail_memory(error, source->cols * sizeof *decoded, source->name);
+    for (uint64_t col = 0; col < entry->cols; col++, from += source->row_bytes) {
+        if (decodes) pv_layout_decode(source->layout, from, source->cols, decoded);
+        const uint8_t *elements = decodes ? (const uint8_t *)decoded : from;
+        for (uint64_t row = 0; row < t->rows; row++)
+            memcpy(out + row * row_bytes + col * element, elements + (t->column + row * entry->step) * element, element);
+    }
+    pv_free(l->allocator, decoded);
+    return PV_OK;
+}
+
+/* It goes up in one piece: the matrices stored so are small. */
+static pv_status upload_turned(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, const turn *t, pv_error *error)
+{
+    const pv_source_tensor *source = entry->source;
+    const size_t row_bytes = (size_t)pv_layout_get(entry->layout)->block_bytes * entry->cols;
     const uint8_t *from = NULL;
-    pv_status status = fetch_rows(l, source, begin, entry->cols, &from, error);
-    if (status == PV_OK) status = check_finite(l, source, begin, entry->cols, from, error);
+    pv_status status = fetch_rows(l, source, t->begin, entry->cols, &from, error);
+    if (status == PV_OK) status = check_finite(l, source, t->begin, entry->cols, from, error);
     if (status != PV_OK) return status;
-    uint8_t *turned = pv_alloc(l->allocator, rows, row_bytes);
-    if (turned == NULL) return pv_fail_memory(error, rows * row_bytes, source->name);
-    for (uint64_t row = 0; row < rows; row++)
-        for (uint64_t col = 0; col < entry->cols; col++)
-            memcpy(turned + row * row_bytes + col * element, from + col * source->row_bytes + (entry->first + row * entry->step) * element, element);
-    status = l->device->backend->upload(l->device, tensor, at, rows, turned, error);
+    uint8_t *turned = pv_alloc(l->allocator, t->rows, row_bytes);
+    if (turned == NULL) return pv_fail_memory(error, t->rows * row_bytes, source->name);
+    status = turn_rows(l, entry, t, from, turned, error);
+    if (status == PV_OK) status = l->device->backend->upload(l->device, tensor, t->at, t->rows, turned, error);
     pv_free(l->allocator, turned);
     return status;
 }
 
 static pv_status upload_transposed(loader *l, const pv_weight_entry *entry, const pv_tensor *tensor, pv_error *error)
 {
+    if (entry->role->heads) return upload_turned(l, entry, tensor, &(turn){.begin = entry->first, .at = entry->at, .rows = entry->rows}, error);
     const uint32_t blocks = (uint32_t)(entry->source->rows / entry->cols), rows = entry->rows / blocks;
     pv_status status = PV_OK;
     for (uint32_t block = 0; block < blocks && status == PV_OK; block++)
-        status = upload_turned(l, entry, tensor, (uint64_t)block * entry->cols, block * rows, rows, error);
+        status = upload_turned(l, entry, tensor, &(turn){(uint64_t)block * entry->cols, entry->first, block * rows, rows}, error);
     return status;
 }
 
@@ -416,7 +477,7 @@ static pv_status report(loader *l, uint64_t bytes, pv_error *error)
 /* What progress counts of an entry. */
 static uint64_t bytes_of(const pv_weight_entry *entry)
 {
-    if (entry->transposed) return (uint64_t)entry->rows * entry->cols * pv_layout_get(entry->source->layout)->block_bytes;
+    if (entry->transposed) return (uint64_t)entry->rows * entry->cols * pv_layout_get(entry->layout)->block_bytes;
     return entry->rows * entry->source->row_bytes;
 }
 

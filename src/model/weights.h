@@ -13,10 +13,11 @@ typedef struct pv_weight_entry {
     const pv_source_tensor *source;
     uint32_t rows, cols;
     uint64_t first;   /* row of the source that it begins with; of a vector: column */
-    uint32_t at;      /* row of the tensor that it begins at: experts may come one by one */
+    uint32_t at;      /* row of the tensor that it begins at: experts may come one by one, and heads do */
     uint32_t stacked; /* rows of the tensor, of all entries that share it; a vector's elements */
     uint32_t step;    /* of the source's rows, or a vector's elements, one in so many */
     bool transposed;  /* the source holds it as [cols, rows], or each expert of it */
+    pv_layout layout; /* as it is uploaded: that of the source, but for what can only be turned decoded */
     bool less_one;    /* the source holds it less one */
     unsigned uses;
     pv_weight_spec spec;
@@ -24,7 +25,7 @@ typedef struct pv_weight_entry {
 
 typedef struct pv_weight_list {
     pv_weight_entry *entries;
-    size_t count;
+    size_t count, capacity;
     uint64_t bytes;       /* on the device, alignment included */
     uint64_t parameters;
     bool tied;            /* the output is the embedding */

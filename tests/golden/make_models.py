@@ -7,12 +7,14 @@ case.json gives for each tensor, rounded through the layout as src/format/layout
 How the reference is made and what the deviations mean is told in make_llama.py; the difference is that nothing here knows a family's
 code. Exact: the model is built and run in float64 while torch.float32 is torch.float64, so that what modules compute "in float32" is
 exact as well. Contract, with the roundings of src/runtime/op.h: keys and values through f16 where eager attention takes them, arguments of
-sines and cosines in f32, inputs of short convolutions in f16, inputs of quantized linears in groups of 32.
+sines and cosines in f32, inputs of short convolutions in f16, inputs of quantized linears in groups of 32. Of latent attention the cache
+holds latent vectors and the keys that turn, in f16; keys and values that are made of them are not rounded.
 
 In case.json: seed; tokens; layouts; gguf: whether converters to GGUF can say all of it; metadata: [key, type, value] of the GGUF file as
 llama.cpp's converter writes them, under general.architecture; tensors: {name, shape, centre, scale, gguf} in the checkpoint's names
 and shapes, with what the converter does to them: permute (head size: rows of a head reordered so that neighbours turn together), add (a
-number added), transpose; extra: tensors that only the GGUF file has.
+number added), transpose, heads and plain (kv_b is split: of each head that many rows go to the first tensor, turned, the others to the
+second); extra: tensors that only the GGUF file has.
 
 Run with: numpy 2.4, torch 2.15, transformers 5.24, gguf 0.19. Needs a C compiler (make_llama.py). Arguments: names of cases; none: all.
 """
@@ -84,9 +86,14 @@ def contract(model: nn.Module, steps: int, quantized: bool):
         scale = groups.abs().amax(-1, keepdim=True) / steps
         return (torch.where(scale == 0, 0, groups / scale).round() * scale).reshape(x.shape)
 
-    linear, conv1d = nn.functional.linear, Conv1D.forward
+    linear, conv1d, polar = nn.functional.linear, Conv1D.forward, torch.polar
+    more_changes.append((module, "eager_attention_forward", attention))
+    if type(model).__name__.startswith("DeepseekV2"):
+        layer = module.DeepseekV2Attention
+        expand = layer.expand_kv
+        more_changes = [(layer, "expand_kv", lambda self, latent, turning: expand(self, latent.half().double(), turning.half().double()))]
     return replaced(
-        (module, "eager_attention_forward", attention), (torch.Tensor, "cos", lambda x: cos(to_float32(x))),
+        (torch, "polar", lambda size, angle: polar(size, to_float32(angle))), (torch.Tensor, "cos", lambda x: cos(to_float32(x))),
         (torch.Tensor, "sin", lambda x: sin(to_float32(x))),
         (nn.functional, "linear", lambda x, weight, bias=None: linear(in_groups(x), weight, bias)),
         (Conv1D, "forward", lambda self, x: conv1d(self, in_groups(x))), *more_changes)  # fmt: skip
@@ -133,9 +140,11 @@ def apart(block: str, gate: str, up: str, down: str):
         return out
 
     def join(config, state):
-        out = {name.replace(f".{block}.gate.", ".mlp.gate."): value for name, value in state.items() if ".experts." not in name}
+        out = {name.replace(f".{block}.gate.", ".mlp.gate."): value for name, value in state.items() if f".{block}.experts." not in name}
         for layer in range(config.num_hidden_layers):
             at = f"model.layers.{layer}.{block}.experts."
+            if f"{at}0.{down}.weight" not in state:
+                continue
             get = lambda kind: torch.stack([state[f"{at}{e}.{kind}.weight"] for e in range(experts_of(config))])  # noqa: B023, E731
             out[f"model.layers.{layer}.mlp.experts.gate_up_proj"] = torch.cat((get(gate), get(up)), 1)
             out[f"model.layers.{layer}.mlp.experts.down_proj"] = get(down)
@@ -189,6 +198,10 @@ def describe(case: dict, config, name: str, shape: tuple) -> dict:
         assert about["gguf"], name
         if expert:
             about |= {"expert": int(expert[1]), "experts": experts_of(config)}
+        if case.get("split_kv_b") and name.endswith("kv_b_proj.weight"):
+            layer = name.split(".")[2]
+            about |= {"gguf": f"blk.{layer}.attn_k_b.weight", "gguf_second": f"blk.{layer}.attn_v_b.weight", "heads": config.num_attention_heads,
+                      "plain": config.qk_nope_head_dim}  # fmt: skip
         if case.get("permute") and name.split(".")[-2] in ("q_proj", "k_proj"):
             about["permute"] = config.head_dim if getattr(config, "head_dim", None) else config.hidden_size // config.num_attention_heads
         if case.get("less_one") and norm:
@@ -216,6 +229,12 @@ def weights(case: dict, layout: str, tensors: list[dict], library) -> dict[str, 
             value = np.empty(shape, np.float32)
             for h, rows in enumerate(turned(flat.reshape(shape), step)):
                 value[:, :, h::step] = rounded(rows).reshape(shape[0], -1, shape[1]).transpose(0, 2, 1)
+        elif "heads" in about and layout not in DENSE:
+            value = flat.reshape(about["heads"], -1, shape[1]).copy()
+            turned_part = np.ascontiguousarray(value[:, : about["plain"]].transpose(0, 2, 1))
+            plain_part = np.ascontiguousarray(value[:, about["plain"] :])
+            value[:, : about["plain"]] = rounded(turned_part.reshape(-1, about["plain"])).reshape(turned_part.shape).transpose(0, 2, 1)
+            value[:, about["plain"] :] = rounded(plain_part.reshape(-1, shape[1])).reshape(plain_part.shape)
         elif "transpose" in about:
             value = rounded(np.ascontiguousarray(flat.reshape(shape).T)).T
         else:
@@ -279,6 +298,30 @@ def gpt2(config) -> list:
                                      ["gpt2.attention.layer_norm_epsilon", "f32", config.layer_norm_epsilon]]  # fmt: skip
 
 
+def deepseek(split: bool):
+    """Files made before kv_b was split tell a head's sizes where newer ones tell the latent vectors'."""
+
+    def metadata(c) -> list:
+        key, rope = c.qk_nope_head_dim + c.qk_rope_head_dim, c.rope_parameters
+        sizes = [("attention.head_count_kv", 1), ("attention.key_length", c.kv_lora_rank + c.qk_rope_head_dim), ("attention.value_length", c.kv_lora_rank),
+                 ("attention.key_length_mla", key), ("attention.value_length_mla", c.v_head_dim)]  # fmt: skip
+        if not split:
+            sizes = [("attention.head_count_kv", c.num_attention_heads), ("attention.key_length", key), ("attention.value_length", c.v_head_dim)]
+        sizes += [("attention.q_lora_rank", c.q_lora_rank)] if c.q_lora_rank else []
+        sizes += [("feed_forward_length", c.intermediate_size), ("attention.kv_lora_rank", c.kv_lora_rank), ("rope.dimension_count", c.qk_rope_head_dim),
+                  ("leading_dense_block_count", c.first_k_dense_replace), ("expert_count", c.n_routed_experts), ("expert_used_count", c.num_experts_per_tok),
+                  ("expert_feed_forward_length", c.moe_intermediate_size), ("expert_shared_count", c.n_shared_experts)]  # fmt: skip
+        reals = [("attention.layer_norm_rms_epsilon", c.rms_norm_eps), ("rope.freq_base", rope["rope_theta"]), ("expert_weights_scale", c.routed_scaling_factor)]
+        lines = [(name, "u32", value) for name, value in sizes] + [(name, "f32", value) for name, value in reals]
+        if rope["rope_type"] == "yarn":
+            lines += [("rope.scaling.type", "string", "yarn"), ("rope.scaling.factor", "f32", rope["factor"]),
+                      ("rope.scaling.original_context_length", "u32", rope["original_max_position_embeddings"]),
+                      ("rope.scaling.yarn_log_multiplier", "f32", 0.1 * rope["mscale_all_dim"])]  # fmt: skip
+        return common(c, "deepseek2") + [[f"deepseek2.{name}", kind, value] for name, kind, value in lines]
+
+    return metadata
+
+
 ARCH = gguf.MODEL_ARCH
 SHAPE = dict(num_attention_heads=4, num_key_value_heads=2, hidden_size=64, intermediate_size=96, vocab_size=131, num_hidden_layers=2,
              max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=None, tie_word_embeddings=False)  # fmt: skip
@@ -292,6 +335,10 @@ def longrope(pairs: int, **more) -> dict:
     return dict(rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": factors(pairs, 1.5),
                                  "long_factor": factors(pairs, 6), **more})  # fmt: skip
 
+
+LATENT = dict(num_key_value_heads=4, kv_lora_rank=96, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=48, n_routed_experts=6,
+              num_experts_per_tok=2, moe_intermediate_size=32, n_shared_experts=2)  # fmt: skip
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "original_max_position_embeddings": 64}
 
 CASES = {
     "qwen2": dict(make="Qwen2", arch=ARCH.QWEN2, tokens=70, layouts=["F32", "Q8_0"], metadata=lambda c: llama_like(c, "qwen2")),
@@ -345,6 +392,26 @@ CASES = {
         head_dim=32, num_experts=16, num_experts_per_tok=3, moe_intermediate_size=64, norm_topk_prob=True), metadata=lambda c: llama_like(
             c, "qwen3moe", *heads(c), ("expert_count", "u32", 16), ("expert_used_count", "u32", 3), ("expert_feed_forward_length", "u32", 64)),
         **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    "qwen2moe": dict(make="Qwen2Moe", arch=ARCH.QWEN2MOE, tokens=70, layouts=["F32", "Q8_0"], config=dict(
+        num_experts=8, num_experts_per_tok=3, moe_intermediate_size=32, shared_expert_intermediate_size=64), metadata=lambda c: llama_like(
+            c, "qwen2moe", ("expert_count", "u32", 8), ("expert_used_count", "u32", 3), ("expert_feed_forward_length", "u32", 32),
+            ("expert_shared_feed_forward_length", "u32", 64)), **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    # GGUF files cannot say which layers have experts. Here 1 and 5 do.
+    "qwen3moe_some": dict(make="Qwen3Moe", tokens=50, layouts=["F32"], config=dict(
+        head_dim=16, num_hidden_layers=6, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, decoder_sparse_step=2, mlp_only_layers=[3],
+        norm_topk_prob=True), **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    # The sizes of a head that turn, that do not, of a value, and of latent vectors all differ. As V2-Lite: no latent vectors of queries.
+    "deepseek2": dict(make="DeepseekV2", arch=ARCH.DEEPSEEK2, tokens=100, layouts=["F32", "Q8_0"], split_kv_b=True, config=dict(
+        LATENT, num_hidden_layers=3, q_lora_rank=None, first_k_dense_replace=1, rope_parameters=dict(YARN, mscale=0.707, mscale_all_dim=0.707)),
+        metadata=deepseek(True), **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    # A file of before kv_b was split; latent vectors of queries.
+    "deepseek2_joint": dict(make="DeepseekV2", arch=ARCH.DEEPSEEK2, tokens=70, layouts=["F32", "Q8_0"], config=dict(
+        LATENT, q_lora_rank=32, first_k_dense_replace=1, routed_scaling_factor=1.5), metadata=deepseek(False),
+        **apart("mlp", "gate_proj", "up_proj", "down_proj")),
+    # GGUF files take mscale for what mscale_all_dim is.
+    "deepseek2_mscale": dict(make="DeepseekV2", tokens=70, layouts=["F32"], config=dict(
+        LATENT, num_hidden_layers=1, q_lora_rank=None, first_k_dense_replace=1, rope_parameters=dict(YARN, mscale=1.2, mscale_all_dim=0.8)),
+        **apart("mlp", "gate_proj", "up_proj", "down_proj")),
     "lfm2": dict(make="Lfm2", arch=ARCH.LFM2, tokens=150, layouts=["F32", "Q8_0"], config=dict(
         num_hidden_layers=4, intermediate_size=144, block_multiple_of=32, layer_types=["conv", "conv", "full_attention", "conv"],
         tie_word_embeddings=True), metadata=lambda c: [line for line in llama_like(
@@ -382,6 +449,10 @@ def legacy(config: dict, kind: str) -> dict:
             old["block_ff_dim"] = old.pop("intermediate_size")
     if kind == "Qwen3Moe":
         old["num_experts"] = old.pop("num_local_experts")
+    if kind == "DeepseekV2":
+        for name in ("head_dim", "qk_head_dim", "mlp_bias"):
+            old.pop(name)
+        old |= {"scoring_func": "softmax", "moe_layer_freq": 1, "n_group": 1, "topk_group": 1, "ep_size": 1, "seq_aux": True}
     old["torch_dtype"] = "float32"
     return old
 

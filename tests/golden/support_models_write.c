@@ -20,6 +20,7 @@ typedef struct tensor {
     bool vector, transposed, bias;    /* bias: a vector for each row */
     bool taps;                        /* of a convolution: such vectors, [cols, 1, taps] in the checkpoint */
     uint64_t permuted;           /* head size; 0: rows stay in order */
+    uint64_t heads, plain;       /* GGUF: of each head so many rows, turned, are one tensor, and the others another */
     uint64_t expert, experts;    /* GGUF: one of so many that are one tensor; 0: a tensor by itself */
     float centre, scale, add;
 } tensor;
@@ -69,6 +70,8 @@ static bool tensor_at(const golden_case *c, size_t i, tensor *t)
     t->cols = dim[2] > 0 ? dim[2] : dim[1] > 0 ? dim[1] : dim[0];
     t->transposed = number_of(c, i, "transpose") != 0;
     t->permuted = (uint64_t)number_of(c, i, "permute");
+    t->heads = (uint64_t)number_of(c, i, "heads");
+    t->plain = (uint64_t)number_of(c, i, "plain");
     t->expert = (uint64_t)number_of(c, i, "expert");
     t->experts = (uint64_t)number_of(c, i, "experts");
     t->centre = (float)number_of(c, i, "centre");
@@ -172,6 +175,26 @@ static void write_stack(writing *w, const tensor *t)
             for (uint64_t out = 0; out < t->cols / step; out++) write_strided(w, t, expert * matrix + out * step + half, t->cols, t->rows);
     }
 }
+
+/* ---- Latent attention: the checkpoint has [heads × (plain + others), latent], GGUF [heads, latent, plain] and [heads, others, latent] ---- */
+
+static void declare_split(writing *w, const tensor *t)
+{
+    const uint64_t turned[3] = {t->heads, t->cols, t->plain}, others[3] = {t->heads, t->rows / t->heads - t->plain, t->cols};
+    check(w, pv_model_writer_declare(w->writer, t->gguf, layout_of(w, t), 3, turned, &w->error));
+    check(w, pv_model_writer_declare(w->writer, t->second, layout_of(w, t), 3, others, &w->error));
+}
+
+static void write_split(writing *w, const tensor *t)
+{
+    const uint64_t head_rows = t->rows / t->heads;
+    for (uint64_t head = 0; head < t->heads; head++)
+        for (uint64_t col = 0; col < t->cols; col++) write_strided(w, t, head * head_rows * t->cols + col, t->cols, t->plain);
+    for (uint64_t row = 0; row < t->rows; row++)
+        if (row % head_rows >= t->plain) write_strided(w, t, row * t->cols, 1, t->cols);
+}
+
+static bool is_split(const writing *w, const tensor *t) { return w->file->gguf && t->heads > 0; }
 
 static void write_tensor(writing *w, const tensor *t)
 {
@@ -315,10 +338,12 @@ void golden_write_listed(const golden_case *c, const golden_file *file, const ch
     const uint64_t four = 4;
     const float patch[4] = {1, 2, 3, 4};
     if (file->inside) check(&w, pv_model_writer_declare(w.writer, "vision_tower.patch.weight", PV_LAYOUT_F32, 1, &four, &w.error));
-    for (size_t i = 0; tensor_at(c, i, &t); i++) t.depth > 0 || t.bias ? declare_stack(&w, &t) : declare(&w, &t);
+    for (size_t i = 0; tensor_at(c, i, &t); i++)
+        is_split(&w, &t) ? declare_split(&w, &t) : t.depth > 0 || t.bias ? declare_stack(&w, &t) : declare(&w, &t);
     if (file->gguf) write_extras(&w);
     if (file->inside) check(&w, pv_model_writer_data(w.writer, patch, sizeof patch, &w.error));
-    for (size_t i = 0; tensor_at(c, i, &t); i++) t.depth > 0 || t.bias ? write_stack(&w, &t) : write_tensor(&w, &t);
+    for (size_t i = 0; tensor_at(c, i, &t); i++)
+        is_split(&w, &t) ? write_split(&w, &t) : t.depth > 0 || t.bias ? write_stack(&w, &t) : write_tensor(&w, &t);
     check(&w, pv_model_writer_commit(w.writer, &w.error));
     pv_model_writer_close(w.writer);
     if (file->gguf) return;

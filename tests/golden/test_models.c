@@ -102,6 +102,10 @@ static void mistakes_are_noticed(void **state)
         {"gpt_oss", "\"truncate\": false", "\"truncate\": true"},
         {"gpt_oss", "\"sliding_window\": 40", "\"sliding_window\": 41"},
         {"mixtral", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 3"},
+        {"deepseek2", "\"mscale_all_dim\": 0.707", "\"mscale_all_dim\": 0.8"},
+        {"deepseek2_mscale", "\"mscale\": 1.2", "\"mscale\": 1.21"},
+        {"deepseek2_joint", "\"routed_scaling_factor\": 1.5", "\"routed_scaling_factor\": 1.51"},
+        {"qwen2moe", "\"norm_topk_prob\": false", "\"norm_topk_prob\": true"},
         {"lfm2", "\"norm_eps\": 1e-05", "\"norm_eps\": 1e-02"},
         {"gpt2", "\"layer_norm_epsilon\": 1e-05", "\"layer_norm_epsilon\": 1e-02"},
     };
@@ -137,7 +141,29 @@ static void configurations_that_do_not_suit_are_refused_by_name(void **state)
         {"gemma2", "\"attn_logit_softcapping\": 4.0", "\"attn_logit_softcapping\": -4.0", PV_BAD_FILE, "attn_logit_softcapping is -4"},
         {"qwen3moe", "\"num_experts_per_tok\": 3", "\"num_experts_per_tok\": 17", PV_BAD_FILE, "num_experts_per_tok is 17"},
         {"qwen3moe", "\"num_local_experts\": 16", "\"num_local_experts\": 17", PV_BAD_FILE, "mlp.gate.weight has the shape [16, 64], [17, 64] is wanted"},
-        {"qwen3moe", "\"decoder_sparse_step\": 1", "\"decoder_sparse_step\": 2", PV_UNSUPPORTED, "only some layers have experts"},
+        {"qwen3moe", "\"decoder_sparse_step\": 1", "\"decoder_sparse_step\": 2", PV_NOT_FOUND, "no tensor model.layers.0.mlp.gate_proj.weight"},
+        {"qwen3moe_some", "\"decoder_sparse_step\": 2", "\"decoder_sparse_step\": 0", PV_BAD_FILE, "decoder_sparse_step is 0"},
+        {"mixtral", "\"num_experts_per_tok\"", "\"decoder_sparse_step\": 2, \"num_experts_per_tok\"", PV_UNSUPPORTED, "only some layers have experts"},
+        {"qwen2moe", "\"shared_expert_intermediate_size\": 64", "\"shared_expert_intermediate_size\": 0", PV_BAD_FILE, "shared_expert_intermediate_size is 0"},
+        {"qwen2moe", "\"shared_expert_intermediate_size\": 64", "\"shared_expert_intermediate_size\": 32", PV_BAD_FILE, "shared_expert.gate_proj.weight has the shape [64, 64]"},
+        {"qwen3moe", "\"num_experts_per_tok\"", "\"n_shared_experts\": 2, \"num_experts_per_tok\"", PV_UNSUPPORTED, "shared experts"},
+        {"deepseek2", "\"topk_method\": \"greedy\"", "\"topk_method\": \"group_limited_greedy\"", PV_UNSUPPORTED, "topk_method is 'group_limited_greedy'"},
+        {"deepseek2", "\"topk_method\": \"greedy\"", "\"scoring_func\": \"sigmoid\"", PV_UNSUPPORTED, "scoring_func is 'sigmoid'"},
+        {"deepseek2", "\"topk_method\": \"greedy\"", "\"moe_layer_freq\": 2", PV_UNSUPPORTED, "moe_layer_freq is 2"},
+        {"deepseek2_joint", "\"norm_topk_prob\": false", "\"norm_topk_prob\": true", PV_UNSUPPORTED, "normalized and multiplied by 1.5"},
+        {"deepseek2", "\"routed_scaling_factor\": 1.0", "\"routed_scaling_factor\": -1.0", PV_BAD_FILE, "routed_scaling_factor is -1"},
+        {"deepseek2", "\"first_k_dense_replace\": 1", "\"first_k_dense_replace\": 4", PV_BAD_FILE, "first_k_dense_replace is 4"},
+        {"deepseek2", "\"first_k_dense_replace\": 1", "\"first_k_dense_replace\": 2", PV_NOT_FOUND, "no tensor model.layers.1.mlp.gate_proj.weight"},
+        {"deepseek2", "\"n_shared_experts\": 2", "\"n_shared_experts\": 1.5", PV_BAD_FILE, "n_shared_experts is 1.5"},
+        {"deepseek2", "\"n_shared_experts\": 2", "\"n_shared_experts\": 0", PV_UNSUPPORTED, "shared_experts"},
+        {"deepseek2", "\"kv_lora_rank\": 96", "\"kv_lora_rank\": 0", PV_BAD_FILE, "kv_lora_rank is 0"},
+        {"deepseek2", "\"kv_lora_rank\": 96", "\"kv_lora_rank\": 64", PV_BAD_FILE, "kv_a_proj_with_mqa.weight has the shape [112, 64], [80, 64]"},
+        {"deepseek2", "\"qk_rope_head_dim\": 16", "\"qk_rope_head_dim\": 15", PV_BAD_FILE, "qk_rope_head_dim is 15, an even number"},
+        {"deepseek2", "\"qk_rope_head_dim\": 16", "\"qk_rope_head_dim\": 4096", PV_BAD_FILE, "qk_rope_head_dim is 4096"},
+        {"deepseek2", "\"v_head_dim\": 48", "\"v_head_dim\": 40", PV_BAD_FILE, "kv_b_proj.weight has the shape [320, 96], [288, 96]"},
+        {"deepseek2", "\"num_key_value_heads\": 4", "\"num_key_value_heads\": 2", PV_BAD_FILE, "num_key_value_heads is 2"},
+        {"deepseek2_joint", "\"q_lora_rank\": 32", "\"q_lora_rank\": -3", PV_BAD_FILE, "q_lora_rank is -3"},
+        {"deepseek2_mscale", "\"mscale\": 1.2", "\"mscale\": -1.2", PV_BAD_FILE, "mscale is -1.2"},
         {"qwen3moe", "\"moe_intermediate_size\": 64", "\"moe_intermediate_size\": 48", PV_BAD_FILE, "experts.0.gate_proj.weight has the shape [64, 64]"},
         {"phi3", "\"short_factor\": [\n   1.0", "\"short_factor\": [\n   -1.0", PV_BAD_FILE, "short_factor[0] is -1"},
         {"phi3_long", "\"partial_rotary_factor\": 0.75", "\"partial_rotary_factor\": 0.5", PV_BAD_FILE, "more than the 8 numbers"},
@@ -234,7 +260,7 @@ static size_t find_cases(void)
 
 static void all_cases_are_here(void **state)
 {
-    assert_int_equal(*(const size_t *)*state, 20);
+    assert_int_equal(*(const size_t *)*state, 25);
 }
 
 int main(void)
