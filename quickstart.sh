@@ -57,7 +57,14 @@ install_apt() {
 }
 
 install_brew() {
-    local package missing=()
+    local package missing=() folder
+    for folder in /opt/homebrew/bin /usr/local/bin; do # where it lies, found or not
+        [[ ! -x $folder/brew ]] || export PATH="$folder:$PATH"
+    done
+    if ! xcode-select -p >/dev/null 2>&1; then
+        say "Xcode's command-line tools are missing; with them: xcode-select --install"
+        exit 3
+    fi
     if ! command -v brew >/dev/null; then
         say "Homebrew is missing; with it: brew install ${brew_packages[*]}"
         exit 3

@@ -3,8 +3,8 @@
 #
 # core is unit, conformance, golden, e2e and fault. clang builds everything with clang and runs unit and conformance. fuzz re-runs
 # the corpus and lets every libFuzzer target search for FUZZ_SECONDS (20). sanitize runs the suites under ASan and UBSan, the
-# threaded ones under TSan. metal builds the software Metal device and runs its own tests and the Metal backend on it. cross builds
-# for 64-bit Arm and runs its kernels under qemu, and builds the library and the command for macOS on Apple Silicon. JOBS: processes at
+# threaded ones under TSan. metal builds the software Metal device and runs its own tests and the Metal backend on it; on a Mac it runs
+# the suites of devices on the Mac's own. cross builds for 64-bit Arm and runs its kernels under qemu, and builds the library and the command for macOS on Apple Silicon. JOBS: processes at
 # once.
 #
 # Build folders build, build-asan ... stay and are reused. Exit: 0 all passed, 1 something failed, 2 an unknown suite.
@@ -21,7 +21,9 @@ fuzz_seconds=${FUZZ_SECONDS:-20}
 # Each layout in each shape is not among them: unit.test_cpu_linear has the same kernels on the same team.
 threaded='engine|session|cpu|batch|schedule|fault\.test_(faults|allocations)|conformance\.test_(attention|plan|rows)'
 export CMOCKA_MESSAGE_OUTPUT=TAP
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+mac=$([ "$(uname -s)" = Darwin ] && echo yes)
+export ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1
+[ "$mac" ] || ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=1 # Apple's ends every program that asks for it
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
@@ -57,7 +59,8 @@ build()
     mkdir -p "$folder"
     local generator=()
     [ -f "$folder/CMakeCache.txt" ] || { have ninja && generator=(-G Ninja); }
-    if ! cmake -S "${source:-.}" -B "$folder" "${generator[@]}" "$@" >"$log" 2>&1 || ! cmake --build "$folder" -j "$jobs" >>"$log" 2>&1; then
+    # bash 3.2, a Mac's, takes an empty list for an unset one
+    if ! cmake -S "${source:-.}" -B "$folder" ${generator[@]+"${generator[@]}"} "$@" >"$log" 2>&1 || ! cmake --build "$folder" -j "$jobs" >>"$log" 2>&1; then
         grep -nE 'error|undefined|FAILED|Error' "$log" | head -30
         tail -n 15 "$log"
         fail "the build in $folder (whole log: $log)"
@@ -151,6 +154,14 @@ suite_clang()
     build build-clang -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER="$clang" && run build-clang -L '^(unit|conformance)$'
 }
 
+# bounded SECONDS COMMAND...: ends it after that time, where the system has a command for that.
+bounded()
+{
+    local seconds=$1
+    shift
+    if have timeout; then timeout "$seconds" "$@"; elif have gtimeout; then gtimeout "$seconds" "$@"; else "$@"; fi
+}
+
 # Lets a target search; NAME.good in the build folder says that it found nothing bad.
 search()
 {
@@ -159,8 +170,9 @@ search()
     rm -f "build-fuzz/$name.good"
     mkdir -p "build-fuzz/found/$name" "build-fuzz/crashes"
     [ -d "tests/fuzz/corpus/$name" ] && corpus=("tests/fuzz/corpus/$name")
-    timeout $((fuzz_seconds * 10 + 60)) "$1" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
-        -artifact_prefix=build-fuzz/crashes/"$name"- "build-fuzz/found/$name" "${corpus[@]}" >"build-fuzz/$name.log" 2>&1 &&
+    bounded $((fuzz_seconds * 10 + 60)) "$1" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+        -artifact_prefix=build-fuzz/crashes/"$name"- "build-fuzz/found/$name" ${corpus[@]+"${corpus[@]}"} \
+        >"build-fuzz/$name.log" 2>&1 &&
         touch "build-fuzz/$name.good"
 }
 
@@ -180,7 +192,7 @@ suite_fuzz()
         [ $((++running % jobs)) -eq 0 ] && wait # all take the same time
     done
     wait
-    for target in "${targets[@]}"; do
+    for target in ${targets[@]+"${targets[@]}"}; do
         name=${target##*/fuzz_}
         if [ -e "build-fuzz/$name.good" ]; then
             note "  $name: $(awk '/number_of_executed_units/ {print $2}' "build-fuzz/$name.log") inputs"
@@ -275,6 +287,11 @@ suite_cross()
 
 suite_metal()
 {
+    if [ "$mac" ]; then
+        build build -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_EXAMPLES=ON &&
+            PENSIEVE_TEST_DEVICE=metal run build -L '^device$'
+        return
+    fi
     have g++ || have clang++-19 || { skip "no g++ (scripts/install-deps metal)"; return; }
     build build-metal -DCMAKE_BUILD_TYPE=Release -DPENSIEVE_TESTS=ON -DPENSIEVE_SOFTMETAL=ON -DPENSIEVE_CLI=ON -DPENSIEVE_EXAMPLES=OFF &&
         run build-metal -L '^metal$'

@@ -24,7 +24,8 @@ MAC = {
     "system_profiler": "echo '  Chipset Model: Apple M9'; echo '  Serial Number: SECRET'; echo '  Total Number of Cores: 10'",
     "pmset": "echo Now drawing from AC",
     "xcode-select": "echo /Developer",
-    "brew": '[ "$3" = cmocka ] && exit 1; echo "$3 1.0"',
+    "brew": "echo $*",
+    "pkg-config": '[ "$2" = cmocka ] && exit 1; exit 0',
 }
 
 
@@ -110,6 +111,41 @@ def test_a_mac_is_described_and_what_is_missing_named():
     lacks(report, "SECRET", "report")
     contains(report, "missing: cmocka; to install: brew install cmocka", "report")
     lacks(report, "| build |", "report")
+
+
+def test_a_mac_without_homebrew_or_tools_is_told_both_ways():
+    tools = {name: body for name, body in MAC.items() if name != "brew"}
+    place = Place(**tools)
+    exits(place.run("--only", "tools"), 3)
+    contains(place.text(), "brew install cmocka (Homebrew) or sudo port install cmocka (MacPorts)", "report")
+    place = Place(**{**tools, "xcode-select": "exit 2"})
+    exits(place.run("--only", "tools"), 3)
+    contains(place.text(), "xcode-select --install", "report")
+
+
+def test_tests_that_do_not_compile_do_not_end_the_check():
+    place = Place(cmake="""echo "$*" >>"$LOG"
+case $* in *--target*) echo 'a.c:1: warning: new'; exit 0 ;; --build*) echo 'b.c:2: error: unknown'; exit 1 ;; esac""")
+    exits(place.run("--only", "build,devices"), 1)
+    report = place.text()
+    contains(report, "| build | failed | not all tests compile; ", "report")
+    contains(report, "1 warnings", "report")
+    contains(report, "b.c:2: error: unknown", "report")
+    contains(report, "| devices | done |", "report")
+    contains(open(place.log).read(), "-DPENSIEVE_WERROR=OFF", "cmake's arguments")
+
+
+def test_a_model_that_does_not_fit_is_no_failure():
+    place = Place(llama_bench="echo too large; exit 5")
+    exits(place.run("--only", "bench", "--quick"), 0)
+    contains(place.text(), "llama.cpp: too large", "report")
+
+
+def test_what_needs_metal_is_left_out_by_name():
+    place = Place()
+    exits(place.run("--only", "layer,extras"), 0)
+    for step in ("layer", "extras"):
+        contains(place.text(), f"| {step} | skipped | no Metal: ", "report")
 
 
 def test_the_report_names_neither_machine_nor_user():

@@ -1,6 +1,6 @@
-/* Counters that a device samples while it works: its clock and, where it counts them, the threads of kernels. A pair of samples
- * surrounds something. Apple's own GPUs sample where encoders begin and end, others between dispatches too; what is found out by
- * asking decides. */
+/* Counters that a device samples while it works: its clock and, where it counts them, the threads of kernels. A pair of
+ * samples surrounds something. Apple's own GPUs sample where encoders begin and end, others between dispatches too: they are
+ * asked. */
 #ifndef PV_METAL_SAMPLES_H
 #define PV_METAL_SAMPLES_H
 

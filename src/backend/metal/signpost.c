@@ -49,7 +49,8 @@ uint64_t pv_signpost_begin(const pv_signposts *signposts, pv_signpost what, cons
     /* one argument that is no scalar; it is a public string, of the eight bytes of its address */
     uint8_t arguments[12] = {0x02, 1, 0x22, sizeof text};
     memcpy(arguments + 4, &text, sizeof text);
-    signposts->emit(signposts->image, signposts->log, INTERVAL_BEGIN, id, names[what], text_format, arguments, sizeof arguments);
+    signposts->emit(signposts->image, signposts->log, INTERVAL_BEGIN, id, names[what], text_format, arguments,
+                    sizeof arguments);
     return id;
 }
 
