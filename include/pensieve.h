@@ -510,7 +510,8 @@ PV_API pv_status pv_synth(pv_runtime *runtime, const pv_synth_options *options, 
 
 typedef struct pv_convert_options {
     /* Bits of a code in MLX's affine quantization: 2, 3, 4, 5, 6 or 8. 0: weights stay as they are, in a file whose tensors are
-     * aligned, so that a device can use the file's own pages. */
+     * aligned, so that a device can use the file's own pages. What is quantized then stands in whole rows, with a layout of Pensieve's
+     * that the metadata name: to other readers these tensors are bytes. */
     uint32_t bits;
     uint32_t group; /* weights that share a scale and a bias: 32, 64 or 128; default 64 */
     /* Called while writing with bytes done of bytes in all; returning false cancels. */

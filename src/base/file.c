@@ -270,7 +270,7 @@ pv_status pv_writer_open_named(const pv_allocator *allocator, const char *path, 
 static pv_status write_out(pv_writer *writer, const void *bytes, size_t length, uint64_t offset, pv_error *error)
 {
     for (size_t done = 0; done < length;) {
-        ssize_t put = write(writer->descriptor, (const uint8_t *)bytes + done, pv_min_size(length - done, MAX_TRANSFER));
+        ssize_t put = pwrite(writer->descriptor, (const uint8_t *)bytes + done, pv_min_size(length - done, MAX_TRANSFER), (off_t)(offset + done));
         if (put < 0 && errno == EINTR) continue;
         if (put <= 0) {
             char text[128];
@@ -304,6 +304,11 @@ pv_status pv_writer_write(pv_writer *writer, const void *bytes, size_t length, p
     }
     writer->written += length;
     return PV_OK;
+}
+
+pv_status pv_writer_write_at(pv_writer *writer, uint64_t offset, const void *bytes, size_t length, pv_error *error)
+{
+    return write_out(writer, bytes, length, offset, error);
 }
 
 /* The rename lasts only when the folder is on disk too. Systems that refuse this for folders are left alone. */

@@ -42,6 +42,8 @@ pv_status pv_writer_open(const pv_allocator *allocator, const char *path, pv_wri
 pv_status pv_writer_open_named(const pv_allocator *allocator, const char *path, pv_writer *writer, pv_error *error);
 /* Errors: PV_IO ("no space left on device", with the file and offset). */
 pv_status pv_writer_write(pv_writer *writer, const void *bytes, size_t length, pv_error *error);
+/* At a place of its own; what lies between places that are never written reads as zeros. pv_writer_write then goes on where it was. */
+pv_status pv_writer_write_at(pv_writer *writer, uint64_t offset, const void *bytes, size_t length, pv_error *error);
 pv_status pv_writer_commit(pv_writer *writer, pv_error *error);
 void pv_writer_discard(pv_writer *writer);
 

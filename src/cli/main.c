@@ -30,7 +30,7 @@ static const cli_verb verbs[] = {
      CLI_VERB_TUNE, 0, 0, cli_tune},
     {"convert", "MODEL OUT", "Writes a SafeTensors model to the folder OUT: quantized as MLX does it, or aligned",
      "MODEL is a SafeTensors file or folder, or org/name on the Hub. --bits quantizes linear layers and embeddings;\n"
-     "--repack leaves weights as they are, in a file that is mapped without a copy.", CLI_VERB_CONVERT, 2, 2, cli_convert},
+     "--repack leaves weights as they are, in a file that is mapped without a copy; quantized ones only Pensieve reads there.", CLI_VERB_CONVERT, 2, 2, cli_convert},
     {"pull", "MODEL", "Fetches org/name[:QUANT][@REVISION] from the Hub",
      "HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT are honoured.\n"
      "Files go to $PENSIEVE_CACHE/hub, else $HF_HUB_CACHE, else $HF_HOME/hub, else the cache folder's hub.",

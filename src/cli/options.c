@@ -87,7 +87,7 @@ static const option options[] = {
     {SYNTH, "--layout", NULL, "NAME", TEXT, AT(layout), 0, 0, NULL, "F32, F16, BF16, Q4_0, Q8_0, Q4_K … (F16)"},
     {CONVERT, "--bits", "--q-bits", "N", U32, AT(bits), 2, 8, NULL, "quantize to 2, 3, 4, 5, 6 or 8 bits a weight"},
     {CONVERT, "--group", "--q-group-size", "N", U32, AT(group), 32, 128, NULL, "weights that share a scale: 32, 64 or 128 (64)"},
-    {CONVERT, "--repack", NULL, NULL, FLAG, AT(repack), 0, 0, NULL, "leave weights as they are and align them"},
+    {CONVERT, "--repack", NULL, NULL, FLAG, AT(repack), 0, 0, NULL, "leave weights as they are, in a file that is mapped"},
     {ALL, "--json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, "JSON on standard output"},
     {MODELS | PULL | SYNTH | CONVERT, "--quiet", "-q", NULL, FLAG, AT(quiet), 0, 0, NULL, "only errors on standard error"},
     {ALL, "--verbose", "-v", NULL, FLAG, AT(verbose), 0, 0, NULL, "more on standard error: timings, what is decided and why"},

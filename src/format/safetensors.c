@@ -23,6 +23,14 @@ static const struct {
     {"C64", 64},        {"F64", 64},    {"I64", 64},    {"U64", 64},
 };
 
+/* What Pensieve's own files say in __metadata__: this tensor's bytes are rows of blocks of a layout. */
+#define LAYOUT_KEY "pensieve.layout."
+typedef struct blocks {
+    const char *tensor;
+    pv_layout layout;
+    uint64_t at;
+} blocks;
+
 typedef struct header {
     pv_source *source;
     pv_json json;
@@ -31,6 +39,8 @@ typedef struct header {
     uint64_t data, size; /* where the tensors' data start, and the file's end */
     pv_map keys;         /* of __metadata__ */
     bool has_metadata;
+    blocks *blocks;
+    size_t block_count, block_capacity;
 } header;
 
 /* One tensor's object, as far as it was read. */
@@ -165,7 +175,21 @@ static pv_status place_tensor(header *h, entry *e, pv_error *error)
     return pv_source_add_tensor(h->source, tensor, e->name, e->name_length, e->at, PV_MAX_TENSORS_SAFETENSORS, error);
 }
 
-/* Strings only, no key twice. What they say is not kept. */
+/* The reader stands at the layout's name. */
+static pv_status read_layout(header *h, const char *tensor, pv_error *error)
+{
+    pv_layout layout = PV_LAYOUT_BF16 + 1;
+    while (layout < PV_LAYOUT_COUNT && !pv_json_is(&h->json, pv_layout_get(layout)->name)) layout++;
+    if (layout == PV_LAYOUT_COUNT)
+        return pv_fail_at(error, PV_UNSUPPORTED, h->file_name, h->json.start, "%s: offset %zu: tensor %s has the layout %.*s, which is not supported",
+                          h->file_name, h->json.start, tensor, (int)pv_min_size(h->json.string_length, 32), h->json.string);
+    if (!pv_grow(h->source->allocator, (void **)&h->blocks, &h->block_capacity, h->block_count + 1, sizeof *h->blocks))
+        return pv_fail_memory(error, sizeof *h->blocks, "the layouts of tensors");
+    h->blocks[h->block_count++] = (blocks){tensor, layout, h->json.start};
+    return PV_OK;
+}
+
+/* Strings only, no key twice. What they say is not kept, but for layouts. */
 static pv_status read_metadata(header *h, pv_error *error)
 {
     if (h->has_metadata)
@@ -183,8 +207,28 @@ static pv_status read_metadata(header *h, pv_error *error)
             return pv_fail_at(error, PV_BAD_FILE, h->file_name, at,
                               "%s: offset %zu: two values of %s in __metadata__, wanted one", h->file_name, at, key);
         status = pv_json_expect(&h->json, PV_JSON_STRING, error);
+        if (status == PV_OK && strncmp(key, LAYOUT_KEY, strlen(LAYOUT_KEY)) == 0) status = read_layout(h, key + strlen(LAYOUT_KEY), error);
     }
     return status;
+}
+
+/* Its bytes become rows of blocks; they stay where they are. */
+static pv_status set_layout(header *h, const blocks *b, size_t first, pv_error *error)
+{
+    uint32_t index;
+    const pv_layout_info *info = pv_layout_get(b->layout);
+    const bool found = pv_map_find(&h->source->tensor_map, b->tensor, strlen(b->tensor), &index) && index >= first;
+    pv_source_tensor *tensor = found ? &h->source->tensors[index] : NULL;
+    uint64_t cols;
+    if (!found || strcmp(tensor->type_name, "U8") != 0 || tensor->dims < 2 || tensor->row_bytes % info->block_bytes != 0 ||
+        !pv_mul_u64(tensor->row_bytes / info->block_bytes, info->block, &cols))
+        return pv_fail_at(error, PV_BAD_FILE, h->file_name, b->at,
+                          "%s: offset %" PRIu64 ": the layout %s is that of tensor %s, wanted one of U8 in rows of whole blocks of %" PRIu32 " bytes",
+                          h->file_name, b->at, info->name, b->tensor, info->block_bytes);
+    tensor->layout = b->layout;
+    tensor->type_name = info->name;
+    tensor->cols = tensor->dim[tensor->dims - 1] = cols;
+    return PV_OK;
 }
 
 /* A key of the header and its value. */
@@ -268,10 +312,12 @@ pv_status pv_source_read_safetensors(pv_source *source, uint32_t file, pv_error 
     pv_json_init(&h.json, source->allocator, text, (size_t)h.data, h.file_name);
     h.json.at = LENGTH_BYTES;
     status = read_entries(&h, error);
+    for (size_t i = 0; i < h.block_count && status == PV_OK; i++) status = set_layout(&h, &h.blocks[i], first, error);
     if (status == PV_OK) status = pv_source_check_extents(source, file, first, true, h.data, h.size, error);
 done:
     pv_json_free(&h.json);
     pv_map_free(&h.keys);
+    pv_free(source->allocator, h.blocks);
     pv_free(source->allocator, copy);
     return status;
 }

@@ -237,7 +237,7 @@ static bool split_path(pv_source *source, const char *path, const char **name)
     return source->path && source->folder;
 }
 
-static pv_status open_source(const pv_allocator *allocator, const char *path, pv_load load, bool join, pv_source **source, pv_error *error)
+pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error)
 {
     const char *name;
     pv_source *opened = pv_calloc(allocator, 1, sizeof *opened);
@@ -253,22 +253,12 @@ static pv_status open_source(const pv_allocator *allocator, const char *path, pv
         status = read_one_file(opened, name, error);
     else
         status = pv_source_read_folder(opened, error);
-    if (status == PV_OK && join && opened->kind == PV_SOURCE_SAFETENSORS) status = pv_source_join_parts(opened, error);
+    if (status == PV_OK && opened->kind == PV_SOURCE_SAFETENSORS) status = pv_source_join_parts(opened, error);
     if (status != PV_OK)
         pv_source_close(opened);
     else
         *source = opened;
     return status;
-}
-
-pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error)
-{
-    return open_source(allocator, path, load, true, source, error);
-}
-
-pv_status pv_source_open_parts(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error)
-{
-    return open_source(allocator, path, load, false, source, error);
 }
 
 void pv_source_keep_mapped(pv_source *source)

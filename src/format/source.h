@@ -40,8 +40,6 @@ typedef struct pv_source pv_source;
 /* `path`: FILE.gguf, FILE.safetensors or a folder. With PV_LOAD_COPY tensors are read instead of mapped.
  * Errors: PV_NOT_FOUND, PV_IO, PV_BAD_FILE, PV_UNSUPPORTED, PV_OUT_OF_MEMORY; the record names file and offset. */
 pv_status pv_source_open(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error);
-/* The same, but tensors that config.json says to belong together stay as they stand in the files. */
-pv_status pv_source_open_parts(const pv_allocator *allocator, const char *path, pv_load load, pv_source **source, pv_error *error);
 void pv_source_close(pv_source *source);
 /* Its mappings stay when it is closed, to the end of the process: a device that hangs may still read them. */
 void pv_source_keep_mapped(pv_source *source);

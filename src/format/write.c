@@ -23,6 +23,8 @@ struct pv_model_writer {
     uint64_t put;      /* bytes of it so far */
     uint64_t declared; /* bytes of all tensors, with padding */
     size_t padding;    /* of the header */
+    uint64_t data;     /* where the header ends */
+    bool placed;       /* bytes are written to places */
 };
 
 pv_status pv_model_writer_open(const pv_allocator *allocator, pv_source_kind kind, const char *path, pv_model_writer **writer,
@@ -186,6 +188,7 @@ static pv_status declare(pv_model_writer *writer, const char *name, pv_written_t
     if (!set_bytes(writer, &tensor, element, &declared))
         return refuse(error, name, "its dimensions overflow, or the last is no multiple of the layout's block");
     size_t length = strlen(name);
+    tensor.start = writer->declared;
     tensor.name = pv_copy_string(writer->allocator, name, length);
     if (!tensor.name ||
         !pv_grow(writer->allocator, (void **)&writer->tensors, &writer->tensor_capacity, writer->tensor_count + 1,
@@ -227,6 +230,7 @@ static pv_status write_header(pv_model_writer *writer, pv_error *error)
     else
         status = pv_writer_write(&writer->file, header.data, header.length, error);
     writer->header_written = status == PV_OK;
+    writer->data = header.length;
     pv_bytes_free(&header);
     return status;
 }
@@ -250,6 +254,7 @@ static pv_status put_data(pv_model_writer *writer, const uint8_t *bytes, size_t 
     pv_status status = write_header(writer, error);
     if (status == PV_OK) status = end_tensors(writer, error);
     if (status != PV_OK || length == 0) return status;
+    if (writer->placed) return refuse(error, writer->file.path, "its bytes are written to places");
     if (writer->current == writer->tensor_count)
         return pv_fail_at(error, PV_INVALID_ARGUMENT, writer->file.path, writer->file.written,
                           "cannot write %zu bytes: all %zu declared tensors are complete", length, writer->tensor_count);
@@ -273,8 +278,40 @@ pv_status pv_model_writer_data(pv_model_writer *writer, const void *bytes, size_
     return status;
 }
 
+static pv_status put_at(pv_model_writer *writer, pv_written_tensor *tensor, uint64_t offset, const void *bytes, size_t length, pv_error *error)
+{
+    if (!pv_inside(offset, length, tensor->bytes) || length > tensor->bytes - tensor->put)
+        return pv_fail_at(error, PV_INVALID_ARGUMENT, tensor->name, offset,
+                          "cannot write %zu bytes to tensor %s at byte %llu: it has %llu, of which %llu are written", length, tensor->name,
+                          (unsigned long long)offset, (unsigned long long)tensor->bytes, (unsigned long long)tensor->put);
+    pv_status status = write_header(writer, error);
+    if (status == PV_OK) status = pv_writer_write_at(&writer->file, writer->data + tensor->start + offset, bytes, length, error);
+    if (status == PV_OK) tensor->put += length;
+    return status;
+}
+
+pv_status pv_model_writer_data_at(pv_model_writer *writer, size_t tensor, uint64_t offset, const void *bytes, size_t length, pv_error *error)
+{
+    if (!writer->file.path || writer->failed)
+        return pv_fail(error, PV_INVALID_ARGUMENT, "cannot write to a model file that is finished or has failed");
+    if (tensor >= writer->tensor_count || writer->format != &pv_write_safetensors || (!writer->placed && (writer->current > 0 || writer->put > 0)))
+        return refuse(error, writer->file.path, "bytes go to places of declared tensors of SafeTensors, all of them or none");
+    writer->placed = true;
+    pv_status status = put_at(writer, &writer->tensors[tensor], offset, bytes, length, error);
+    if (status != PV_OK && status != PV_INVALID_ARGUMENT) writer->failed = true;
+    return status;
+}
+
+/* Moves behind the tensors whose places are all written. */
+static void pass_placed(pv_model_writer *writer)
+{
+    while (writer->current < writer->tensor_count && writer->tensors[writer->current].put == writer->tensors[writer->current].bytes) writer->current++;
+    if (writer->current < writer->tensor_count) writer->put = writer->tensors[writer->current].put;
+}
+
 pv_status pv_model_writer_commit(pv_model_writer *writer, pv_error *error)
 {
+    if (writer->placed) pass_placed(writer);
     pv_status status = pv_model_writer_data(writer, NULL, 0, error);
     if (status != PV_OK) return status;
     if (writer->current < writer->tensor_count) {

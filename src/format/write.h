@@ -29,6 +29,9 @@ pv_status pv_model_writer_declare_raw(pv_model_writer *writer, const char *name,
 void pv_model_writer_align(pv_model_writer *writer);
 /* The bytes of the next declared tensor, in as many calls as wanted. Errors: PV_INVALID_ARGUMENT (too many), PV_IO. */
 pv_status pv_model_writer_data(pv_model_writer *writer, const void *bytes, size_t length, pv_error *error);
+/* SafeTensors: bytes of the tensor that was declared as number `tensor`, from byte `offset` of it, in any order of tensors and places; each
+ * byte once. A file is written this way or by the call above. Errors: PV_INVALID_ARGUMENT (beyond the tensor), PV_IO. */
+pv_status pv_model_writer_data_at(pv_model_writer *writer, size_t tensor, uint64_t offset, const void *bytes, size_t length, pv_error *error);
 /* Puts the finished file under its name. Errors: PV_INVALID_ARGUMENT (tensors are missing), PV_IO. */
 pv_status pv_model_writer_commit(pv_model_writer *writer, pv_error *error);
 /* After commit or instead of it; without commit nothing is left behind. */

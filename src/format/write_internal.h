@@ -18,6 +18,7 @@ typedef struct pv_written_tensor {
     pv_layout layout;
     uint32_t dims;
     uint64_t dim[4], bytes;
+    uint64_t start, put; /* where it begins behind the header; bytes written to places */
 } pv_written_tensor;
 
 /* Formats the parts of a file's header. Memory that runs out is noted in `out`. */

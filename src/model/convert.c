@@ -1,4 +1,6 @@
-/* Conversion: a folder of SafeTensors becomes one that is quantized as MLX does it, or the same in a file whose tensors are aligned. */
+/* Conversion: a folder of SafeTensors becomes one that is quantized as MLX does it, or the same in a file whose tensors are aligned. What is
+ * quantized stands there in rows of blocks (format/layout.h), as devices take them that read weights from the file's own pages; the
+ * metadata say of which layout. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 #define PIECE_BYTES (4u << 20) /* of rows at a time */
 
 /* A tensor of the file that is written: one of the source as it is, or a part of what it becomes. */
-typedef enum part { PART_ALL, PART_CODES, PART_SCALES, PART_BIASES } part;
+typedef enum part { PART_ALL, PART_CODES, PART_SCALES, PART_BIASES, PARTS } part;
 
 typedef struct output {
     const pv_source_tensor *tensor;
@@ -30,15 +32,23 @@ typedef struct conversion {
     const char *folder; /* that is written */
     pv_source *source;
     pv_model_writer *writer;
-    output *outputs;
+    output *outputs; /* in the order of the file */
     size_t count;
+    size_t *places;  /* [tensors of the source][PARTS]: numbers of their outputs */
     uint64_t done, total;
     uint8_t *rows, *block_row; /* rows of the source; one row of blocks */
+    uint8_t *parts[PARTS];     /* the same rows, quantized and taken apart */
     float *values;             /* one row */
     uint64_t widest, longest;  /* bytes and columns of a row, at most */
 } conversion;
 
 /* ---- What becomes of a tensor ---- */
+
+/* True if it is so in the source. */
+static bool has_blocks(const pv_source_tensor *tensor)
+{
+    return tensor->layout > PV_LAYOUT_BF16 && tensor->layout < PV_LAYOUT_COUNT;
+}
 
 /* Linear layers and embeddings: matrices called weight. MLX takes for quantized what has scales, so the others may stay as they are. */
 static bool is_quantized(const conversion *c, const pv_source_tensor *tensor)
@@ -59,24 +69,24 @@ static uint32_t factor_bytes(const pv_source_tensor *tensor)
 }
 
 /* Words or factors in a row of a part. */
-static uint64_t part_cols(const conversion *c, const output *o)
+static uint64_t part_cols(const conversion *c, const pv_source_tensor *tensor, part which)
 {
-    return o->part == PART_CODES ? o->tensor->cols * c->options->bits / 32 : o->tensor->cols / c->options->group;
+    return which == PART_CODES ? tensor->cols * c->options->bits / 32 : tensor->cols / c->options->group;
 }
 
-static uint64_t part_bytes(const conversion *c, const output *o)
+static uint64_t part_row_bytes(const conversion *c, const pv_source_tensor *tensor, part which)
 {
-    if (o->part == PART_ALL) return o->tensor->bytes;
-    return o->tensor->rows * part_cols(c, o) * (o->part == PART_CODES ? 4 : factor_bytes(o->tensor));
+    if (which == PART_ALL) return tensor->row_bytes;
+    return part_cols(c, tensor, which) * (which == PART_CODES ? 4 : factor_bytes(tensor));
 }
 
-static void add_output(conversion *c, const pv_source_tensor *tensor, part which)
+static void add_output(conversion *c, size_t index, part which)
 {
-    output *o = &c->outputs[c->count];
-    *o = (output){.tensor = tensor, .part = which, .order = c->count};
-    o->bytes = part_bytes(c, o);
+    const pv_source_tensor *tensor = pv_source_tensor_at(c->source, index);
+    output *o = &c->outputs[c->count++];
+    *o = (output){.tensor = tensor, .part = which, .order = index * PARTS + which};
+    o->bytes = which == PART_ALL ? tensor->bytes : tensor->rows * part_row_bytes(c, tensor, which);
     c->total += o->bytes;
-    c->count++;
 }
 
 /* The largest power of two that divides it, 64 at most. */
@@ -96,30 +106,49 @@ static int by_alignment(const void *one, const void *two)
 
 static pv_status list_outputs(conversion *c, pv_error *error)
 {
-    const size_t count = pv_source_tensor_count(c->source), most = count > 0 ? 3 * count : 1;
+    const size_t count = pv_source_tensor_count(c->source), most = PARTS * count + 1;
     c->outputs = pv_alloc(c->allocator, most, sizeof *c->outputs);
-    if (c->outputs == NULL) return pv_fail_memory(error, most * sizeof *c->outputs, "the list of tensors");
+    c->places = pv_alloc(c->allocator, most, sizeof *c->places);
+    if (c->outputs == NULL || c->places == NULL) return pv_fail_memory(error, most * sizeof *c->outputs, "the list of tensors");
     for (size_t i = 0; i < count; i++) {
         const pv_source_tensor *tensor = pv_source_tensor_at(c->source, i);
-        if (tensor->parts != NULL)
+        if (has_blocks(tensor) && c->options->bits > 0)
             return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset,
                               "tensor %s is quantized already (%s); a model in F32, F16 or BF16 is wanted", tensor->name, tensor->type_name);
         if (tensor->row_bytes > c->widest) c->widest = tensor->row_bytes;
         if (tensor->cols > c->longest) c->longest = tensor->cols;
         if (is_quantized(c, tensor))
-            for (part p = PART_CODES; p <= PART_BIASES; p++) add_output(c, tensor, p);
+            for (part p = PART_CODES; p < PARTS; p++) add_output(c, i, p);
         else
-            add_output(c, tensor, PART_ALL);
+            add_output(c, i, PART_ALL);
     }
     qsort(c->outputs, c->count, sizeof *c->outputs, by_alignment);
+    for (size_t i = 0; i < c->count; i++) c->places[c->outputs[i].order] = i;
     return PV_OK;
 }
 
 /* ---- Declaring ---- */
 
+/* Rows of blocks are bytes to other readers. */
+static pv_status declare_blocks(conversion *c, const pv_source_tensor *tensor, pv_error *error)
+{
+    uint64_t dim[4];
+    memcpy(dim, tensor->dim, sizeof dim);
+    dim[tensor->dims - 1] = tensor->row_bytes;
+    pv_bytes key;
+    pv_bytes_init(&key, c->allocator);
+    pv_bytes_format(&key, "pensieve.layout.%s", tensor->name);
+    pv_status status = key.failed ? pv_fail_memory(error, key.length, "a tensor's name")
+                                  : pv_model_writer_string(c->writer, key.data, pv_layout_get(tensor->layout)->name, error);
+    if (status == PV_OK) status = pv_model_writer_declare_raw(c->writer, tensor->name, "U8", 1, tensor->dims, dim, error);
+    pv_bytes_free(&key);
+    return status;
+}
+
 static pv_status declare_all_of(conversion *c, const pv_source_tensor *tensor, pv_error *error)
 {
     uint64_t cells;
+    if (has_blocks(tensor)) return declare_blocks(c, tensor, error);
     if (!pv_mul_u64(tensor->rows, tensor->cols, &cells) || (cells > 0 && tensor->bytes % cells != 0))
         return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset, "tensor %s has elements of less than a byte (%s)", tensor->name,
                           tensor->type_name);
@@ -131,7 +160,7 @@ static pv_status declare_part(conversion *c, const output *o, pv_error *error)
 {
     static const char *const suffixes[] = {[PART_SCALES] = "scales", [PART_BIASES] = "biases"};
     const pv_source_tensor *tensor = o->tensor;
-    const uint64_t dim[] = {tensor->rows, part_cols(c, o)};
+    const uint64_t dim[] = {tensor->rows, part_cols(c, tensor, o->part)};
     if (o->part == PART_CODES) return pv_model_writer_declare_raw(c->writer, tensor->name, "U32", 4, 2, dim, error);
     pv_bytes name;
     pv_bytes_init(&name, c->allocator);
@@ -145,24 +174,24 @@ static pv_status declare_part(conversion *c, const output *o, pv_error *error)
 
 /* ---- Writing ---- */
 
-/* The part of a row of blocks; it takes the place of what stood before it. */
-static size_t pick_part(const conversion *c, const output *o, uint8_t *blocks)
+/* Takes a row of blocks apart, into row `row` of the parts. */
+static void take_apart(conversion *c, const pv_source_tensor *tensor, uint64_t row)
 {
-    const pv_layout_info *info = pv_layout_get(layout_of(c, o->tensor));
-    const size_t factor = factor_bytes(o->tensor), codes = info->block_bytes - 2 * factor;
-    const size_t from = o->part == PART_CODES ? 2 * factor : o->part == PART_BIASES ? factor : 0, bytes = o->part == PART_CODES ? codes : factor;
-    uint8_t *to = blocks;
-    for (uint64_t block = 0; block < o->tensor->cols / info->block; block++, to += bytes) memmove(to, blocks + block * info->block_bytes + from, bytes);
-    return (size_t)(to - blocks);
+    const pv_layout_info *info = pv_layout_get(layout_of(c, tensor));
+    const size_t factor = factor_bytes(tensor), codes = info->block_bytes - 2 * factor;
+    const size_t bytes[] = {[PART_CODES] = codes, [PART_SCALES] = factor, [PART_BIASES] = factor};
+    const size_t from[] = {[PART_CODES] = 2 * factor, [PART_SCALES] = 0, [PART_BIASES] = factor};
+    for (part p = PART_CODES; p < PARTS; p++) {
+        uint8_t *to = c->parts[p] + row * part_row_bytes(c, tensor, p);
+        for (uint64_t block = 0; block < tensor->cols / info->block; block++)
+            memcpy(to + block * bytes[p], c->block_row + block * info->block_bytes + from[p], bytes[p]);
+    }
 }
 
-static pv_status write_rows(conversion *c, const output *o, uint64_t first, uint64_t count, pv_error *error)
+/* Of rows [first, first + count), which were read. */
+static pv_status quantize_rows(conversion *c, const pv_source_tensor *tensor, uint64_t first, uint64_t count, pv_error *error)
 {
-    const pv_source_tensor *tensor = o->tensor;
-    pv_status status = pv_source_read_rows(c->source, tensor, first, count, c->rows, error);
-    if (status != PV_OK) return status;
-    if (o->part == PART_ALL) return pv_model_writer_data(c->writer, c->rows, (size_t)(count * tensor->row_bytes), error);
-    for (uint64_t row = 0; row < count && status == PV_OK; row++) {
+    for (uint64_t row = 0; row < count; row++) {
         const uint8_t *from = c->rows + row * tensor->row_bytes;
         if (!pv_layout_row_is_finite(tensor->layout, from, tensor->cols))
             return pv_fail_at(error, PV_BAD_FILE, tensor->name, tensor->offset + (first + row) * tensor->row_bytes,
@@ -170,43 +199,74 @@ static pv_status write_rows(conversion *c, const output *o, uint64_t first, uint
                               (unsigned long long)(first + row));
         pv_layout_decode(tensor->layout, from, tensor->cols, c->values);
         pv_layout_encode(layout_of(c, tensor), c->values, tensor->cols, c->block_row);
-        status = pv_model_writer_data(c->writer, c->block_row, pick_part(c, o, c->block_row), error);
+        take_apart(c, tensor, row);
+    }
+    return PV_OK;
+}
+
+/* A row is read and quantized once; its parts go to their places in the file. */
+static pv_status write_rows(conversion *c, size_t index, uint64_t first, uint64_t count, pv_error *error)
+{
+    const pv_source_tensor *tensor = pv_source_tensor_at(c->source, index);
+    const bool quantized = is_quantized(c, tensor);
+    pv_status status = pv_source_read_rows(c->source, tensor, first, count, c->rows, error);
+    if (status == PV_OK && quantized) status = quantize_rows(c, tensor, first, count, error);
+    for (part p = quantized ? PART_CODES : PART_ALL; p < (quantized ? PARTS : PART_CODES) && status == PV_OK; p++) {
+        const uint64_t row_bytes = part_row_bytes(c, tensor, p);
+        status = pv_model_writer_data_at(c->writer, c->places[index * PARTS + p], first * row_bytes, p == PART_ALL ? c->rows : c->parts[p],
+                                         (size_t)(count * row_bytes), error);
+        c->done += count * row_bytes;
     }
     return status;
 }
 
-static pv_status write_output(conversion *c, const output *o, pv_error *error)
+static pv_status write_tensor(conversion *c, size_t index, pv_error *error)
 {
-    const pv_source_tensor *tensor = o->tensor;
+    const pv_source_tensor *tensor = pv_source_tensor_at(c->source, index);
     const uint64_t step = tensor->row_bytes > 0 && tensor->row_bytes < PIECE_BYTES ? PIECE_BYTES / tensor->row_bytes : 1;
-    pv_status status = PV_OK;
-    for (uint64_t first = 0; first < tensor->rows && tensor->bytes > 0 && status == PV_OK; first += step) {
+    for (uint64_t first = 0; first < tensor->rows && tensor->bytes > 0; first += step) {
         const uint64_t count = tensor->rows - first < step ? tensor->rows - first : step;
-        status = write_rows(c, o, first, count, error);
+        const pv_status status = write_rows(c, index, first, count, error);
         if (status != PV_OK) return status;
         pv_source_drop_rows(c->source, tensor, first, count);
-        c->done += o->bytes / tensor->rows * count;
         if (c->options->progress != NULL && !c->options->progress(c->options->progress_user, c->done, c->total))
             return pv_fail(error, PV_CANCELLED, "the conversion was cancelled");
     }
+    return PV_OK;
+}
+
+/* Room for a piece of rows and what becomes of it. */
+static pv_status make_room(conversion *c, pv_error *error)
+{
+    const uint64_t staging = c->widest > PIECE_BYTES ? c->widest : PIECE_BYTES;
+    bool made = (c->rows = pv_alloc(c->allocator, (size_t)staging, 1)) != NULL;
+    /* codes of 8 bits take no more than the 16 of a weight, factors of 32 bits for 32 weights no more than an eighth of theirs */
+    for (part p = PART_CODES; p < PARTS && c->options->bits > 0 && made; p++)
+        made = (c->parts[p] = pv_alloc(c->allocator, (size_t)(p == PART_CODES ? staging : staging / 8), 1)) != NULL;
+    /* blocks of 8 bits with factors of 32 bits take less than twice the bytes of f32 rows */
+    made = made && (c->block_row = pv_alloc(c->allocator, (size_t)c->longest + 1, 8)) != NULL;
+    made = made && (c->values = pv_alloc(c->allocator, (size_t)c->longest + 1, sizeof *c->values)) != NULL;
+    return made ? PV_OK : pv_fail_memory(error, (size_t)staging, "rows of weights");
+}
+
+static pv_status declare_outputs(conversion *c, pv_error *error)
+{
+    bool blocks = false;
+    for (size_t i = 0; i < c->count; i++) blocks = blocks || (c->outputs[i].part == PART_ALL && has_blocks(c->outputs[i].tensor));
+    pv_model_writer_align(c->writer);
+    pv_status status = pv_model_writer_string(c->writer, "format", c->options->bits > 0 ? "mlx" : blocks ? "pensieve" : "pt", error);
+    for (size_t i = 0; i < c->count && status == PV_OK; i++)
+        status = c->outputs[i].part == PART_ALL ? declare_all_of(c, c->outputs[i].tensor, error) : declare_part(c, &c->outputs[i], error);
     return status;
 }
 
 static pv_status write_tensors(conversion *c, const char *path, pv_error *error)
 {
-    const uint64_t staging = c->widest > PIECE_BYTES ? c->widest : PIECE_BYTES;
-    c->rows = pv_alloc(c->allocator, (size_t)staging, 1);
-    /* blocks of 8 bits with factors of 32 bits take less than twice the bytes of f32 rows */
-    c->block_row = pv_alloc(c->allocator, (size_t)c->longest + 1, 8);
-    c->values = pv_alloc(c->allocator, (size_t)c->longest + 1, sizeof *c->values);
-    if (c->rows == NULL || c->block_row == NULL || c->values == NULL) return pv_fail_memory(error, (size_t)staging, "rows of weights");
-    pv_status status = pv_model_writer_open(c->allocator, PV_SOURCE_SAFETENSORS, path, &c->writer, error);
+    pv_status status = make_room(c, error);
+    if (status == PV_OK) status = pv_model_writer_open(c->allocator, PV_SOURCE_SAFETENSORS, path, &c->writer, error);
     if (status != PV_OK) return status;
-    pv_model_writer_align(c->writer);
-    status = pv_model_writer_string(c->writer, "format", c->options->bits > 0 ? "mlx" : "pt", error);
-    for (size_t i = 0; i < c->count && status == PV_OK; i++)
-        status = c->outputs[i].part == PART_ALL ? declare_all_of(c, c->outputs[i].tensor, error) : declare_part(c, &c->outputs[i], error);
-    for (size_t i = 0; i < c->count && status == PV_OK; i++) status = write_output(c, &c->outputs[i], error);
+    status = declare_outputs(c, error);
+    for (size_t i = 0; i < pv_source_tensor_count(c->source) && status == PV_OK; i++) status = write_tensor(c, i, error);
     if (status == PV_OK) status = pv_model_writer_commit(c->writer, error);
     pv_model_writer_close(c->writer);
     return status;
@@ -327,8 +387,7 @@ static pv_status make_folder(const conversion *c, const char *path, pv_error *er
 static pv_status convert(conversion *c, const char *path, pv_error *error)
 {
     pv_bytes file;
-    pv_status status = c->options->bits > 0 ? pv_source_open(c->allocator, path, PV_LOAD_COPY, &c->source, error)
-                                            : pv_source_open_parts(c->allocator, path, PV_LOAD_COPY, &c->source, error);
+    pv_status status = pv_source_open(c->allocator, path, PV_LOAD_COPY, &c->source, error);
     if (status != PV_OK) return status;
     if (pv_source_get_kind(c->source) != PV_SOURCE_SAFETENSORS)
         return pv_fail_at(error, PV_UNSUPPORTED, path, PV_NO_OFFSET, "%s is no SafeTensors; GGUF files are run as they are", path);
@@ -354,7 +413,9 @@ pv_status pv_convert(pv_runtime *runtime, const char *path, const pv_convert_opt
     conversion c = {.allocator = &runtime->allocator, .options = &own, .folder = out};
     pv_status status = convert(&c, path, error);
     pv_free(c.allocator, c.outputs);
+    pv_free(c.allocator, c.places);
     pv_free(c.allocator, c.rows);
+    for (part p = PART_CODES; p < PARTS; p++) pv_free(c.allocator, c.parts[p]);
     pv_free(c.allocator, c.block_row);
     pv_free(c.allocator, c.values);
     pv_source_close(c.source);

@@ -130,7 +130,7 @@ static pv_status add_weight(const pv_allocator *allocator, const pv_decoder *dec
         .stacked = stacked, .uses = role->uses, .step = interleaved ? 2 : 1,
         .layout = layout_for(role, tensor),
         .transposed = role->turned || /* and where the file has [in, out]; quantized ones are [out, in]: groups run along sums */
-                      (!gguf && !mlx && role->uses == PV_USE_MATRIX && tensor->parts == NULL &&
+                      (!gguf && !mlx && role->uses == PV_USE_MATRIX && tensor->layout <= PV_LAYOUT_BF16 &&
                        (role->experts ? decoder->architecture->experts_transposed : decoder->architecture->transposed && role->per_layer)),
         .less_one = !gguf && decoder->architecture->norm_less_one && is_vector(role) && strstr(role->huggingface, "norm") != NULL,
     };

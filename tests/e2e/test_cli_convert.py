@@ -46,6 +46,17 @@ def test_repacked_models_are_the_same():
     equal(logits(converted("repacked", "--repack")), logits(dense()))
 
 
+def test_repacked_quantized_models_are_the_same():
+    mlx = converted("to-repack", "--bits", 4)
+    paths = [os.path.join(cli.folder, name) for name in ("blocks", "blocks-again")]
+    exits(run("convert", mlx, paths[0], "--repack"), 0)
+    equal(logits(paths[0]), logits(mlx))
+    exits(run("convert", paths[0], paths[1], "--repack"), 0)
+    files = [open(os.path.join(path, "model.safetensors"), "rb").read() for path in paths]
+    check(files[0] == files[1], "what is repacked already stays as it is")
+    contains(files[0].decode("latin-1"), '"pensieve.layout.model.layers.0.mlp.down_proj.weight":"AFFINE4_G64_F16"')
+
+
 def test_llama_and_mlx_spellings():
     path = converted("spelt", "--q-bits", 4, "--q-group-size", 32)
     contains(open(os.path.join(path, "config.json")).read(), '"quantization": {"group_size": 32, "bits": 4, "mode": "affine"}')

@@ -88,6 +88,8 @@ def make_safetensors() -> None:
     put("safetensors", "nothing", safetensors({}, 0))
     put("safetensors", "metadata", safetensors({"__metadata__": {"format": "pt", "a": "\u00e9"}}, 0))
     both = {"a": entry("F32", [2, 3], 0, 24), "b": entry("BF16", [4], 24, 32)}
+    rows = {"__metadata__": {"pensieve.layout.a": "Q4_0"}, "a": entry("U8", [2, 36], 0, 72)}
+    put("safetensors", "rows-of-blocks", safetensors(rows, 72))
     put("safetensors", "dense", safetensors(both, 32))
     put("safetensors", "padded", safetensors(json.dumps(both) + "      ", 32))
     put("safetensors", "without-length", json.dumps(both).encode() + bytes(32))
@@ -211,6 +213,10 @@ def make_quantization() -> None:
     model("awq", {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}}, awq)
     fp8 = {"x.weight": ("F8_E4M3", 4, 32), "x.weight_scale_inv": ("F32", 2, 1)}
     model("fp8", {"quantization_config": {"quant_method": "fp8", "weight_block_size": [2, 32]}}, fp8)
+    nvfp4 = {"x.weight": ("U8", 2, 32), "x.weight_scale": ("F8_E4M3", 2, 4), "x.weight_scale_2": ("F32", 1), "x.input_scale": ("F32", 1)}
+    model("nvfp4-factor", {"quantization_config": {"quant_algo": "NVFP4", "quant_method": "modelopt"}}, nvfp4)
+    packed = {"x.weight_packed": ("U8", 2, 32), "x.weight_scale": ("F8_E4M3", 2, 4), "x.weight_global_scale": ("F32", 1)}
+    model("nvfp4-divided", {"quantization_config": {"format": "nvfp4-pack-quantized", "quant_method": "compressed-tensors"}}, packed)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,31 @@ static void logits_are_those_of_transformers(void **state)
     golden_close(&c);
 }
 
+/* Repacked, what was put together of parts while it was loaded stands in the file: the same blocks, so the same bits. */
+static void repacked_models_say_the_same(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < CASES; i++) {
+        golden_case c;
+        char folder[GOLDEN_PATH];
+        pv_runtime *runtime = NULL;
+        pv_error error = {0};
+        golden_open(&c, "quantized", names[i]);
+        golden_make_folder(folder);
+        assert_int_equal(pv_runtime_create(NULL, &runtime, NULL), PV_OK);
+        if (pv_convert(runtime, c.folder, NULL, folder, &error) != PV_OK) fail_msg("%s: %s", names[i], error.message);
+        pv_runtime_destroy(runtime);
+        float *packed, *logits;
+        run_way(&c, c.folder, 0, &logits);
+        run_way(&c, folder, 0, &packed);
+        assert_memory_equal(logits, packed, c.token_count * c.vocabulary * sizeof *logits);
+        free(logits);
+        free(packed);
+        golden_remove_folder(folder);
+        golden_close(&c);
+    }
+}
+
 /* ---- The comparison itself ---- */
 
 static void copy_file(const char *from, const char *to, uint64_t at, size_t count)
@@ -141,7 +166,7 @@ static void a_few_wrong_codes_are_noticed(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[CASES + 1] = {cmocka_unit_test(a_few_wrong_codes_are_noticed)};
-    for (size_t i = 0; i < CASES; i++) tests[1 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
+    struct CMUnitTest tests[CASES + 2] = {cmocka_unit_test(a_few_wrong_codes_are_noticed), cmocka_unit_test(repacked_models_say_the_same)};
+    for (size_t i = 0; i < CASES; i++) tests[2 + i] = (struct CMUnitTest){names[i], logits_are_those_of_transformers, NULL, NULL, names[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

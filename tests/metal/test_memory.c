@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,6 +196,56 @@ static void the_files_pages_are_not_held_twice(void **state)
     metal_close(&b);
 }
 
+/* Bytes of weights that were copied at load, of the model at `path`; of its file those that are quantized, and their widest copy. */
+static uint64_t copied(const char *path, uint64_t *quantized)
+{
+    const pv_runtime_options options = {.metal_library = test_metal_library()};
+    const pv_model_options how = {.device = "metal", .max_sequences = 1, .max_step_rows = 32, .context = 128};
+    pv_runtime *runtime = NULL;
+    pv_model *model = NULL;
+    pv_error error = {0};
+    pv_pool_stats stats;
+    assert_int_equal(pv_runtime_create(&options, &runtime, &error), PV_OK);
+    if (pv_model_load(runtime, path, &how, &model, &error) != PV_OK) fail_msg("%s", error.message);
+    pv_pool_get_stats(model->placement->pool, &stats);
+    *quantized = 0;
+    for (size_t i = 0; i < pv_source_tensor_count(model->source); i++) {
+        const pv_source_tensor *tensor = pv_source_tensor_at(model->source, i);
+        if (tensor->layout > PV_LAYOUT_BF16) *quantized += tensor->bytes;
+    }
+    pv_model_destroy(model);
+    pv_runtime_destroy(runtime);
+    return stats.arena[PV_MEMORY_WEIGHTS].live;
+}
+
+/* What other formats spread over tensors is put together while it is loaded, unless the file was repacked: then none of it is copied. */
+static void repacked_weights_are_not_copied(void **state)
+{
+    static const char *const names[] = {"mlx_affine", "gptq", "fp8_block"};
+    (void)state;
+    metal_reset();
+    for (size_t i = 0; i < 3; i++) {
+        char path[256], folder[] = "/tmp/pensieve-repacked-XXXXXX", command[64];
+        uint64_t before, after;
+        pv_runtime *runtime = NULL;
+        pv_error error = {0};
+        snprintf(path, sizeof path, PV_TEST_DATA "/golden/quantized/%s", names[i]);
+        assert_non_null(mkdtemp(folder));
+        assert_int_equal(pv_runtime_create(NULL, &runtime, NULL), PV_OK);
+        if (pv_convert(runtime, path, NULL, folder, &error) != PV_OK) fail_msg("%s", error.message);
+        pv_runtime_destroy(runtime);
+        const uint64_t with_parts = copied(path, &before), repacked = copied(folder, &after);
+        snprintf(command, sizeof command, "rm -r %s", folder);
+        assert_int_equal(system(command), 0);
+        print_message("%s: %llu bytes of blocks; %llu bytes of weights copied, %llu when repacked\n", names[i], (unsigned long long)before,
+                      (unsigned long long)with_parts, (unsigned long long)repacked);
+        assert_int_equal(before, after);
+        assert_true(before > 0 && with_parts >= before);
+        assert_true(with_parts - repacked >= before);
+    }
+    metal_assert_no_leaks();
+}
+
 static void a_file_larger_than_the_largest_buffer_has_several_views(void **state)
 {
     (void)state;
@@ -278,6 +329,7 @@ int main(void)
         cmocka_unit_test(little_is_held_beside_what_lives),
         cmocka_unit_test(a_model_takes_few_buffers),
         cmocka_unit_test(the_files_pages_are_not_held_twice),
+        cmocka_unit_test(repacked_weights_are_not_copied),
         cmocka_unit_test(a_file_larger_than_the_largest_buffer_has_several_views),
         cmocka_unit_test(residency_is_asked_for_where_the_system_has_it),
         cmocka_unit_test(memory_is_released_behind_the_last_submission),

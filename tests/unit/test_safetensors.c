@@ -216,6 +216,13 @@ static void headers_that_break_a_rule_are_refused_by_name_and_place(void **state
         {"{" T("b", "U8", "2", "1,3") "," T("a", "U8", "2", "0,2") "}", 3, PV_BAD_FILE, ANY, "inside a"},
         {"{" T("a", "U8", "2", "0,2") "," T("b", "U8", "2", "0,2") "}", 2, PV_BAD_FILE, ANY, "inside a"},
         {"{" T("a", "U8", "4", "0,4") "," T("z", "U8", "0", "2,2") "}", 4, PV_BAD_FILE, ANY, "tensor z starts at offset"},
+        {"{\"__metadata__\":{\"pensieve.layout.a\":\"Q9\"}," T("a", "U8", "1,18", "0,18") "}", 18, PV_UNSUPPORTED, 45, "tensor a has the layout Q9"},
+        {"{\"__metadata__\":{\"pensieve.layout.a\":\"F16\"}," T("a", "U8", "1,18", "0,18") "}", 18, PV_UNSUPPORTED, 45, "tensor a has the layout F16"},
+        {"{\"__metadata__\":{\"pensieve.layout.b\":\"Q4_0\"}," T("a", "U8", "1,18", "0,18") "}", 18, PV_BAD_FILE, 45, "that of tensor b, wanted one of U8"},
+        {"{\"__metadata__\":{\"pensieve.layout.a\":\"Q4_0\"}," T("a", "I8", "1,18", "0,18") "}", 18, PV_BAD_FILE, 45, "that of tensor a, wanted one of U8"},
+        {"{\"__metadata__\":{\"pensieve.layout.a\":\"Q4_0\"}," T("a", "U8", "18", "0,18") "}", 18, PV_BAD_FILE, 45, "that of tensor a, wanted one of U8"},
+        {"{\"__metadata__\":{\"pensieve.layout.a\":\"Q4_0\"}," T("a", "U8", "1,19", "0,19") "}", 19, PV_BAD_FILE, 45, "in rows of whole blocks of 18 bytes"},
+        {"{\"__metadata__\":{\"pensieve.layout.a\":4}," T("a", "U8", "1,18", "0,18") "}", 18, PV_BAD_FILE, 45, "found a number, wanted a string"},
         {"{\"a\xff\":1}", 0, PV_BAD_FILE, 11, "valid UTF-8"},
         {"{\"a\":", 0, PV_BAD_FILE, 13, "text ends"},
     };
@@ -232,6 +239,30 @@ static void headers_that_break_a_rule_are_refused_by_name_and_place(void **state
             fail_msg("%s: offset %d: %s", bad[i / 2].header, (int)error.offset, error.message);
         assert_string_equal(error.op, "bad.safetensors");
         assert_null(source);
+    }
+}
+
+/* Before its tensor or behind it, metadata say of which layout its bytes are rows. */
+static void metadata_tell_of_layouts(void **state)
+{
+    static const char *const headers[] = {"{\"__metadata__\":{\"pensieve.layout.a\":\"Q4_0\",\"x\":\"\"}," T("a", "U8", "2,3,36", "0,216") "}",
+                                          "{" T("a", "U8", "2,3,36", "0,216") ",\"__metadata__\":{\"pensieve.layout.a\":\"Q4_0\"}}"};
+    pv_allocator allocator = pv_allocator_default();
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        pv_source *source = NULL;
+        pv_error error = {0};
+        put("layout.safetensors", headers[i / 2], 216);
+        if (pv_source_open(&allocator, tf_path("layout.safetensors"), loads[i % 2], &source, &error) != PV_OK) fail_msg("%s", error.message);
+        const pv_source_tensor *tensor = pv_source_find(source, "a");
+        assert_int_equal(tensor->layout, PV_LAYOUT_Q4_0);
+        assert_string_equal(tensor->type_name, "Q4_0");
+        assert_int_equal(tensor->rows, 6);
+        assert_int_equal(tensor->cols, 64);
+        assert_int_equal(tensor->dim[2], 64);
+        assert_int_equal(tensor->row_bytes, 36);
+        assert_int_equal(tensor->bytes, 216);
+        pv_source_close(source);
     }
 }
 
@@ -463,6 +494,7 @@ int main(void)
         cmocka_unit_test(a_folder_of_shards_is_one_model),
         cmocka_unit_test(odd_files_are_read),
         cmocka_unit_test(headers_that_break_a_rule_are_refused_by_name_and_place),
+        cmocka_unit_test(metadata_tell_of_layouts),
         cmocka_unit_test(depth_and_name_length_are_bounded),
         cmocka_unit_test(header_lengths_beyond_the_file_are_refused),
         cmocka_unit_test(an_index_that_lies_is_refused),

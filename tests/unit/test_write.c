@@ -277,6 +277,45 @@ static void what_no_reader_takes_is_not_written(void **state)
     pv_model_writer_close(NULL);
 }
 
+/* Pieces in any order are the file that they are in order. */
+static void pieces_go_to_their_places(void **state)
+{
+    static const uint64_t four[] = {4}, none[] = {0}, eight[] = {2, 4};
+    static const uint8_t bytes[] = "abcdefghijkl";
+    pv_allocator allocator = pv_allocator_default();
+    size_t length = 0;
+    (void)state;
+    pv_model_writer *w = open_writer(&allocator, PV_SOURCE_SAFETENSORS, "places");
+    assert_int_equal(pv_model_writer_declare_raw(w, "a", "U8", 1, 1, four, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_declare_raw(w, "z", "U8", 1, 1, none, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_declare_raw(w, "b", "U8", 1, 2, eight, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_data_at(w, 2, 5, bytes + 9, 3, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_data_at(w, 0, 0, bytes, 4, NULL), PV_OK);
+    REFUSED(pv_model_writer_data_at(w, 0, 0, bytes, 1, error), "cannot write 1 bytes to tensor a at byte 0: it has 4, of which 4 are written");
+    REFUSED(pv_model_writer_data_at(w, 2, 6, bytes, 3, error), "to tensor b at byte 6: it has 8");
+    REFUSED(pv_model_writer_data_at(w, 2, UINT64_MAX, bytes, 3, error), "to tensor b at byte");
+    REFUSED(pv_model_writer_data_at(w, 3, 0, bytes, 0, error), "places of declared tensors");
+    REFUSED(pv_model_writer_data(w, bytes, 1, error), "its bytes are written to places");
+    REFUSED(pv_model_writer_declare_raw(w, "c", "U8", 1, 1, four, error), "data have begun");
+    REFUSED(pv_model_writer_commit(w, error), "tensor b has 3 of 8 bytes, and 0 tensors follow it");
+    assert_int_equal(pv_model_writer_data_at(w, 2, 0, bytes + 4, 5, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_commit(w, NULL), PV_OK);
+    pv_model_writer_close(w);
+    uint8_t *found = tf_read(tf_path("places"), &length);
+    assert_true(length > 12);
+    assert_memory_equal(found + length - 12, bytes, 12);
+    free(found);
+    w = open_writer(&allocator, PV_SOURCE_SAFETENSORS, "never");
+    assert_int_equal(pv_model_writer_declare_raw(w, "a", "U8", 1, 1, four, NULL), PV_OK);
+    assert_int_equal(pv_model_writer_data(w, bytes, 1, NULL), PV_OK);
+    REFUSED(pv_model_writer_data_at(w, 0, 1, bytes, 1, error), "all of them or none");
+    pv_model_writer_close(w);
+    w = open_writer(&allocator, PV_SOURCE_GGUF, "never");
+    assert_int_equal(pv_model_writer_declare(w, "a", PV_LAYOUT_F32, 1, four, NULL), PV_OK);
+    REFUSED(pv_model_writer_data_at(w, 0, 0, bytes, 1, error), "tensors of SafeTensors");
+    pv_model_writer_close(w);
+}
+
 static void a_full_disk_leaves_nothing(void **state)
 {
     static uint8_t bytes[1 << 20];
@@ -351,6 +390,7 @@ int main(void)
         cmocka_unit_test(one_string_of_metadata_is_enough),
         cmocka_unit_test(tensors_without_weights_are_passed_over),
         cmocka_unit_test(what_no_reader_takes_is_not_written),
+        cmocka_unit_test(pieces_go_to_their_places),
         cmocka_unit_test(a_full_disk_leaves_nothing),
         cmocka_unit_test(every_failing_allocation_is_an_error_and_leaves_nothing),
     };
