@@ -17,6 +17,7 @@ typedef struct pv_pattern {
     uint8_t digits;    /* numbers a match may hold; 0: any many */
     bool slash;        /* a run of signs takes '/' behind it as it takes newlines */
     bool contractions; /* 's and the like are words, or end words */
+    bool runs;         /* of punctuation, instead of one character */
 } pv_pattern;
 
 /* The matcher of a regular expression that is known, NULL if it is not. */

@@ -306,20 +306,25 @@ static bool find_space(const pv_pattern *pattern, const char *text, size_t lengt
     return true;
 }
 
-/* Punctuation, and in ASCII all signs. */
+static size_t punctuation_at(const char *text)
+{
+    uint32_t code_point;
+    size_t bytes = pv_utf8_step(text, &code_point);
+    return pv_unicode_punctuation(code_point) ? bytes : 0;
+}
+
+/* Punctuation, and in ASCII all signs; one by one, or in runs. */
 static bool find_punctuation(const pv_pattern *pattern, const char *text, size_t length, size_t from, size_t *start,
                              size_t *end)
 {
-    (void)pattern;
-    for (size_t bytes; from < length; from += bytes) {
-        uint32_t code_point;
-        bytes = pv_utf8_step(text + from, &code_point);
-        if (!pv_unicode_punctuation(code_point)) continue;
-        *start = from;
-        *end = from + bytes;
-        return true;
-    }
-    return false;
+    uint32_t code_point;
+    size_t bytes = 0;
+    while (from < length && (bytes = punctuation_at(text + from)) == 0) from += pv_utf8_step(text + from, &code_point);
+    if (from >= length) return false;
+    *start = from;
+    *end = from + bytes;
+    while (pattern->runs && *end < length && (bytes = punctuation_at(text + *end)) > 0) *end += bytes;
+    return true;
 }
 
 typedef enum word_kind { SPACES, WORD, SIGNS } word_kind;
@@ -387,6 +392,7 @@ static const struct {
      {.name = "deepseek3", .find = find_deepseek3}},
     {"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", {.name = "cjk", .find = find_cjk}},
     {"[\\p{P}$+<=>\\^`|~]", {.name = "punctuation", .find = find_punctuation}},
+    {"[\\p{P}$+<=>\\^`|~]+", {.name = "punctuation in runs", .find = find_punctuation, .runs = true}},
 };
 
 const pv_pattern *pv_pattern_at(size_t index, const char **regex)

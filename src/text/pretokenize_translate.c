@@ -64,9 +64,30 @@ static pv_status put_literal(translator *t)
     return PV_OK;
 }
 
+/* The characters of a general category, "L" or "Lu", that PCRE2 may not know yet, as ranges of a class. */
+static void put_newer(translator *t, const char *category)
+{
+    for (size_t i = 0; i < pv_unicode_newer_count; i++) {
+        const pv_unicode_range *range = &pv_unicode_newer[i];
+        if (range->value >> 8 != category[0] || (category[1] && (range->value & 0xff) != category[1])) continue;
+        pv_bytes_format(t->out, "\\x{%x}-\\x{%x}", range->first, range->last);
+    }
+}
+
+/* In a class of its own, so that it holds them too; a negated one inside a class stays as it is. */
+static void put_category(translator *t, const char *category, bool negated, bool in_class)
+{
+    if (!in_class) put(t, negated ? "[^" : "[");
+    put(t, negated && in_class ? "\\P{" : "\\p{");
+    put(t, category);
+    put(t, "}");
+    if (!negated || !in_class) put_newer(t, category);
+    if (!in_class) put(t, "]");
+}
+
 /* \p{…} and \P{…}: general categories mean the same in both; scripts are spelled so that PCRE2 does not take script extensions.
  */
-static pv_status put_property(translator *t)
+static pv_status put_property(translator *t, bool in_class)
 {
     static const char *const categories[] = {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd",
                                              "Nl", "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm",
@@ -90,10 +111,13 @@ static pv_status put_property(translator *t)
         bool script = i >= sizeof categories / sizeof *categories;
         const char *name = script ? scripts[i - sizeof categories / sizeof *categories] : categories[i];
         if (strlen(name) != end - start || memcmp(name, t->pattern + start, end - start) != 0) continue;
-        put(t, negated ? "\\P{" : "\\p{");
-        put(t, script ? "sc:" : "");
-        put(t, name);
-        put(t, "}");
+        if (script) {
+            put(t, negated ? "\\P{sc:" : "\\p{sc:");
+            put(t, name);
+            put(t, "}");
+        } else {
+            put_category(t, name, negated, in_class);
+        }
         t->at = end + 1;
         return PV_OK;
     }
@@ -129,6 +153,15 @@ static pv_status put_code_point(translator *t)
     return PV_OK;
 }
 
+static void put_word_set(translator *t, bool negated, bool in_class)
+{
+    static const char *const categories[] = {"L", "M", "Nd", "Nl", "Pc"};
+    if (!in_class) put(t, negated ? "[^" : "[");
+    put(t, WORD_SET);
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) put_newer(t, categories[i]);
+    if (!in_class) put(t, "]");
+}
+
 /* Behind a backslash. In a class some sets are written without brackets of their own. */
 static pv_status put_escape(translator *t, bool in_class)
 {
@@ -138,10 +171,6 @@ static pv_status put_escape(translator *t, bool in_class)
     } sets[] = {
         {'s', "[" SPACE_SET "]", SPACE_SET},
         {'S', "[^" SPACE_SET "]", NOT_SPACE_SET},
-        {'d', "\\p{Nd}", "\\p{Nd}"},
-        {'D', "\\P{Nd}", "\\P{Nd}"},
-        {'w', "[" WORD_SET "]", WORD_SET},
-        {'W', "[^" WORD_SET "]", NULL},
         {'r', "\\r", "\\r"},
         {'n', "\\n", "\\n"},
         {'t', "\\t", "\\t"},
@@ -154,12 +183,19 @@ static pv_status put_escape(translator *t, bool in_class)
     };
     if (t->at + 1 >= t->length) return refuse(t, "a backslash at its end");
     char letter = t->pattern[t->at + 1];
-    if (letter == 'p' || letter == 'P') return put_property(t);
+    if (letter == 'p' || letter == 'P') return put_property(t, in_class);
+    if (letter == 'd' || letter == 'D') put_category(t, "Nd", letter == 'D', in_class);
+    if ((letter == 'w' || letter == 'W') && (folded(t) || (letter == 'W' && in_class)))
+        return refuse(t, "an escape of that letter");
+    if (letter == 'w' || letter == 'W') put_word_set(t, letter == 'W', in_class);
+    if (memchr("dDwW", letter, 4)) {
+        t->at += 2;
+        return PV_OK;
+    }
     if (letter == 'x' || letter == 'u') return put_code_point(t);
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         const char *text = in_class ? sets[i].inside : sets[i].outside;
         if (sets[i].letter != letter || !text) continue;
-        if (folded(t) && (letter == 'w' || letter == 'W')) break;
         if (letter == 'A' || letter == 'z') t->quantifiable = false;
         put(t, text);
         t->at += 2;

@@ -490,10 +490,13 @@ pv_status pv_tokenizer_parse_postprocessor(pv_tokenizer *tokenizer, pv_json *jso
 static pv_status decode_replace(section *s, const component *read, pv_error *error)
 {
     pv_decoding *d = &s->tokenizer->decoding;
-    if (s->fused || d->mark[0] || !read->has_pattern || read->is_regex || read->pattern.length == 0 ||
+    uint32_t code_point;
+    bool character = pv_utf8_decode(text_of(&read->pattern), read->pattern.length, &code_point) == read->pattern.length;
+    if ((s->fused && !character) || d->mark[0] || !read->has_pattern || read->is_regex || read->pattern.length == 0 ||
         read->pattern.length >= sizeof d->mark || read->content.length > read->pattern.length ||
         memchr(text_of(&read->pattern), 0, read->pattern.length) || memchr(text_of(&read->content), 0, read->content.length))
-        return unsupported(s, "Replace of that kind", "one Replace of a String by one no longer, before Fuse", error);
+        return unsupported(s, "Replace of that kind", "one Replace of a String by one no longer; behind Fuse of a character",
+                           error);
     snprintf(d->mark, sizeof d->mark, "%s", text_of(&read->pattern));
     snprintf(d->mark_text, sizeof d->mark_text, "%s", text_of(&read->content));
     return PV_OK;

@@ -22,10 +22,12 @@ typedef struct pv_unicode_range {
     uint32_t first, last;
     int32_t value;
 } pv_unicode_range;
-extern const pv_unicode_range pv_unicode_classes[], pv_unicode_inert[], pv_unicode_punctuations[], pv_unicode_accents[],
-    pv_unicode_marks[], pv_unicode_others[], pv_unicode_lowers[], pv_unicode_joins[];
-extern const size_t pv_unicode_classes_count, pv_unicode_inert_count, pv_unicode_punctuations_count, pv_unicode_accents_count,
-    pv_unicode_marks_count, pv_unicode_others_count, pv_unicode_lowers_count, pv_unicode_joins_count;
+/* A general category by its two letters. */
+#define PV_CATEGORY(first, second) ((first) << 8 | (second))
+extern const pv_unicode_range pv_unicode_newer[], pv_unicode_classes[], pv_unicode_inert[], pv_unicode_punctuations[],
+    pv_unicode_accents[], pv_unicode_marks[], pv_unicode_others[], pv_unicode_lowers[], pv_unicode_joins[];
+extern const size_t pv_unicode_newer_count, pv_unicode_classes_count, pv_unicode_inert_count, pv_unicode_punctuations_count,
+    pv_unicode_accents_count, pv_unicode_marks_count, pv_unicode_others_count, pv_unicode_lowers_count, pv_unicode_joins_count;
 
 extern const uint8_t pv_ascii_class[128];
 uint8_t pv_unicode_class(uint32_t code_point);

@@ -363,6 +363,8 @@ static void jsons_that_are_wrong_are_refused(void **state)
         {DECODED("{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":\"1\"}"), PV_BAD_FILE, "number"},
         {DECODED("{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"bb\"}"), PV_UNSUPPORTED,
          "Replace of that kind"},
+        {DECODED("{\"type\":\"Fuse\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\"ab\"},\"content\":\"b\"}"),
+         PV_UNSUPPORTED, "Replace of that kind"},
         {DECODED("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}"), PV_UNSUPPORTED,
          "Replace of that kind"},
         {DECODED("{\"type\":\"WordPiece\",\"prefix\":\"seventeen bytes!!\",\"cleanup\":true}"), PV_UNSUPPORTED, "short prefix"},
