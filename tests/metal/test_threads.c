@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "backend/metal/metal.h"
 #include "support_metal.h"
 
 #define TALKERS 3
@@ -140,6 +141,33 @@ static void devices_of_many_threads_do_not_meet(void **state)
     metal_assert_no_leaks();
 }
 
+/* The first of two submissions fails while the second still runs: who waits for the second waits to its end. */
+static void a_wait_ends_when_everything_before_has(void **state)
+{
+    (void)state;
+    metal_bench b;
+    pv_class *class;
+    pv_fence fence = 0;
+    metal_reset();
+    softmetal_set_world(&(softmetal_world){.keep_open = true, .completion_delay_us = 20000});
+    assert_int_equal(metal_open(&b, &(metal_setting){0}, NULL), PV_OK);
+    const pv_placement *p = b.model->placement;
+    assert_int_equal(pv_placement_class(b.model->placement, 1, 0, 1, &class, NULL), PV_OK);
+    const pv_metal_device *device = pv_metal_of(p->device);
+    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER});
+    for (int i = 0; i < 2; i++) {
+        memset(pv_tensor_host(&p->block[i]), 0, p->step.bytes);
+        pv_step_view_of(pv_tensor_host(&p->block[i]), &p->step).counts->rows = 1;
+        const pv_submission submission = {
+            .plans = class->prepared, .plan_count = 1, .block = p->block[i], .outputs = p->outputs[i]};
+        assert_int_equal(pv_metal_submit(p->device, &submission, &fence, NULL), PV_OK);
+    }
+    assert_int_equal(pv_metal_wait(p->device, fence, UINT32_MAX, NULL), PV_DEVICE_TRANSIENT);
+    assert_int_equal(device->completed, fence);
+    metal_close(&b);
+    metal_assert_no_leaks();
+}
+
 /* Two steps hang. What they use outlives the device, and ends when they do. */
 static void a_device_that_hangs_can_be_closed(void **state)
 {
@@ -199,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_of_many_threads_do_not_meet),
+        cmocka_unit_test(a_wait_ends_when_everything_before_has),
         cmocka_unit_test(a_device_that_hangs_can_be_closed),
         cmocka_unit_test(the_next_device_works_while_the_last_one_hangs),
     };

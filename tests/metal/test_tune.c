@@ -98,6 +98,28 @@ static void what_was_measured_is_kept_and_used(void **state)
     metal_assert_no_leaks();
 }
 
+static void a_cache_that_cannot_be_written_is_told_before_measuring(void **state)
+{
+    (void)state;
+    char path[PV_METAL_PATH_BYTES], log[512], blocked[128];
+    seen s = {0};
+    pv_runtime *runtime = NULL;
+    pv_error error = {0};
+    snprintf(blocked, sizeof blocked, "%s/file", folder);
+    FILE *file = fopen(blocked, "wb"); /* where the folder would be */
+    assert_non_null(file);
+    fclose(file);
+    const pv_runtime_options options = {.metal_library = test_metal_library(), .cache = blocked};
+    const pv_tune_options tune = {.size = 256, .report = report, .user = &s};
+    assert_int_equal(pv_runtime_create(&options, &runtime, &error), PV_OK);
+    assert_int_not_equal(pv_device_tune(runtime, "metal", &tune, &error), PV_OK);
+    assert_non_null(strstr(error.message, blocked));
+    assert_int_equal(s.few + s.matrices, 0);
+    pv_runtime_destroy(runtime);
+    assert_int_equal(few_rows_of(folder, path, log), PV_METAL_FEW_ROWS);
+    metal_assert_no_leaks();
+}
+
 static void nothing_is_tuned_by_itself(void **state)
 {
     (void)state;
@@ -196,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_measured_is_kept_and_used, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_cache_that_cannot_be_written_is_told_before_measuring, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(nothing_is_tuned_by_itself, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_stored_choice_is_used, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_choice_that_makes_no_sense_is_told_and_left, make_folder, remove_folder),

@@ -271,9 +271,11 @@ static pv_status result_of(pv_metal_device *device, uint32_t slot, pv_error *err
     return status;
 }
 
+/* A failure does not end it: until the fence's own submission has ended the host may not touch what it uses. */
 pv_status pv_metal_wait(pv_backend_device *base, pv_fence fence, uint32_t timeout_ms, pv_error *error)
 {
     pv_metal_device *device = pv_metal_of(base);
+    pv_status first = PV_OK;
     if (fence > device->submitted) {
         return pv_fail_at(error, PV_INVALID_ARGUMENT, device->description.id, PV_NO_OFFSET,
                           "waiting for fence %llu; the last one is %llu", (unsigned long long)fence,
@@ -286,12 +288,12 @@ pv_status pv_metal_wait(pv_backend_device *base, pv_fence fence, uint32_t timeou
                               timeout_ms);
         }
         void *pool = device->objc.push();
-        const pv_status status = result_of(device, slot, error);
+        const pv_status status = result_of(device, slot, first == PV_OK ? error : NULL);
+        if (first == PV_OK) first = status;
         complete(device);
         device->objc.pop(pool);
-        if (status != PV_OK) return status;
     }
-    return PV_OK;
+    return first;
 }
 
 /* Every status stays to be read by the wait for its own fence. */

@@ -88,8 +88,11 @@ static pv_status store(const pv_metal_device *device, const pv_metal_tuning *tun
                                 tuning->few_rows, tuning->mps_rows);
     pv_metal_make_folders(path);
     pv_status status = pv_writer_open(device->allocator, path, &writer, error);
-    if (status == PV_OK) status = pv_writer_write(&writer, text, (size_t)length, error);
-    return status == PV_OK ? pv_writer_commit(&writer, error) : status;
+    if (status != PV_OK) return status;
+    status = pv_writer_write(&writer, text, (size_t)length, error);
+    if (status == PV_OK) return pv_writer_commit(&writer, error);
+    pv_writer_discard(&writer);
+    return status;
 }
 
 /* ---- Measuring: a product of a matrix and some rows ---- */
@@ -243,13 +246,27 @@ static pv_status check(const pv_environment *environment, uint32_t size, pv_erro
     return PV_OK;
 }
 
+/* A folder that cannot be written is told before anything is measured, which takes its time. */
+static pv_status check_place(const pv_metal_device *device, pv_error *error)
+{
+    char path[PV_METAL_PATH_BYTES];
+    pv_writer writer;
+    if (!pv_metal_cache_path(device, "tune", path))
+        return pv_fail(error, PV_INVALID_ARGUMENT, "the path of the cache folder is too long");
+    pv_metal_make_folders(path);
+    const pv_status status = pv_writer_open_named(device->allocator, path, &writer, error);
+    if (status == PV_OK) pv_writer_discard(&writer);
+    return status;
+}
+
 static pv_status tune_device(bench *b, pv_error *error)
 {
     pv_metal_tuning chosen = {0};
     if (!b->device->traits.simdgroup_matrix)
         return pv_fail_at(error, PV_UNSUPPORTED, b->device->description.id, PV_NO_OFFSET,
                           "the device has no matrix units, so there is nothing to choose");
-    pv_status status = make_buffers(b, error);
+    pv_status status = check_place(b->device, error);
+    if (status == PV_OK) status = make_buffers(b, error);
     if (status == PV_OK) status = choose_few_rows(b, &chosen.few_rows, error);
     if (status == PV_OK) status = choose_mps(b, chosen.few_rows, &chosen.mps_rows, error);
     free_buffers(b);
