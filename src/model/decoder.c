@@ -193,6 +193,31 @@ static pv_status refuse_mixed(const pv_config *c, pv_error *error)
     return status;
 }
 
+/* What src/format/quantization.c knows. */
+static pv_status refuse_quantization(const pv_config *c, pv_error *error)
+{
+    static const struct {
+        const char *method, *key, *known[2]; /* key: what says more, and what it may say */
+    } methods[] = {{"gptq", NULL, {0}},
+                   {"awq", NULL, {0}},
+                   {"fp8", NULL, {0}},
+                   {"mxfp4", NULL, {0}},
+                   {"compressed-tensors", "quantization_config.format", {"float-quantized", "nvfp4-pack-quantized"}},
+                   {"modelopt", "quantization_config.quant_algo", {"FP8", "NVFP4"}}};
+    const char *method = pv_flat_string(&c->flat, "quantization_config.quant_method");
+    if (method == NULL) return PV_OK;
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (strcmp(method, methods[i].method) != 0) continue;
+        const char *more = methods[i].key != NULL ? pv_flat_string(&c->flat, methods[i].key) : NULL;
+        for (int k = 0; k < 2 && more != NULL && methods[i].known[k] != NULL; k++)
+            if (strcmp(more, methods[i].known[k]) == 0) return PV_OK;
+        if (methods[i].key == NULL) return PV_OK;
+        return pv_fail(error, PV_UNSUPPORTED, "config.json: %s is '%s'; of %s '%s' and '%s' are supported", methods[i].key, more != NULL ? more : "(none)",
+                       method, methods[i].known[0], methods[i].known[1]);
+    }
+    return pv_fail(error, PV_UNSUPPORTED, "config.json: quantization method '%s' is not supported", method);
+}
+
 static pv_status refuse_unknown(const pv_config *c, const pv_decoder *d, pv_error *error)
 {
     pv_status status = refuse_number(c, "attention.clamp_kqv", "clip_qkv", "clipped queries, keys and values", error);
@@ -205,13 +230,7 @@ static pv_status refuse_unknown(const pv_config *c, const pv_decoder *d, pv_erro
     if (c->gguf && (status = pv_meta_bool(c->source, key, &parallel, &found, error)) != PV_OK) return status;
     if (parallel || (!c->gguf && pv_flat_true(&c->flat, "use_parallel_residual")))
         return pv_fail(error, PV_UNSUPPORTED, "the model has parallel residuals, which are not supported");
-    if (c->gguf) return PV_OK;
-    const char *method = pv_flat_string(&c->flat, "quantization_config.quant_method");
-    static const char *const methods[] = {"gptq", "awq", "fp8", "compressed-tensors", "mxfp4"}; /* of src/format/quantization.c */
-    for (size_t i = 0; method != NULL && i < sizeof methods / sizeof methods[0]; i++)
-        if (strcmp(method, methods[i]) == 0) method = NULL;
-    if (method != NULL) return pv_fail(error, PV_UNSUPPORTED, "config.json: quantization method '%s' is not supported", method);
-    return PV_OK;
+    return c->gguf ? PV_OK : refuse_quantization(c, error);
 }
 
 /* ---- Experts ---- */

@@ -20,8 +20,9 @@ In case.json: seed; tokens; matrices and vectors, the layout given to each tenso
 
 Dense layouts round every tensor, quantized layouts the matrices only: a GGUF file keeps vectors in F32.
 
-Run with: numpy 2.4, torch 2.15, transformers 5.23, gguf 0.19. Needs a C compiler: the quantizers of Q4_K and Q6_K, which gguf-py
-reads but does not write, are written out below, and all are checked against layout.c bit for bit.
+Run with: numpy 2.4, torch 2.15, transformers 5.23 and 5.24, gguf 0.19. Needs a C compiler: of what gguf-py reads but does not write, Q4_K and
+Q6_K are written out below, the others encoded by layout.c and decoded by gguf-py; all are checked against layout.c bit for bit.
+Arguments: names of cases; none: all.
 """
 
 import ctypes
@@ -30,6 +31,7 @@ import math
 import pathlib
 import re
 import subprocess
+import sys
 import tempfile
 
 import gguf
@@ -88,7 +90,10 @@ def q6_k(rows: np.ndarray) -> np.ndarray:
     return (size * q).reshape(rows.shape)
 
 
-def through(layout: str, rows: np.ndarray) -> np.ndarray:
+ONLY_READ = ("Q2_K", "Q3_K", "Q5_K", "IQ4_NL", "IQ4_XS")  # by gguf-py, beside Q4_K and Q6_K
+
+
+def through(layout: str, rows: np.ndarray, library: ctypes.CDLL | None = None) -> np.ndarray:
     """Float32 rows encoded and decoded again."""
     if layout == "F32":
         return rows
@@ -97,7 +102,19 @@ def through(layout: str, rows: np.ndarray) -> np.ndarray:
     if layout == "Q6_K":
         return q6_k(rows)
     kind = gguf.GGMLQuantizationType[layout]
+    if layout in ONLY_READ:
+        return np.asarray(gguf.dequantize(encoded_by_c(library, layout, rows), kind), np.float32).reshape(rows.shape)
     return np.asarray(gguf.dequantize(gguf.quantize(rows, kind), kind), np.float32).reshape(rows.shape)
+
+
+def encoded_by_c(library: ctypes.CDLL, layout: str, rows: np.ndarray) -> np.ndarray:
+    block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[layout]]
+    index = re.findall(r"X\((\w+), \d+", (ROOT / "src/format/layout.h").read_text()).index(layout)
+    out = np.empty((rows.shape[0], rows.shape[1] // block * size), np.uint8)
+    library.pv_layout_encode.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p]
+    for source, target in zip(np.ascontiguousarray(rows), out):
+        library.pv_layout_encode(index, source.ctypes.data, rows.shape[1], target.ctypes.data)
+    return out
 
 
 def through_c(library: ctypes.CDLL, layout: str, rows: np.ndarray) -> np.ndarray:
@@ -130,7 +147,7 @@ def weights(case: dict, layout: str, shapes: dict[str, tuple], library: ctypes.C
     for name, shape in shapes.items():
         rows = seeded.tensor(case["seed"], name, shape).reshape(-1, shape[-1])
         kind = layout_of(layout, case, name, len(shape) == 1)
-        rounded = through(kind, rows)
+        rounded = through(kind, rows, library)
         assert np.array_equal(rounded.view(np.uint32), through_c(library, kind, rows).view(np.uint32)), (name, kind)
         out[name] = torch.from_numpy(rounded.reshape(shape).astype(np.float64))
     return out
@@ -272,6 +289,8 @@ CASES = [
     case("blocks_32", BLOCKS_32, 4, 2, 16, 64, 96, 259, 70),
     case("blocks_256", BLOCKS_256, 8, 2, 32, 256, 512, 131, 70, tied=True),
     case("blocks_256_llama3", ["Q4_K"], 4, 1, 64, 256, 256, 131, 100, rope=LLAMA3),
+    case("blocks_32_others", ["Q5_0", "Q5_1", "IQ4_NL", "MXFP4"], 2, 1, 32, 64, 96, 67, 40),
+    case("blocks_256_others", ["Q2_K", "Q3_K", "Q5_K", "IQ4_XS"], 4, 2, 64, 256, 256, 67, 40, tied=True),
 ]
 
 
@@ -337,7 +356,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         library = compile_layouts(folder)
         for index, one in enumerate(CASES):
-            make(index, one, steps, library)
+            if len(sys.argv) == 1 or one["name"] in sys.argv[1:]:
+                make(index, one, steps, library)
 
 
 if __name__ == "__main__":

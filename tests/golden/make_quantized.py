@@ -373,6 +373,11 @@ CASES = {
     # 4 bits in groups of 64, other bits and groups of some modules; the output stays dense.
     "mlx_affine": dict(kind="Llama", found={"AFFINE4_G64_BF16": 12, "AFFINE8_G32_BF16": 2, "AFFINE6_G128_BF16": 1}, format=lambda: mlx(
         bits=4, group_size=64, special={"down_proj": {"bits": 8, "group_size": 32}, "embed_tokens": {"bits": 6, "group_size": 128}, "lm_head": False})),
+    # 3 bits and the other widths that do not fill bytes, in f16.
+    "mlx_few_bits": dict(kind="Llama", dtype=torch.float16, format=lambda: mlx(bits=3, group_size=64, special={
+        "q_proj": {"bits": 2, "group_size": 32}, "o_proj": {"bits": 5, "group_size": 64}, "down_proj": {"bits": 6, "group_size": 128},
+        "lm_head": {"bits": 8, "group_size": 64}}),
+        found={"AFFINE3_G64_F16": 9, "AFFINE2_G32_F16": 2, "AFFINE5_G64_F16": 2, "AFFINE6_G128_F16": 2, "AFFINE8_G64_F16": 1}),
     "mlx_mxfp4": dict(kind="Qwen3", settings=dict(tie_word_embeddings=True), found={"MXFP4": 15}, format=lambda: mlx(mode="mxfp4")),
     "mlx_mxfp8": dict(kind="Qwen3", found={"F8": 16}, format=lambda: mlx(mode="mxfp8")),
     "mlx_nvfp4": dict(kind="Llama", found={"NVFP4": 16}, format=lambda: mlx(mode="nvfp4")),
@@ -401,7 +406,7 @@ def make(name: str, case: dict, steps: int) -> None:
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    form["write"](folder, config, random_weights(**family, seed=seed, dtype=form.get("dtype", torch.bfloat16)))
+    form["write"](folder, config, random_weights(**family, seed=seed, dtype=case.get("dtype") or form.get("dtype", torch.bfloat16)))
     for other in folder.iterdir():
         assert other.name in ("model.safetensors", "config.json"), other
     state = form["read"](folder)
