@@ -105,7 +105,7 @@ def is_linear(name: str) -> bool:
 def write_dense(folder: pathlib.Path, config, state: dict) -> None:
     """As checkpoints have it that mlx-lm was written for."""
     save_file({name.removeprefix("transformer."): value for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"})
-    written = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if v is not None}
+    written = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if v is not None or k == "q_lora_rank"}
     written = make_models.legacy(written, config.architectures[0].removesuffix("ForCausalLM"))
     if "n_positions" in written:
         written["n_ctx"] = written["n_positions"]
@@ -168,7 +168,7 @@ def from_mlx(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             out[name] = value.transpose(1, 2)
         elif name.startswith(("model.h.", "model.wte.", "model.wpe.", "model.ln_f.")):
             out["transformer." + name[6:]] = value.T if value.ndim == 2 and ".h." in name else value
-        elif ".up_proj" not in name or ".mlp.up_proj" in name:
+        elif not re.search(r"\.(switch_mlp|experts)\.up_proj", name):
             out[name.replace("block_sparse_moe.gate.", "mlp.gate.")] = value
     return out
 
@@ -392,6 +392,7 @@ CASES = {
     # Every family as mlx-lm writes it: names, shapes and what it leaves dense are its own.
     **{f"mlx_{name}": dict(family=name, tokens=60, format=lambda: mlx(bits=4, group_size=32)) for name in (
         "qwen2", "mistral", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "stablelm", "gpt2", "mixtral", "qwen3moe", "lfm2")},
+    "mlx_deepseek2": dict(family="deepseek2", changes=dict(num_hidden_layers=2), tokens=60, format=lambda: mlx(bits=4, group_size=32)),
     "mlx_gpt_oss": dict(family="gpt_oss", tokens=60, format=lambda: mlx(bits=8, group_size=64, before=gpt_oss()["write"])), # experts stay in mxfp4
 }  # fmt: skip
 
