@@ -41,7 +41,7 @@ typedef struct golden_file {
     const char *config_name; /* SafeTensors: "config.json" or "legacy.json", copied as config.json */
     golden_mistake mistake;
     bool inside;             /* listed SafeTensors: as a part of a larger model: names and settings one level down, and a tensor of another part */
-    const char *from, *to;   /* listed SafeTensors: what stands in config.json, and what shall stand there instead */
+    const char *from, *to;   /* listed SafeTensors: what stands in config.json, and what shall stand there instead; GGUF: a key, and its number */
 } golden_file;
 
 /* Writes the model into the empty folder and gives the path to load. */

@@ -275,6 +275,7 @@ static void write_metadata(writing *w)
     for (size_t i = 0; text_of(c, "metadata", i, "0") != NULL; i++) {
         const char *key = text_of(c, "metadata", i, "0"), *type = text_of(c, "metadata", i, "1");
         const pv_flat_entry *value = entry(c, "metadata", i, "2");
+        if (w->file->from != NULL && strcmp(key, w->file->from) == 0) continue;
         if (strcmp(type, "u32") == 0)
             check(w, pv_model_writer_u32(w->writer, key, (uint32_t)value->number, &w->error));
         else if (strcmp(type, "f32") == 0)
@@ -286,6 +287,7 @@ static void write_metadata(writing *w)
         else
             check(w, pv_model_writer_string(w->writer, key, pv_flat_value(&c->about, value), &w->error));
     }
+    if (w->file->from != NULL) check(w, pv_model_writer_u32(w->writer, w->file->from, (uint32_t)strtoul(w->file->to, NULL, 10), &w->error));
 }
 
 /* ---- Files ---- */

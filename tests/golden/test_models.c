@@ -183,6 +183,17 @@ static void configurations_that_do_not_suit_are_refused_by_name(void **state)
          PV_UNSUPPORTED, "quantization_config.format is 'pack-quantized'; of compressed-tensors 'float-quantized' and"},
         {"gemma3", "Gemma3ForCausalLM", "Gemma3nForCausalLM", PV_UNSUPPORTED, "architecture 'Gemma3nForCausalLM' is not supported; these are"},
         {"gemma3", "Gemma3ForCausalLM", "Gemma3nForConditionalGeneration", PV_UNSUPPORTED, "architecture 'Gemma3nForConditionalGeneration' is not supported"},
+        /* keys of GGUF files */
+        {"deepseek2", "deepseek2.expert_gating_func", "2", PV_UNSUPPORTED, "expert_gating_func is 2"},
+        {"deepseek2", "deepseek2.expert_group_count", "8", PV_UNSUPPORTED, "expert_group_count is 8"},
+        {"deepseek2", "deepseek2.expert_shared_count", "65", PV_BAD_FILE, "expert_shared_count is 65"},
+        {"deepseek2", "deepseek2.leading_dense_block_count", "4", PV_BAD_FILE, "leading_dense_block_count is 4"},
+        {"deepseek2", "deepseek2.attention.key_length_mla", "16", PV_BAD_FILE, "attention.key_length_mla is 16"},
+        {"deepseek2", "deepseek2.attention.key_length_mla", "49", PV_BAD_FILE, "attn_q.weight has the shape [192, 64], [196, 64] is wanted"},
+        {"deepseek2", "deepseek2.attention.value_length_mla", "32", PV_BAD_FILE, "attn_v_b.weight has the shape [192, 96], [128, 96] is wanted"},
+        {"deepseek2", "deepseek2.attention.kv_lora_rank", "0", PV_BAD_FILE, "attention.kv_lora_rank is 0"},
+        {"deepseek2_joint", "deepseek2.attention.q_lora_rank", "0", PV_NOT_FOUND, "blk.0.attn_q.weight"},
+        {"deepseek2_joint", "deepseek2.attention.value_length", "96", PV_BAD_FILE, "attn_kv_b.weight has the shape [320, 96], [512, 96] is wanted"},
     };
     pv_runtime *runtime;
     pv_error error = {0};
@@ -196,7 +207,8 @@ static void configurations_that_do_not_suit_are_refused_by_name(void **state)
         pv_model *model;
         golden_open(&c, "models", cases[i].name);
         golden_make_folder(folder);
-        golden_write_listed(&c, &(golden_file){.layout = "F32", .from = cases[i].from, .to = cases[i].to}, folder, path);
+        const bool gguf = strncmp(cases[i].from, "deepseek2.", 10) == 0;
+        golden_write_listed(&c, &(golden_file){.gguf = gguf, .layout = "F32", .from = cases[i].from, .to = cases[i].to}, folder, path);
         const pv_status status = pv_model_load(runtime, path, NULL, &model, &error);
         if (status != cases[i].status || strstr(error.message, cases[i].says) == NULL)
             fail_msg("%s with %s: %s, '%s'", cases[i].name, cases[i].to, pv_status_name(status), status != PV_OK ? error.message : "");

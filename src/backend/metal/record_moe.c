@@ -91,7 +91,8 @@ void pv_metal_record_moe_linear(pv_metal_recorder *recorder, const pv_op *op)
     pv_metal_bind(record, &moe->parts[0].out);
     record->threads[0] = SIMDGROUPS * PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args.rows + SIMDGROUPS - 1) / SIMDGROUPS};
-    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ROWS, .times = moe->used}; /* as many tiles as if each had one assignment */
+    /* routed: as many tiles as if each had one assignment */
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ROWS, .per = args.routed ? 1 : PV_METAL_EXPERT_ROWS, .times = moe->used};
 }
 
 /* ---- moe_sum ---- */

@@ -8,6 +8,7 @@
 #endif
 
 #define PV_METAL_SIMD 32          /* threads of a simdgroup */
+#define PV_METAL_EXPERT_ROWS 4    /* assignments of an expert that meet a weight row at once */
 
 typedef struct pv_args_begin {
     pv_step_layout step;

@@ -88,7 +88,7 @@ kernel void moe_order(device const uchar *step [[buffer(0)]], constant pv_args_m
 
 // ---- moe_linear ----
 
-#define TILE 4 // assignments of an expert that meet a weight row at once
+#define TILE PV_METAL_EXPERT_ROWS
 
 struct expert_tile {
     uint expert, first, count; // of order
