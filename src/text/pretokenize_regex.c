@@ -12,6 +12,10 @@
 /* Backtracking steps of one attempt, besides a few for each byte: \s*[\r\n]+ gives back a run of spaces one by one. */
 #define MATCH_STEPS 1000000u
 #define MATCH_STEPS_PER_BYTE 4u
+/* What an attempt may take without being counted, and how many times the most of one attempt those that are may take together:
+ * so that a pattern that looks through the whole text at each of its characters is stopped. */
+#define FEW_STEPS 1024u
+#define LONG_ATTEMPTS 16u
 #define HEAP_KIB (64u << 10)
 #define NESTING 128u
 
@@ -25,6 +29,7 @@ struct pv_regex_scratch {
     const pv_regex *regex;
     pcre2_match_context *context;
     pcre2_match_data *data;
+    uint64_t spent; /* steps of attempts that took more than a few */
 };
 
 static void *take(PCRE2_SIZE size, void *user)
@@ -117,14 +122,49 @@ void pv_regex_scratch_destroy(pv_regex_scratch *scratch)
     pv_free(scratch->regex->allocator, scratch);
 }
 
-pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from,
-                        bool *found, size_t *start, size_t *end, pv_error *error)
+/* Looks for a match that begins at `from` or, unless it is anchored there, behind. Each attempt may take `steps`. */
+static int search(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from, bool anchored,
+                  uint64_t steps)
 {
-    uint64_t steps = (uint64_t)length * MATCH_STEPS_PER_BYTE + MATCH_STEPS;
     uint32_t limit = steps > UINT32_MAX ? UINT32_MAX : (uint32_t)steps;
     pcre2_set_match_limit(scratch->context, limit);
     pcre2_set_depth_limit(scratch->context, limit);
-    int code = pcre2_match(regex->code, (PCRE2_SPTR)text, length, from, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
+    return pcre2_match(regex->code, (PCRE2_SPTR)text, length, from, PCRE2_NO_UTF_CHECK | (anchored ? PCRE2_ANCHORED : 0),
+                       scratch->data, scratch->context);
+}
+
+static bool is_limit(int code)
+{
+    return code == PCRE2_ERROR_MATCHLIMIT || code == PCRE2_ERROR_DEPTHLIMIT;
+}
+
+/* The same up to the first attempt that takes more than a few steps, which may have as many as it needs; *from: behind it. */
+static int search_long(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t *from)
+{
+    const uint64_t most = (uint64_t)length * MATCH_STEPS_PER_BYTE + MATCH_STEPS;
+    uint64_t steps = FEW_STEPS;
+    int code = PCRE2_ERROR_NOMATCH;
+    while (*from <= length && code == PCRE2_ERROR_NOMATCH && steps == FEW_STEPS) {
+        while (is_limit(code = search(regex, scratch, text, length, *from, true, steps)) && steps < most) {
+            steps = steps * 8 < most ? steps * 8 : most;
+            scratch->spent += steps;
+            if (scratch->spent > LONG_ATTEMPTS * most) return code;
+        }
+        do ++*from;
+        while (*from < length && ((uint8_t)text[*from] & 0xc0) == 0x80);
+    }
+    return code;
+}
+
+pv_status pv_regex_find(const pv_regex *regex, pv_regex_scratch *scratch, const char *text, size_t length, size_t from,
+                        bool *found, size_t *start, size_t *end, pv_error *error)
+{
+    int code = PCRE2_ERROR_NOMATCH;
+    while (from <= length && code == PCRE2_ERROR_NOMATCH) {
+        code = search(regex, scratch, text, length, from, false, FEW_STEPS);
+        if (!is_limit(code)) break;
+        code = search_long(regex, scratch, text, length, &from);
+    }
     *found = code >= 0;
     if (code == PCRE2_ERROR_NOMATCH) return PV_OK;
     if (code == PCRE2_ERROR_NOMEMORY) return pv_fail_memory(error, length, "matching a pattern");

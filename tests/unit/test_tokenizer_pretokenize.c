@@ -293,6 +293,63 @@ static void backtracking_without_end_is_an_error(void **state)
     pv_regex_destroy(regex);
 }
 
+/* No attempt takes many steps for a text of that length, but each of its characters takes as many. */
+static void looking_through_all_text_again_and_again_is_an_error(void **state)
+{
+    (void)state;
+    enum { LENGTH = 1 << 16 };
+    static const char *const patterns[] = {"[^\\n]*[^a-z]|[a-z]",
+                                           "[^\\n]*[^a-z]"}; /* a match at each character, or none at all */
+    pv_allocator allocator = pv_allocator_default();
+    char *text = malloc(LENGTH);
+    for (size_t i = 0; i < LENGTH; i++) text[i] = (char)('a' + i % 26);
+    for (size_t p = 0; p < 2; p++) {
+        pv_pretokenizer pretokenizer;
+        pv_pretokenize_run run;
+        pv_error error = {0};
+        char words[LENGTH / 16] = "";
+        pv_pretokenizer_init(&pretokenizer, &allocator);
+        assert_int_equal(pv_pretokenizer_regex(&pretokenizer, patterns[p], strlen(patterns[p]), PV_REMOVED, false, NULL),
+                         PV_OK);
+        pv_pretokenize_run_init(&run, &pretokenizer, collect, words, &error);
+        assert_int_equal(pv_pretokenize(&run, text, LENGTH), PV_INVALID_ARGUMENT);
+        assert_non_null(strstr(error.message, "too long"));
+        pv_pretokenize_run_free(&run);
+        pv_pretokenize_run_init(&run, &pretokenizer, collect, words, &error);
+        assert_int_equal(pv_pretokenize(&run, text, 2000), PV_OK);
+        pv_pretokenize_run_free(&run);
+        pv_pretokenizer_free(&pretokenizer);
+    }
+    free(text);
+}
+
+/* A match may begin far behind where the search does, between characters of any size, and at the very end. */
+static void matches_far_away_are_found(void **state)
+{
+    (void)state;
+    static const char *const between[] = {"a", "\xc3\xa9", "\xe4\xb8\xad", "\xf0\x9f\x9a\x80"};
+    pv_allocator allocator = pv_allocator_default();
+    pv_regex *regex = NULL;
+    assert_int_equal(pv_regex_compile(&allocator, "(?<=[^y])x|\\z", 13, &regex, NULL), PV_OK);
+    for (size_t length = 1; length < 300; length++) {
+        pv_regex_scratch *scratch = pv_regex_scratch_create(regex);
+        char text[4 * 300 + 2] = "";
+        bool found = false;
+        size_t start = 0, end = 0;
+        for (size_t i = 0; i < length; i++) strcat(text, between[(i * length) % 4]);
+        size_t bytes = strlen(text);
+        text[bytes] = 'x';
+        for (size_t extra = 0; extra < 2; extra++) {
+            assert_int_equal(pv_regex_find(regex, scratch, text, bytes + extra, 0, &found, &start, &end, NULL), PV_OK);
+            assert_true(found);
+            assert_int_equal(start, bytes);
+            assert_int_equal(end, bytes + extra);
+        }
+        pv_regex_scratch_destroy(scratch);
+    }
+    pv_regex_destroy(regex);
+}
+
 /* A million spaces cost a pattern that gives them back one by one a million steps, not more. */
 static void long_runs_of_spaces_are_one_match(void **state)
 {
@@ -465,6 +522,8 @@ int main(void)
         cmocka_unit_test(what_pcre2_would_misread_is_refused),
         cmocka_unit_test(long_and_deep_patterns_are_refused),
         cmocka_unit_test(backtracking_without_end_is_an_error),
+        cmocka_unit_test(looking_through_all_text_again_and_again_is_an_error),
+        cmocka_unit_test(matches_far_away_are_found),
         cmocka_unit_test(long_runs_of_spaces_are_one_match),
         cmocka_unit_test(behaviors_join_as_named),
         cmocka_unit_test(steps_cut_what_the_steps_before_leave),
