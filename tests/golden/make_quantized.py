@@ -13,6 +13,7 @@ Who writes and who dequantizes:
   awq          AutoAWQ's WQLinear_GEMM, the same about scales, and its dequantize_gemm; the parts of the package that ask for a GPU are not imported.
   fp8_block    transformers' Fp8Quantize and Fp8Dequantize.
   fp8_tensor   compressed-tensors' compressor of floats, a scale a weight and, in the attention, a scale a row.
+  nvfp4_packed compressed-tensors' compressor of nvfp4; its codes times scale / scale of the whole tensor, in float64.
   gpt_oss      mx.quantize makes codes and scales, which stand here as OpenAI's checkpoints have them: transformers' writer needs
                a GPU. convert_moe_packed_tensors of transformers reads them.
 
@@ -335,6 +336,45 @@ def fp8_tensor():
     return dict(write=write, read=read)
 
 
+def nvfp4_packed():
+    from compressed_tensors.compressors import NVFP4PackedCompressor
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
+    from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
+
+    args = QuantizationArgs(num_bits=4, type="float", strategy="tensor_group", group_size=16, symmetric=True, dynamic=False)
+    scheme = QuantizationScheme(targets=["Linear"], weights=args)
+
+    def write(folder, config, state) -> None:
+        out = {}
+        for name, value in state.items():
+            parts = {name: value}
+            if is_linear(name):
+                groups = value.float().reshape(value.shape[0], -1, 16)
+                whole = generate_gparam(value.float().amin(), value.float().amax())
+                scale, _ = calculate_qparams(groups.amin(-1), groups.amax(-1), args, whole)
+                parts = NVFP4PackedCompressor.compress({"weight": value.float(), "weight_scale": scale, "weight_global_scale": whole}, scheme)
+                parts = {name.replace("weight", part): found for part, found in parts.items()}
+            out |= {part: found.contiguous() for part, found in parts.items()}
+        save_file(out, folder / "model.safetensors", {"format": "pt"})
+        about = QuantizationConfig(config_groups={"group_0": scheme}, format="nvfp4-pack-quantized", ignore=["lm_head"])
+        write_config(folder, config, json.loads(about.model_dump_json(exclude_none=True)))
+
+    def read(folder) -> dict[str, torch.Tensor]:
+        found, out = load_file(folder / "model.safetensors"), {}
+        for name, value in found.items():
+            if name.endswith("_packed"):
+                name = name.removesuffix("_packed")
+                codes = unpack_fp4_from_uint8(value, value.shape[0], 2 * value.shape[1], torch.float64)
+                scale = found[name + "_scale"].double() / found[name + "_global_scale"].double()
+                out[name] = codes * scale.repeat_interleave(16, 1)
+            elif not name.endswith("_scale"):
+                out[name] = value.double()
+        return out
+
+    return dict(write=write, read=read)
+
+
 # ---- gpt-oss ----
 
 
@@ -388,10 +428,12 @@ CASES = {
     "fp8_block": dict(kind="Llama", found={"F8": 14}, format=fp8_block),
     "fp8_qwen3moe": dict(family="qwen3moe", changes=dict(num_experts=8), tokens=60, found={"F8": 56}, format=fp8_block),
     "fp8_tensor": dict(kind="Llama", found={"F8": 14}, format=fp8_tensor),
+    "nvfp4_packed": dict(kind="Llama", found={"NVFP4_F32": 14}, format=nvfp4_packed),
     "gpt_oss": dict(kind="GptOss", settings=GPT_OSS, found={"MXFP4": 4}, format=gpt_oss),
     # Every family as mlx-lm writes it: names, shapes and what it leaves dense are its own.
     **{f"mlx_{name}": dict(family=name, tokens=60, format=lambda: mlx(bits=4, group_size=32)) for name in (
-        "qwen2", "mistral", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "stablelm", "gpt2", "mixtral", "qwen3moe", "lfm2")},
+        "qwen2", "mistral", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "stablelm", "gpt2", "mixtral", "qwen3moe", "lfm2",
+        "qwen2moe")},
     "mlx_deepseek2": dict(family="deepseek2", changes=dict(num_hidden_layers=2), tokens=60, format=lambda: mlx(bits=4, group_size=32)),
     "mlx_gpt_oss": dict(family="gpt_oss", tokens=60, format=lambda: mlx(bits=8, group_size=64, before=gpt_oss()["write"])), # experts stay in mxfp4
 }  # fmt: skip
