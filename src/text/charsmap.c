@@ -117,9 +117,9 @@ static size_t find(const pv_charsmap *map, bool shortest, const char *key, size_
     return found;
 }
 
-static void apply_longest(const pv_charsmap *map, const char *text, size_t length, pv_bytes *out)
+static void apply_longest(const pv_charsmap *map, const char *text, size_t length, size_t most, pv_bytes *out)
 {
-    for (size_t at = 0; at < length;) {
+    for (size_t at = 0; at < length && out->length <= most;) {
         const char *mapped;
         uint32_t code_point;
         size_t bytes = find(map, false, text + at, length - at, &mapped);
@@ -158,9 +158,9 @@ static void map_part(const pv_charsmap *map, const char *part, size_t length, pv
 }
 
 /* What the models were trained with is the other way; this is what their users run. */
-static void apply_by_graphemes(const pv_charsmap *map, const char *text, size_t length, pv_bytes *out)
+static void apply_by_graphemes(const pv_charsmap *map, const char *text, size_t length, size_t most, pv_bytes *out)
 {
-    for (size_t at = 0, end; at < length; at = end) {
+    for (size_t at = 0, end; at < length && out->length <= most; at = end) {
         const char *mapped;
         uint32_t code_point;
         end = grapheme_end(text, length, at);
@@ -168,17 +168,14 @@ static void apply_by_graphemes(const pv_charsmap *map, const char *text, size_t 
             pv_bytes_add(out, mapped, strlen(mapped));
             continue;
         }
-        for (size_t bytes, part = at; part < end; part += bytes) {
+        for (size_t bytes, part = at; part < end && out->length <= most; part += bytes) {
             bytes = pv_utf8_step(text + part, &code_point);
             map_part(map, text + part, bytes, out);
         }
     }
 }
 
-void pv_charsmap_apply(const pv_charsmap *map, bool shortest, const char *text, size_t length, pv_bytes *out)
+void pv_charsmap_apply(const pv_charsmap *map, bool shortest, const char *text, size_t length, size_t most, pv_bytes *out)
 {
-    if (shortest)
-        apply_by_graphemes(map, text, length, out);
-    else
-        apply_longest(map, text, length, out);
+    (shortest ? apply_by_graphemes : apply_longest)(map, text, length, most, out);
 }

@@ -20,9 +20,9 @@ pv_status pv_charsmap_read(pv_charsmap *map, const void *data, size_t length, co
 /* The same from their base64. */
 pv_status pv_charsmap_read_base64(pv_charsmap *map, const char *text, size_t length, const char *file, pv_error *error);
 
-/* Appends the text, valid UTF-8, mapped. Check out->failed. `shortest`: as Hugging Face does it, by graphemes, a grapheme of up
- * to five bytes being replaced as a whole by what its shortest entry says; else as SentencePiece itself, the longest entry from
- * left to right. */
-void pv_charsmap_apply(const pv_charsmap *map, bool shortest, const char *text, size_t length, pv_bytes *out);
+/* Appends the text, valid UTF-8, mapped, until there are more than `most` bytes. Check out->failed. `shortest`: as Hugging Face
+ * does it, by graphemes, a grapheme of up to five bytes being replaced as a whole by what its shortest entry says; else as
+ * SentencePiece itself, the longest entry from left to right. */
+void pv_charsmap_apply(const pv_charsmap *map, bool shortest, const char *text, size_t length, size_t most, pv_bytes *out);
 
 #endif

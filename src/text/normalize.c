@@ -153,9 +153,9 @@ static void collapse_spaces(const char *text, size_t length, pv_bytes *out)
     }
 }
 
-static void replace_character(const pv_normal_step *step, const char *text, size_t length, pv_bytes *out)
+static void replace_character(const pv_normal_step *step, const char *text, size_t length, size_t most, pv_bytes *out)
 {
-    for (size_t at = 0; at < length;) {
+    for (size_t at = 0; at < length && out->length <= most;) {
         const char *hit = memchr(text + at, step->pattern[0], length - at);
         size_t end = hit ? (size_t)(hit - text) : length;
         pv_bytes_add(out, text + at, end - at);
@@ -164,10 +164,11 @@ static void replace_character(const pv_normal_step *step, const char *text, size
     }
 }
 
-static void replace_text(const pv_normal_step *step, const char *text, size_t length, pv_bytes *out)
+static void replace_text(const pv_normal_step *step, const char *text, size_t length, size_t most, pv_bytes *out)
 {
     size_t at = 0;
-    for (const char *hit; (hit = memmem(text + at, length - at, step->pattern, step->pattern_length)) != NULL;) {
+    for (const char *hit;
+         out->length <= most && (hit = memmem(text + at, length - at, step->pattern, step->pattern_length)) != NULL;) {
         size_t found = (size_t)(hit - text);
         pv_bytes_add(out, text + at, found - at);
         pv_bytes_add(out, step->content, step->content_length);
@@ -184,7 +185,7 @@ static pv_status replace_regex(pv_normalize_run *run, size_t index, const char *
     bool found = true;
     if (!run->scratch[index]) run->scratch[index] = pv_regex_scratch_create(step->regex);
     if (!run->scratch[index]) return pv_fail_memory(error, sizeof(void *), "matching a pattern");
-    while (from <= length) {
+    while (from <= length && out->length <= run->most) {
         pv_status status = pv_regex_find(step->regex, run->scratch[index], text, length, from, &found, &start, &end, error);
         if (status != PV_OK) return status;
         if (!found) break;
@@ -219,13 +220,13 @@ static pv_status apply(pv_normalize_run *run, size_t index, const char *text, si
     case PV_NORMAL_COLLAPSE_SPACES: collapse_spaces(text, length, out); break;
     case PV_NORMAL_REPLACE:
         if (step->regex) return replace_regex(run, index, text, length, out, error);
-        (step->pattern_length == 1 ? replace_character : replace_text)(step, text, length, out);
+        (step->pattern_length == 1 ? replace_character : replace_text)(step, text, length, run->most, out);
         break;
     case PV_NORMAL_PREPEND:
         pv_bytes_add(out, step->content, step->content_length);
         pv_bytes_add(out, text, length);
         break;
-    case PV_NORMAL_CHARSMAP: pv_charsmap_apply(&step->map, step->shortest, text, length, out); break;
+    case PV_NORMAL_CHARSMAP: pv_charsmap_apply(&step->map, step->shortest, text, length, run->most, out); break;
     }
     return PV_OK;
 }
@@ -328,6 +329,7 @@ pv_status pv_normalize(pv_normalize_run *run, const char *text, size_t length, c
                        pv_error *error)
 {
     unsigned turn = 0;
+    run->most = pv_min_size(MAX_NORMAL, PV_NORMAL_GROWTH * (length + 1000));
     for (size_t i = 0; i < run->normalizer->count; i++) {
         const pv_normal_step *step = &run->normalizer->steps[i];
         if (is_idle(step, text, length) || (step->kind == PV_NORMAL_PREPEND && run->continues)) continue;
@@ -340,9 +342,9 @@ pv_status pv_normalize(pv_normalize_run *run, const char *text, size_t length, c
         pv_status status = apply(run, i, text, length, next, error);
         if (status != PV_OK) return status;
         if (next->failed) return pv_fail_memory(error, length, "normalizing text");
-        if (next->length > MAX_NORMAL)
-            return pv_fail(error, PV_INVALID_ARGUMENT, "the text has %zu bytes once it is normalized, more than %zu",
-                           next->length, MAX_NORMAL);
+        if (next->length > run->most)
+            return pv_fail(error, PV_INVALID_ARGUMENT, "the text has %zu bytes or more once it is normalized, more than %zu",
+                           next->length, run->most);
         text = next->data ? next->data : "";
         length = next->length;
         turn ^= 1;

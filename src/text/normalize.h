@@ -44,6 +44,7 @@ typedef struct pv_normalizer {
 void pv_normalizer_init(pv_normalizer *normalizer, const pv_allocator *allocator);
 void pv_normalizer_free(pv_normalizer *normalizer);
 #define PV_NORMAL_MAX_CONTENT 256 /* bytes put in the place of a match, or before a text */
+#define PV_NORMAL_GROWTH 64       /* times as long a text may become, and a text of a few bytes as one of 1,000 */
 /* Each adds a step. Errors: PV_UNSUPPORTED (too many), PV_OUT_OF_MEMORY, and those of pv_regex_compile and pv_charsmap_read. */
 pv_status pv_normalizer_add(pv_normalizer *normalizer, pv_normal_kind kind, pv_normal_step **step, pv_error *error);
 pv_status pv_normalizer_replace(pv_normalizer *normalizer, bool is_regex, const char *pattern, size_t pattern_length,
@@ -61,13 +62,14 @@ typedef struct pv_normalize_run {
     const pv_normalizer *normalizer;
     pv_regex_scratch *scratch[PV_MAX_STEPS]; /* made when needed */
     pv_bytes text[2];
+    size_t most;    /* bytes that the text may have */
     bool continues; /* the text goes on from what came before: nothing is put before it */
 } pv_normalize_run;
 
 void pv_normalize_run_init(pv_normalize_run *run, const pv_normalizer *normalizer);
 void pv_normalize_run_free(pv_normalize_run *run);
 /* text[0..length), valid UTF-8, normalized: *out is the text itself or the run's until the next call.
- * Errors: PV_OUT_OF_MEMORY, PV_INVALID_ARGUMENT (it grows beyond 2^31 bytes), those of pv_regex_find. */
+ * Errors: PV_OUT_OF_MEMORY, PV_INVALID_ARGUMENT (it grows beyond 2^31 bytes or PV_NORMAL_GROWTH), those of pv_regex_find. */
 pv_status pv_normalize(pv_normalize_run *run, const char *text, size_t length, const char **out, size_t *out_length,
                        pv_error *error);
 

@@ -76,6 +76,9 @@ pv_status pv_trie_build(pv_trie *trie, const pv_vocab *vocab, const bool *left_o
     for (size_t id = 0; id < vocab->size; id++) {
         const pv_vocab_entry *entry = &vocab->entries[id];
         if (entry->form != PV_FORM_RAW || entry->length == 0 || (left_out && left_out[id])) continue;
+        if (entry->length > PV_TRIE_MAX_TOKEN)
+            return pv_fail_at(error, PV_BAD_FILE, vocab->file, PV_NO_OFFSET, "token %zu has %u bytes, more than %d", id,
+                              entry->length, PV_TRIE_MAX_TOKEN);
         pv_status status = insert(trie, vocab->bytes.data + entry->offset, entry->length, (uint32_t)id, vocab->file, error);
         if (status != PV_OK) return status;
     }

@@ -7,13 +7,14 @@
 #define PV_TRIE_ROOT 0u
 #define PV_TRIE_NONE UINT32_MAX
 #define PV_TRIE_MAX_NODES ((1u << 24) - 1)
+#define PV_TRIE_MAX_TOKEN 1024 /* bytes of a token: what a walk may cost at each byte of a text */
 
 typedef struct pv_trie {
     const pv_allocator *allocator;
     struct pv_trie_edge {
         uint32_t key; /* parent << 8 | byte; PV_TRIE_NONE in a free slot */
         uint32_t child;
-    } *edges; /* open addressing, at most half full; a power of two of them */
+    } * edges; /* open addressing, at most half full; a power of two of them */
     size_t edge_count;
     uint32_t *token; /* by node: the id of the token that ends there, or PV_TRIE_NONE */
     size_t node_count, token_capacity;
@@ -21,8 +22,8 @@ typedef struct pv_trie {
 
 void pv_trie_init(pv_trie *trie, const pv_allocator *allocator);
 void pv_trie_free(pv_trie *trie);
-/* Of all tokens in form RAW but those that are `left_out` (by id; NULL: none). Errors: PV_BAD_FILE (too large),
- * PV_OUT_OF_MEMORY. */
+/* Of all tokens in form RAW but those that are `left_out` (by id; NULL: none). Errors: PV_BAD_FILE (too large, a token too
+ * long), PV_OUT_OF_MEMORY. */
 pv_status pv_trie_build(pv_trie *trie, const pv_vocab *vocab, const bool *left_out, pv_error *error);
 
 /* The node one byte further, PV_TRIE_NONE if there is none. */

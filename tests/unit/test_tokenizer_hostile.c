@@ -280,6 +280,30 @@ static void scores_decide_between_words(void **state)
     }
 }
 
+/* Looking for such a token would take its length at each byte of a text that is like it. */
+static void tokens_of_a_tree_that_are_too_long_are_refused(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"",
+                                        "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,\""};
+    static const char *const tails[] = {"\",-1.5]]}}", "\":1}}}"};
+    pv_allocator allocator = pv_allocator_default();
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t length = 1024; length <= 1025; length++) {
+            char json[1200];
+            pv_tokenizer *tokenizer = NULL;
+            pv_error error = {0};
+            size_t head = strlen(heads[i]);
+            memcpy(json, heads[i], head);
+            memset(json + head, 'a', length);
+            strcpy(json + head + length, tails[i]);
+            assert_int_equal(tk_read(&allocator, json, &tokenizer, &error), length == 1024 ? PV_OK : PV_BAD_FILE);
+            if (length > 1024) assert_non_null(strstr(error.message, "has 1025 bytes, more than 1024"));
+            pv_tokenizer_destroy(tokenizer);
+        }
+    }
+}
+
 /* -14.240382194519043 is read one unit nearer to zero than it is: of seven-letter words in a row the single one comes fourth.
  */
 static void scores_are_read_as_hugging_face_reads_them(void **state)
@@ -638,6 +662,7 @@ int main(void)
         cmocka_unit_test(ggufs_with_less_are_good),
         cmocka_unit_test(incident_scores_of_another_type),
         cmocka_unit_test(scores_decide_between_words),
+        cmocka_unit_test(tokens_of_a_tree_that_are_too_long_are_refused),
         cmocka_unit_test(scores_are_read_as_hugging_face_reads_them),
         cmocka_unit_test(jsons_that_are_wrong_are_refused),
         cmocka_unit_test(jsons_with_the_same_content_are_alike),

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "support_runtime.h"
 #include "support_tokenizer.h"
 #include "text/normalize.h"
 #include "text/unicode.h"
@@ -95,6 +96,38 @@ static void what_is_too_much_is_refused(void **state)
     pv_normalizer_free(&normalizer);
 }
 
+/* Each step makes of a character as many as it may, from the characters that the step before made. */
+static void text_that_grows_without_end_is_refused(void **state)
+{
+    (void)state;
+    enum { LENGTH = 1000 };
+    static const char *const patterns[] = {"a", "aa", "a"}; /* a character, a text, a regular expression */
+    char text[LENGTH], content[PV_NORMAL_MAX_CONTENT];
+    memset(text, 'a', sizeof text);
+    memset(content, 'a', sizeof content);
+    for (size_t kind = 0; kind < 3; kind++) {
+        rt_memory memory;
+        pv_normalizer normalizer;
+        pv_normalize_run run;
+        pv_error error = {0};
+        const char *out;
+        size_t length;
+        rt_memory_init(&memory, 0);
+        pv_normalizer_init(&normalizer, &memory.allocator);
+        for (size_t i = 0; i < PV_MAX_STEPS; i++)
+            assert_int_equal(pv_normalizer_replace(&normalizer, kind == 2, patterns[kind], strlen(patterns[kind]), content,
+                                                   sizeof content, NULL),
+                             PV_OK);
+        pv_normalize_run_init(&run, &normalizer);
+        assert_int_equal(pv_normalize(&run, text, LENGTH, &out, &length, &error), PV_INVALID_ARGUMENT);
+        assert_non_null(strstr(error.message, "once it is normalized"));
+        assert_in_range(run.text[0].capacity + run.text[1].capacity, 1, 4 * PV_NORMAL_GROWTH * (LENGTH + 1000));
+        pv_normalize_run_free(&run);
+        pv_normalizer_free(&normalizer);
+        assert_int_equal(memory.live, 0);
+    }
+}
+
 /* "a bc" becomes "__a__bc", and each byte knows where it comes from. */
 static void places_are_followed(void **state)
 {
@@ -146,7 +179,7 @@ static void maps_that_lie_do_no_harm(void **state)
         for (int shortest = 0; shortest < 2; shortest++) {
             pv_bytes out;
             pv_bytes_init(&out, &allocator);
-            pv_charsmap_apply(&map, shortest, text, sizeof text - 1, &out);
+            pv_charsmap_apply(&map, shortest, text, sizeof text - 1, SIZE_MAX, &out);
             assert_false(out.failed);
             assert_int_equal(pv_utf8_valid(out.data ? out.data : "", out.length), out.length);
             changed += out.length != sizeof text - 1;
@@ -196,6 +229,7 @@ int main(void)
         cmocka_unit_test(each_kind_does_what_it_is_named_for),
         cmocka_unit_test(steps_follow_one_another),
         cmocka_unit_test(what_is_too_much_is_refused),
+        cmocka_unit_test(text_that_grows_without_end_is_refused),
         cmocka_unit_test(places_are_followed),
         cmocka_unit_test(maps_that_lie_do_no_harm),
         cmocka_unit_test(marks_of_newer_versions_go_on_a_grapheme),
