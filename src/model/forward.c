@@ -87,6 +87,8 @@ static void attention_block(const pass *p)
     add_to_stream(p, mixed, w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
 }
 
+#define LATENT_EPSILON 1e-6f /* of the norms of latent vectors, whatever the model's other norms have */
+
 /* A matrix of each head: out[R, H, rows of a head] = weight[head] · x[R, H, cols]. */
 static void each_head(const pass *p, pv_tensor x, pv_tensor weight, pv_tensor out, const char *what)
 {
@@ -118,9 +120,12 @@ static void latent_attention_block(const pass *p)
         .parts = {{w->latent, {0}, latent}, {w->k_turning, {0}, k_turning}, {w->query_latent, {0}, from.x}},
     }}, "layer %u latent", p->layer);
     pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
-        .x = from.x, .norm = from.norm, .epsilon = d->norm_epsilon, .part_count = 2, .parts = {{w->q, {0}, q}, {w->q_turning, {0}, q_turning}},
+        .x = from.x, .norm = from.norm, .epsilon = d->query_latent > 0 ? LATENT_EPSILON : d->norm_epsilon,
+        .part_count = 2, .parts = {{w->q, {0}, q}, {w->q_turning, {0}, q_turning}},
     }}, "layer %u q", p->layer);
-    norm_heads(p, latent, w->latent_norm, "latent");
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {
+        .x = latent, .weight = w->latent_norm, .out = latent, .epsilon = LATENT_EPSILON,
+    }}, "layer %u latent norm", p->layer);
     pv_builder_add(p->b, (pv_op){.kind = PV_OP_rope, .rope = {
         .q = q_turning, .k = k_turning, .angles = p->angles[kind->rope], .head_dim = d->head_dim, .dim = d->ropes[kind->rope].dim,
         .pairing = d->ropes[kind->rope].pairing, .v = latent, .store = cache,

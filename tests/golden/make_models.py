@@ -404,9 +404,9 @@ CASES = {
     "deepseek2": dict(make="DeepseekV2", arch=ARCH.DEEPSEEK2, tokens=100, layouts=["F32", "Q8_0"], split_kv_b=True, config=dict(
         LATENT, num_hidden_layers=3, q_lora_rank=None, first_k_dense_replace=1, rope_parameters=dict(YARN, mscale=0.707, mscale_all_dim=0.707)),
         metadata=deepseek(True), **apart("mlp", "gate_proj", "up_proj", "down_proj")),
-    # A file of before kv_b was split; latent vectors of queries.
+    # A file of before kv_b was split; latent vectors of queries. The norms of latent vectors have an epsilon of their own, 1e-6.
     "deepseek2_joint": dict(make="DeepseekV2", arch=ARCH.DEEPSEEK2, tokens=70, layouts=["F32", "Q8_0"], config=dict(
-        LATENT, q_lora_rank=32, first_k_dense_replace=1, routed_scaling_factor=1.5), metadata=deepseek(False),
+        LATENT, q_lora_rank=32, first_k_dense_replace=1, routed_scaling_factor=1.5, rms_norm_eps=0.01), metadata=deepseek(False),
         **apart("mlp", "gate_proj", "up_proj", "down_proj")),
     # GGUF files take mscale for what mscale_all_dim is.
     "deepseek2_mscale": dict(make="DeepseekV2", tokens=70, layouts=["F32"], config=dict(
