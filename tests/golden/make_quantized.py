@@ -432,7 +432,7 @@ CASES = {
     "gpt_oss": dict(kind="GptOss", settings=GPT_OSS, found={"MXFP4": 4}, format=gpt_oss),
     # Every family as mlx-lm writes it: names, shapes and what it leaves dense are its own.
     **{f"mlx_{name}": dict(family=name, tokens=60, format=lambda: mlx(bits=4, group_size=32)) for name in (
-        "qwen2", "mistral", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "stablelm", "gpt2", "mixtral", "qwen3moe", "lfm2",
+        "qwen2", "qwen3", "mistral", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "stablelm", "gpt2", "mixtral", "qwen3moe", "lfm2",
         "qwen2moe")},
     "mlx_deepseek2": dict(family="deepseek2", changes=dict(num_hidden_layers=2), tokens=60, format=lambda: mlx(bits=4, group_size=32)),
     "mlx_gpt_oss": dict(family="gpt_oss", tokens=60, format=lambda: mlx(bits=8, group_size=64, before=gpt_oss()["write"])), # experts stay in mxfp4

@@ -1,5 +1,6 @@
 /* Quantized SafeTensors as the formats' own writers leave them (make_quantized.py) against Hugging Face transformers: the logits of every
- * position for the weights that each file stands for. No weight is dequantized on the way: what is counted here is what goes to the device. */
+ * position for the weights that each file stands for. No weight is dequantized on the way, but what has to be turned of
+ * DeepSeek's: what is counted here is what goes to the device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +19,8 @@ static char *const names[] = {
     "awq", "awq_mixtral", "fp8_block", "fp8_qwen3moe", "fp8_tensor", "gpt_oss", "gptq",
     "mlx_affine", "mlx_deepseek2", "mlx_few_bits", "mlx_gemma", "mlx_gemma2", "mlx_gemma3", "mlx_gpt2",
     "mlx_gpt_oss", "mlx_granite", "mlx_lfm2", "mlx_mistral", "mlx_mixtral", "mlx_mxfp4", "mlx_mxfp8",
-    "mlx_nvfp4", "mlx_olmo2", "mlx_phi3", "mlx_qwen2", "mlx_qwen2moe", "mlx_qwen3moe", "mlx_smollm3", "mlx_stablelm",
-    "nvfp4_packed",
+    "mlx_nvfp4", "mlx_olmo2", "mlx_phi3", "mlx_qwen2", "mlx_qwen2moe", "mlx_qwen3", "mlx_qwen3moe",
+    "mlx_smollm3", "mlx_stablelm", "nvfp4_packed",
 };
 #define CASES (sizeof names / sizeof names[0])
 
