@@ -45,6 +45,13 @@ typedef struct sm_build {
     char *errors;       /* the compiler's, about the text */
 } sm_build;
 
+/* The language is asked for in a version of before this one. */
+static bool before(const sm_msl_library *library, uint32_t major, uint32_t minor)
+{
+    const uint32_t asked = library->options.language_version;
+    return asked != 0 && asked < (major << 16 | minor);
+}
+
 static sm_flavour flavour_of(const sm_msl_library *library, bool check)
 {
     const softmetal_world *world = &library->options.world;
@@ -52,8 +59,8 @@ static sm_flavour flavour_of(const sm_msl_library *library, bool check)
         .checked = !check && world->build == SOFTMETAL_CHECKED,
         .fast_math = !check && library->options.fast_math && !library->unit.tokens.math_safe,
         .jitter = !check && world->ulp_jitter > 0,
-        .no_bfloat = world->no_bfloat,
-        .no_simdgroup_matrix = world->no_simdgroup_matrix,
+        .no_bfloat = world->no_bfloat || before(library, 3, 1),
+        .no_simdgroup_matrix = world->no_simdgroup_matrix || before(library, 2, 3),
     };
 }
 

@@ -116,7 +116,13 @@ static void impossible_worlds(void **state)
     assert_int_equal(host.check_leaks(), 0);
 }
 
-/* What the family lacks does not compile; small limits bind pipelines. */
+static id library_with(id device, const char *source, id options)
+{
+    id error = NULL;
+    return SEND(id, (id, id, id *), device, "newLibraryWithSource:options:error:", string(source), options, &error);
+}
+
+/* What the family or the language's version lacks does not compile; small limits bind pipelines. */
 static void worlds_limit_kernels(void **state)
 {
     (void)state;
@@ -138,6 +144,21 @@ static void worlds_limit_kernels(void **state)
     assert_non_null(strstr(error_text(error), "simdgroup"));
     assert_null(new_library(f.device, bfloats, &error));
     assert_non_null(strstr(error_text(error), "bfloat"));
+    close_fixture(&f);
+    static const struct {
+        NSUInteger version;
+        bool matrices, bfloats;
+    } versions[] = {{2 << 16 | 2, false, false}, {2 << 16 | 3, true, false}, {3 << 16, true, false}, {3 << 16 | 1, true, true}};
+    f = open_fixture(NULL);
+    for (size_t i = 0; i < 4; i++) {
+        id options = new_of("MTLCompileOptions");
+        set_number(options, "setLanguageVersion:", versions[i].version);
+        id made[] = {library_with(f.device, matrices, options), library_with(f.device, bfloats, options)};
+        assert_int_equal(made[0] != NULL, versions[i].matrices);
+        assert_int_equal(made[1] != NULL, versions[i].bfloats);
+        for (int k = 0; k < 2; k++) release(made[k]);
+        release(options);
+    }
     close_fixture(&f);
     softmetal_world small = {.max_threads = 32, .threadgroup_memory = 8192};
     f = open_fixture(&small);
