@@ -171,6 +171,11 @@ static void make_integers(const parts_rows *r, uint64_t row, uint8_t *out)
             if (awq) {
                 for (uint64_t j = 0; j < 8; j++)
                     word |= nibble_at(r->codes.bytes + (col + i + j) * r->codes.stride, at, first_word, true) << 4 * j;
+            } else if (parts->order) {
+                for (uint64_t j = 0; j < 8; j++) {
+                    const uint64_t from = parts->order[col + i + j];
+                    word |= (load_u32(r->codes.bytes + from / 8 * r->codes.stride + row * 4) >> from % 8 * 4 & 15) << 4 * j;
+                }
             } else {
                 word = load_u32(r->codes.bytes + (col + i) / 8 * r->codes.stride + row * 4);
             }

@@ -287,19 +287,42 @@ static pv_status join_mlx(joiner *j, const pv_source_tensor *scales, pv_error *e
 
 /* ---- GPTQ and AWQ ---- */
 
-/* Columns in the order of their activations' size have groups that do not follow each other. */
-static pv_status check_order(joiner *j, const pv_source_tensor *order, uint64_t cols, uint64_t group, pv_error *error)
+/* g_idx tells each column's group. Where groups do not follow each other (desc_act: they were made in the order of the activations' size),
+ * the columns are taken group by group. */
+static pv_status sort_columns(joiner *j, const pv_source_tensor *tensor, const int32_t *groups, uint64_t cols, uint64_t group, uint32_t **order,
+                              pv_error *error)
 {
-    if (!order) return PV_OK;
-    if (!is_type(order, "I32") || order->rows != 1 || order->cols != cols)
-        return refuse_parts(j, order, PV_BAD_FILE, "an I32 for each column is wanted", error);
+    const pv_allocator *allocator = j->source->allocator;
+    uint64_t *next = pv_alloc(allocator, cols / group, sizeof *next);
+    uint32_t *sorted = pv_alloc(allocator, cols, sizeof *sorted);
+    pv_status status = next && sorted ? PV_OK : pv_fail_memory(error, cols * sizeof *sorted, tensor->name);
+    for (uint64_t i = 0; i < cols / group && status == PV_OK; i++) next[i] = i * group;
+    for (uint64_t i = 0; i < cols && status == PV_OK; i++) {
+        const uint64_t at = (uint32_t)groups[i]; /* those below 0 are beyond all */
+        if (at >= cols / group || next[at] == (at + 1) * group)
+            status = refuse_parts(j, tensor, PV_BAD_FILE, "groups of as many columns as " CONFIG_NAME " says are wanted", error);
+        else
+            sorted[next[at]++] = (uint32_t)i;
+    }
+    pv_free(allocator, next);
+    if (status == PV_OK)
+        *order = sorted;
+    else
+        pv_free(allocator, sorted);
+    return status;
+}
+
+static pv_status read_order(joiner *j, const pv_source_tensor *tensor, uint64_t cols, uint64_t group, uint32_t **order, pv_error *error)
+{
+    if (!tensor) return PV_OK;
+    if (!is_type(tensor, "I32") || tensor->rows != 1 || tensor->cols != cols || cols > UINT32_MAX)
+        return refuse_parts(j, tensor, PV_BAD_FILE, "an I32 for each column is wanted", error);
     int32_t *groups = pv_alloc(j->source->allocator, cols, sizeof *groups);
-    if (!groups) return pv_fail_memory(error, cols * sizeof *groups, order->name);
-    pv_status status = pv_source_read_rows(j->source, order, 0, 1, groups, error);
-    for (uint64_t i = 0; i < cols && status == PV_OK; i++)
-        if (groups[i] < 0 || (uint64_t)groups[i] != i / group)
-            status = refuse_parts(j, order, PV_UNSUPPORTED,
-                                  "columns in the order of their activations (desc_act) are not supported; quantize without it", error);
+    if (!groups) return pv_fail_memory(error, cols * sizeof *groups, tensor->name);
+    pv_status status = pv_source_read_rows(j->source, tensor, 0, 1, groups, error);
+    bool sorted = true;
+    for (uint64_t i = 0; i < cols && status == PV_OK; i++) sorted = sorted && groups[i] >= 0 && (uint64_t)groups[i] == i / group;
+    if (status == PV_OK && !sorted) status = sort_columns(j, tensor, groups, cols, group, order, error);
     pv_free(j->source->allocator, groups);
     return status;
 }
@@ -328,11 +351,12 @@ static pv_status join_integers(joiner *j, const pv_source_tensor *codes, pv_erro
         return refuse_parts(j, codes, PV_UNSUPPORTED, "groups of a multiple of 32 columns that divide them all are supported", error);
     if (scales->rows != cols / group || scales->cols != rows || zeros->rows != scales->rows || zeros->cols != rows / 8)
         return refuse_parts(j, scales, PV_BAD_FILE, "its shape, or that of the zero points, does not fit the codes'", error);
-    pv_status status = check_order(j, order, cols, group, error);
-    if (status != PV_OK) return status;
     pv_source_tensor *named = &j->source->tensors[codes - j->source->tensors];
     pv_source_parts parts = {.kind = awq ? PV_PARTS_AWQ : PV_PARTS_GPTQ, .group = group, .zero_offset = awq ? 0 : j->zero_offset,
                              .codes = *codes, .scales = *scales, .zeros = *zeros};
+    pv_status status = read_order(j, order, cols, group, &j->parts[j->part_count].order, error); /* where it is freed, come what may */
+    if (status != PV_OK) return status;
+    parts.order = j->parts[j->part_count].order;
     memcpy(j->name + j->name_length, ".weight", 8);
     if (!(named->name = pv_source_keep(j->source, j->name, j->name_length + 7))) return pv_fail_memory(error, j->name_length, "a tensor's name");
     take(j, scales);
@@ -504,6 +528,7 @@ pv_status pv_source_join_parts(pv_source *source, pv_error *error)
     if (status == PV_OK && j.method != METHOD_NONE && source->tensor_count > 0) {
         j.taken = pv_calloc(source->allocator, source->tensor_count, sizeof *j.taken);
         j.parts = source->parts = pv_calloc(source->allocator, source->tensor_count, sizeof *j.parts);
+        source->part_count = j.parts ? source->tensor_count : 0;
         status = j.taken && j.parts ? join_all(&j, error) : pv_fail_memory(error, source->tensor_count * sizeof *j.parts, "the list of parts");
         if (status == PV_OK) status = close_ranks(&j, error);
     }

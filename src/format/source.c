@@ -278,6 +278,7 @@ void pv_source_close(pv_source *source)
     pv_free(allocator, source->files);
     pv_free(allocator, source->texts);
     pv_free(allocator, source->tensors);
+    for (size_t i = 0; i < source->part_count; i++) pv_free(allocator, source->parts[i].order);
     pv_free(allocator, source->parts);
     pv_free(allocator, source->metas);
     pv_free(allocator, source->header);
@@ -376,6 +377,11 @@ const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_te
 {
     const uint8_t *bytes = source->files[tensor->file].mapping.bytes;
     return bytes && !tensor->parts ? bytes + tensor->offset : NULL;
+}
+
+const uint32_t *pv_source_tensor_order(const pv_source_tensor *tensor)
+{
+    return tensor->parts ? tensor->parts->order : NULL;
 }
 
 static void drop(const pv_source *source, const pv_source_tensor *part, uint64_t first, uint64_t count)

@@ -61,6 +61,9 @@ pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *t
 /* The tensor's bytes in the mapping, or NULL when files are read instead or rows are made from parts. */
 const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_tensor *tensor);
 
+/* The columns in the order that the rows have them: column i of a row meets the activation order[i]. NULL: as they come. */
+const uint32_t *pv_source_tensor_order(const pv_source_tensor *tensor);
+
 /* Lets go of the pages of the mapping that rows were read from; they come back when touched. */
 void pv_source_drop_rows(const pv_source *source, const pv_source_tensor *tensor, uint64_t first, uint64_t count);
 

@@ -48,6 +48,7 @@ struct pv_source {
     pv_source_text_file *texts;
     size_t text_count, text_capacity;
     struct pv_source_parts *parts; /* what tensors point into */
+    size_t part_count;
     struct pv_kept_block *kept; /* names and keys */
 };
 

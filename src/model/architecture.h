@@ -15,6 +15,7 @@ typedef struct pv_layer_weights {
     pv_tensor expert_gate_bias, expert_up_bias, expert_down_bias, sinks;
     pv_tensor attention_norm_bias, feed_forward_norm_bias;
     pv_tensor q_bias, k_bias, v_bias, attention_out_bias, gate_bias, up_bias, down_bias;
+    pv_tensor q_order, k_order, v_order, attention_out_order, gate_order, up_order, down_order; /* of columns: absent where they come as they are */
 } pv_layer_weights;
 
 typedef struct pv_weights {

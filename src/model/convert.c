@@ -115,6 +115,10 @@ static pv_status list_outputs(conversion *c, pv_error *error)
         if (has_blocks(tensor) && c->options->bits > 0)
             return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset,
                               "tensor %s is quantized already (%s); a model in F32, F16 or BF16 is wanted", tensor->name, tensor->type_name);
+        if (pv_source_tensor_order(tensor) != NULL)
+            return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset,
+                              "tensor %s has its columns in the order of their activations (desc_act), which the file to be written does not tell; it is run as it is",
+                              tensor->name);
         if (tensor->row_bytes > c->widest) c->widest = tensor->row_bytes;
         if (tensor->cols > c->longest) c->longest = tensor->cols;
         if (is_quantized(c, tensor))

@@ -28,6 +28,57 @@ static normed norm_before(const pass *p, pv_tensor x, pv_tensor weight, pv_tenso
     return (normed){out, {0}};
 }
 
+/* x with its columns in the order that a weight has them; x itself where that is none. */
+static pv_tensor gathered(const pass *p, pv_tensor x, pv_tensor order, const char *what)
+{
+    if (!pv_tensor_present(&order)) return x;
+    pv_tensor out = pv_builder_scratch(p->b, x.extent, x.cols);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_gather_cols, .gather_cols = {.x = x, .order = order, .out = out}}, "layer %u %s order", p->layer, what);
+    return out;
+}
+
+static bool is_same(const pv_tensor *a, const pv_tensor *b) { return a->buffer == b->buffer && a->offset == b->offset; }
+
+/* Parts whose weights have orders that differ: each with an x of its own, and the glu behind them. */
+static void linears_apart(const pass *p, pv_op_linear linear, const pv_tensor *orders, const char *what)
+{
+    const bool glu = linear.glu != PV_ACTIVATION_NONE;
+    pv_tensor outs[3];
+    for (uint32_t i = 0; i < linear.part_count; i++) {
+        outs[i] = glu ? pv_builder_scratch(p->b, linear.x.extent, linear.parts[i].weight.rows) : linear.parts[i].out;
+        const pv_linear_part part = {linear.parts[i].weight, linear.parts[i].bias, outs[i]};
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+            .x = gathered(p, linear.x, orders[i], what), .part_count = 1, .parts = {part},
+        }}, "layer %u %s", p->layer, what);
+    }
+    if (glu)
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_glu, .glu = {.gate = outs[0], .up = outs[1], .out = linear.parts[0].out, .activation = linear.glu}},
+                       "layer %u %s glu", p->layer, what);
+}
+
+/* A linear whose weights may have their columns in an order of their own: then the norm is made before, and its columns gathered. */
+static void add_linear(const pass *p, pv_op_linear linear, const pv_tensor *orders, const char *what)
+{
+    bool any = false, same = true;
+    for (uint32_t i = 0; i < linear.part_count; i++) {
+        any = any || pv_tensor_present(&orders[i]);
+        same = same && is_same(&orders[i], &orders[0]);
+    }
+    if (any && pv_tensor_present(&linear.norm)) {
+        const pv_tensor out = pv_builder_scratch(p->b, linear.x.extent, linear.x.cols);
+        pv_builder_add(p->b, (pv_op){.kind = PV_OP_rms_norm, .rms_norm = {.x = linear.x, .weight = linear.norm, .out = out, .epsilon = linear.epsilon}},
+                       "layer %u %s norm", p->layer, what);
+        linear.x = out;
+        linear.norm = (pv_tensor){0};
+    }
+    if (any && !same) {
+        linears_apart(p, linear, orders, what);
+        return;
+    }
+    if (any) linear.x = gathered(p, linear.x, orders[0], what);
+    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = linear}, "layer %u %s", p->layer, what);
+}
+
 /* x += weight · input, normed or scaled on the way where the model does that. */
 static void add_to_stream(const pass *p, pv_tensor input, pv_tensor weight, pv_tensor bias, pv_tensor post_norm, const char *what)
 {
@@ -67,10 +118,10 @@ static void attention_block(const pass *p)
     pv_tensor mixed = pv_builder_scratch(p->b, PV_EXTENT_ROWS, d->heads * d->head_dim);
 
     normed in = norm_before(p, p->x, w->attention_norm, w->attention_norm_bias, PV_EXTENT_ROWS);
-    pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+    add_linear(p, (pv_op_linear){
         .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 3,
         .parts = {{w->q, w->q_bias, q}, {w->k, w->k_bias, k}, {w->v, w->v_bias, v}},
-    }}, "layer %u qkv", p->layer);
+    }, (const pv_tensor[]){w->q_order, w->k_order, w->v_order}, "qkv");
     norm_heads(p, q, w->q_norm, "q");
     norm_heads(p, k, w->k_norm, "k");
     if (kind->rope >= 0)
@@ -84,7 +135,7 @@ static void attention_block(const pass *p)
         .q = q, .out = mixed, .cache = cache, .heads = d->heads, .scale = d->attention_scale, .window = d->group_window[kind->group],
         .soft_cap = d->attention_soft_cap, .sinks = w->sinks,
     }}, "layer %u attention", p->layer);
-    add_to_stream(p, mixed, w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
+    add_to_stream(p, gathered(p, mixed, w->attention_out_order, "out"), w->attention_out, w->attention_out_bias, w->attention_post_norm, "out");
 }
 
 #define LATENT_EPSILON 1e-6f /* of the norms of latent vectors, whatever the model's other norms have */
@@ -166,19 +217,19 @@ static void feed_forward_block(const pass *p)
 
     normed in = norm_before(p, p->x, w->feed_forward_norm, w->feed_forward_norm_bias, PV_EXTENT_ROWS);
     if (pv_tensor_present(&w->gate)) {
-        pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        add_linear(p, (pv_op_linear){
             .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 2, .glu = d->activation,
             .parts = {{w->gate, w->gate_bias, inner}, {w->up, w->up_bias, {0}}},
-        }}, "layer %u gate, up", p->layer);
+        }, (const pv_tensor[]){w->gate_order, w->up_order}, "gate, up");
     } else {
-        pv_builder_add(p->b, (pv_op){.kind = PV_OP_linear, .linear = {
+        add_linear(p, (pv_op_linear){
             .x = in.x, .norm = in.norm, .epsilon = d->norm_epsilon, .part_count = 1, .parts = {{w->up, w->up_bias, inner}},
-        }}, "layer %u up", p->layer);
+        }, &w->up_order, "up");
         pv_builder_add(p->b, (pv_op){.kind = PV_OP_activation, .activation = {
             .x = inner, .out = inner, .activation = d->activation, .scale = 1,
         }}, "layer %u activation", p->layer);
     }
-    add_to_stream(p, inner, w->down, w->down_bias, w->feed_forward_post_norm, "down");
+    add_to_stream(p, gathered(p, inner, w->down_order, "down"), w->down, w->down_bias, w->feed_forward_post_norm, "down");
 }
 
 /* x += down(activation(gate(in)) × up(in)) of the expert that every row has; with a router of its own, times the sigmoid of its score */

@@ -173,12 +173,57 @@ static pv_status check_stack(const pv_weight_entry *entry, pv_error *error)
                       entry->source->name, entry->source->type_name, first->source->type_name);
 }
 
-static pv_status ask_device(const pv_backend_device *device, pv_weight_list *list, pv_error *error)
+/* ---- Columns in an order of their own ---- */
+
+/* Where the order of a matrix goes; SIZE_MAX: its activations come in no other. */
+static size_t order_member(const pv_role *role)
+{
+#define ORDER_OF(name) {offsetof(pv_layer_weights, name), offsetof(pv_layer_weights, name##_order)}
+    static const struct {
+        size_t member, order;
+    } orders[] = {ORDER_OF(q), ORDER_OF(k), ORDER_OF(v), ORDER_OF(attention_out), ORDER_OF(gate), ORDER_OF(up), ORDER_OF(down)};
+#undef ORDER_OF
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
+        if (role->per_layer && role->member == orders[i].member) return orders[i].order;
+    return SIZE_MAX;
+}
+
+/* Matrices that take the same activations mostly have the same order: it is gathered once. */
+static pv_status set_order(const pv_decoder *decoder, pv_weight_list *list, pv_weight_entry *entry, pv_error *error)
+{
+    entry->order = pv_source_tensor_order(entry->source);
+    if (entry->order == NULL) return PV_OK;
+    if (order_member(entry->role) == SIZE_MAX || decoder->latent > 0)
+        return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset,
+                          "tensor %s has its columns in the order of their activations (desc_act), which is supported in attention and feed-forward layers alone",
+                          entry->source->name);
+    for (const pv_weight_entry *other = list->entries; other < entry; other++)
+        if (other->order != NULL && other->layer == entry->layer && other->cols == entry->cols &&
+            memcmp(other->order, entry->order, entry->cols * sizeof *entry->order) == 0)
+            entry->order = other->order;
+    uint64_t bytes;
+    if (!pv_align_u64(4ull * entry->cols, 256, &bytes) || !pv_add_u64(list->bytes, bytes, &list->bytes)) return pv_fail(error, PV_BAD_FILE, "the weights' sizes overflow");
+    return PV_OK;
+}
+
+static pv_tensor order_tensor(const pv_weight_entry *entry)
+{
+    return (pv_tensor){.rows = 1, .cols = entry->cols, .row_bytes = 4ull * entry->cols, .layout = PV_LAYOUT_F32, .packing = PV_PACKING_NONE};
+}
+
+static pv_tensor *order_place(pv_weights *weights, const pv_weight_entry *entry)
+{
+    return (pv_tensor *)(void *)((char *)&weights->layers[entry->layer] + order_member(entry->role));
+}
+
+static pv_status ask_device(const pv_decoder *decoder, const pv_backend_device *device, pv_weight_list *list, pv_error *error)
 {
     for (size_t i = 0; i < list->count; i++) {
         pv_weight_entry *entry = &list->entries[i];
         if (list->tied && entry->role->member == offsetof(pv_weights, embed) && !entry->role->per_layer) entry->uses |= PV_USE_MATRIX;
-        pv_status status = device->backend->weight_spec(device, entry->layout, is_vector(entry->role) ? 1 : entry->stacked,
+        pv_status status = set_order(decoder, list, entry, error);
+        if (status != PV_OK) return status;
+        status = device->backend->weight_spec(device, entry->layout, is_vector(entry->role) ? 1 : entry->stacked,
                                                         is_vector(entry->role) ? entry->stacked : entry->cols, entry->uses, &entry->spec, error);
         if (status == PV_OK) status = check_stack(entry, error);
         if (status != PV_OK) return status;
@@ -233,7 +278,7 @@ pv_status pv_weights_find(const pv_allocator *allocator, const pv_decoder *decod
         }
     }
     if (status == PV_OK) status = refuse_strangers(architecture, source, list, error);
-    if (status == PV_OK) status = ask_device(device, list, error);
+    if (status == PV_OK) status = ask_device(decoder, device, list, error);
     if (status != PV_OK) pv_weight_list_free(allocator, list);
     return status;
 }
@@ -451,6 +496,11 @@ void pv_weights_outline(const pv_decoder *decoder, const pv_weight_list *list, c
         pv_tensor *tensor = place_of(weights, &list->entries[i]);
         *tensor = tensor_of(&list->entries[i]);
         tensor->buffer = nowhere;
+        if (list->entries[i].order == NULL) continue;
+        pv_tensor *order = order_place(weights, &list->entries[i]);
+        *order = order_tensor(&list->entries[i]);
+        order->buffer = nowhere;
+        order->offset = (uintptr_t)list->entries[i].order; /* tells those apart that are not the same */
     }
     if (list->tied) weights->output = weights->embed;
     for (uint32_t i = 0; i < decoder->rope_count; i++)
@@ -523,6 +573,21 @@ static pv_status load_frequencies(loader *l, const pv_rope_settings *rope, uint3
     return status;
 }
 
+static pv_status load_order(loader *l, const pv_weight_list *list, const pv_weight_entry *entry, pv_weights *weights, pv_error *error)
+{
+    pv_weight_spec spec;
+    pv_tensor *tensor = order_place(weights, entry);
+    for (const pv_weight_entry *other = list->entries; other < entry; other++) {
+        if (other->order != entry->order || other->layer != entry->layer) continue;
+        *tensor = *order_place(weights, other);
+        return PV_OK;
+    }
+    *tensor = order_tensor(entry);
+    pv_status status = l->device->backend->weight_spec(l->device, PV_LAYOUT_F32, 1, entry->cols, PV_USE_VECTOR, &spec, error);
+    if (status == PV_OK) status = place_weight(l, &spec, tensor, error);
+    return status == PV_OK ? l->device->backend->upload(l->device, tensor, 0, 1, entry->order, error) : status;
+}
+
 pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decoder, const pv_source *source, const pv_weight_list *list,
                           bool allow_non_finite, pv_load_progress progress, pv_backend_device *device, pv_pool *pool, const pv_views *views,
                           pv_weights *weights, pv_error *error)
@@ -538,6 +603,8 @@ pv_status pv_weights_load(const pv_allocator *allocator, const pv_decoder *decod
     pv_status status = PV_OK;
     for (size_t i = 0; i < list->count && status == PV_OK; i++)
         status = load_weight(&l, &list->entries[i], place_of(weights, &list->entries[i]), error);
+    for (size_t i = 0; i < list->count && status == PV_OK; i++)
+        if (list->entries[i].order != NULL) status = load_order(&l, list, &list->entries[i], weights, error);
     for (uint32_t i = 0; i < decoder->rope_count && status == PV_OK; i++)
         status = load_frequencies(&l, &decoder->ropes[i], decoder->context, &weights->inverse_frequency[i], error);
     if (status == PV_OK && list->tied) weights->output = weights->embed;

@@ -50,6 +50,7 @@ static const struct {
     [PV_OP_moe_sum] = {"moe_sum", 4, {FIELD(moe_sum.x, PV_READ), FIELD(moe_sum.weights, PV_READ), FIELD(moe_sum.residual, PV_READ),
                                       FIELD(moe_sum.out, PV_WRITE)}},
     [PV_OP_gather_rows] = {"gather_rows", 2, {FIELD(gather_rows.x, PV_READ), FIELD(gather_rows.out, PV_WRITE)}},
+    [PV_OP_gather_cols] = {"gather_cols", 3, {FIELD(gather_cols.x, PV_READ), FIELD(gather_cols.order, PV_READ), FIELD(gather_cols.out, PV_WRITE)}},
     [PV_OP_sample] = {"sample", 2, {FIELD(sample.logits, PV_READ), FIELD(sample.token_log, PV_UPDATE)}},
 };
 
@@ -272,6 +273,12 @@ static pv_cost gather_rows_cost(const pv_op *op, uint32_t rows, uint32_t kv_leng
 {
     (void)kv_length;
     return (pv_cost){2 * tensor_bytes(&op->gather_rows.out, rows), 0};
+}
+
+static pv_cost gather_cols_cost(const pv_op *op, uint32_t rows, uint32_t kv_length)
+{
+    (void)kv_length;
+    return (pv_cost){2 * tensor_bytes(&op->gather_cols.out, rows) + tensor_bytes(&op->gather_cols.order, rows), 0};
 }
 
 /* The candidates are searched a few times over. */

@@ -19,7 +19,7 @@
 
 #define PV_OP_LIST(X)                                                                                               \
     X(begin) X(embed) X(rope_angles) X(rms_norm) X(layer_norm) X(linear) X(rope) X(kv_store) X(attention) X(conv1d) X(glu) \
-    X(activation) X(moe_route) X(moe_linear) X(moe_sum) X(gather_rows) X(sample)
+    X(activation) X(moe_route) X(moe_linear) X(moe_sum) X(gather_rows) X(gather_cols) X(sample)
 
 typedef enum pv_op_kind {
 #define PV_OP_ENUM(name) PV_OP_##name,
@@ -213,6 +213,11 @@ typedef struct pv_op_moe_sum {
 typedef struct pv_op_gather_rows {
     pv_tensor x, out;
 } pv_op_gather_rows;
+
+/* out[r][i] = x[r][order[i]]. order: u32 [1, cols], below the columns of x (layout F32 stands for 4-byte cells). out is not x. */
+typedef struct pv_op_gather_cols {
+    pv_tensor x, order, out;
+} pv_op_gather_cols;
 
 /* For every row i that wants logits: takes logits[i], applies repetition, frequency and presence penalties over token_log (positions
  * 0 … position), then bias, temperature, top-k, top-p, min-p, draws with Philox4x32-10 (key = seed, counter = {position + 1, 0, 0, 0};

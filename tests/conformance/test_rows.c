@@ -1,4 +1,4 @@
-/* The ops that work row by row: begin, embed, rope_angles, norms, glu, activation, gather_rows. */
+/* The ops that work row by row: begin, embed, rope_angles, norms, glu, activation, gather_rows, gather_cols. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -465,6 +465,46 @@ static void gather_cases(rig *r)
     rig_expect_ran(r, "gather_rows", NULL);
 }
 
+/* ---- gather_cols ----------------------------------------------------------------------------------------------------- */
+
+static void gather_cols_case(rig *r, uint32_t rows, uint32_t from, uint32_t cols)
+{
+    rig_reset(r);
+    step_of_rows(r, rows);
+    float *x = random_floats(cols, (size_t)rows * from, 1), *wanted = malloc(cols * sizeof *wanted);
+    for (size_t i = 0; i < (size_t)rows * from; i += 13) x[i] = NAN; /* bits are carried, whatever they are */
+    uint32_t *order = malloc(cols * sizeof *order);
+    for (uint32_t i = 0; i < cols; i++) order[i] = (uint32_t)((i * 2654435761u + 12345u) % from);
+    float *cells = malloc(cols * sizeof *cells);
+    memcpy(cells, order, cols * sizeof *cells);
+    pv_op op = {.kind = PV_OP_gather_cols};
+    op.gather_cols.x = rig_input(r, PV_EXTENT_ROWS, from, x);
+    op.gather_cols.order = rig_vector(r, cells, cols);
+    op.gather_cols.out = rig_activation(r, PV_EXTENT_ROWS, cols);
+    rig_may_write_rows(r, &op.gather_cols.out);
+    rig_run(r, &op, 1);
+    float *found = rig_rows(r, &op.gather_cols.out, rows);
+    for (uint32_t row = 0; row < rows; row++) {
+        for (uint32_t i = 0; i < cols; i++) wanted[i] = x[(size_t)row * from + order[i]];
+        rig_expect_bytes(r, "gather_cols", found + (size_t)row * cols, wanted, cols * sizeof *wanted);
+    }
+    free(x);
+    free(wanted);
+    free(order);
+    free(cells);
+    free(found);
+}
+
+static void gather_cols_cases(rig *r)
+{
+    gather_cols_case(r, 9, 100, 100);
+    gather_cols_case(r, 1, 33, 33);
+    gather_cols_case(r, 7, 1, 1);
+    gather_cols_case(r, 7, 2049, 2049);
+    gather_cols_case(r, 3, 64, 40); /* some of them only */
+    rig_expect_ran(r, "gather_cols", NULL);
+}
+
 /* ---- The suite can fail ---------------------------------------------------------------------------------------------- */
 
 static void few_of_each(rig *r)
@@ -479,6 +519,7 @@ static void few_of_each(rig *r)
     activation_case(r, 3, 100, PV_ACTIVATION_GELU, 1, 30, true, false);
     const int32_t rows[] = {0, 4, 2};
     gather_case(r, 9, 100, rows, 3);
+    gather_cols_case(r, 5, 100, 100);
 }
 
 #define FOR_ALL(cases)                                                                                                         \
@@ -495,6 +536,7 @@ FOR_ALL(layer_norm_cases)
 FOR_ALL(activation_cases)
 FOR_ALL(glu_cases)
 FOR_ALL(gather_cases)
+FOR_ALL(gather_cols_cases)
 
 static void a_tampered_result_is_noticed(void **state)
 {
@@ -513,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_activation_cases),
         cmocka_unit_test(test_glu_cases),
         cmocka_unit_test(test_gather_cases),
+        cmocka_unit_test(test_gather_cols_cases),
         cmocka_unit_test(a_tampered_result_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-"""Makes tests/unit/data/mlx, gptq, gptq_v2, awq, fp8, fp8_tensor, nvfp4_modelopt, nvfp4_compressed: model folders with quantized tensors, and in wanted.safetensors
+"""Makes tests/unit/data/mlx, gptq, gptq_v2, gptq_order, awq, fp8, fp8_tensor, nvfp4_modelopt, nvfp4_compressed: model folders with quantized tensors, and in wanted.safetensors
 beside each what every weight is, float32 by name. test_quantized.c reads the folders and compares.
 
 The MLX folder is written by mlx itself (its file is not padded: tensors start at odd bytes), and mlx tells what the weights are. The
@@ -84,20 +84,24 @@ def integers(rows: int, cols: int, group: int, dtype, symmetric: bool = False) -
     return codes, zeros, scales, np.ascontiguousarray(exact.T)
 
 
-def gptq(name: str, offset: int, **config) -> None:
+def gptq(name: str, offset: int, shuffled: bool = False, **config) -> None:
     tensors, wanted = {}, {}
     group = 64
     for module, rows, cols, symmetric in (("a", 24, 128, False), ("b", 8, 192, True)):
         codes, zeros, scales, exact = integers(rows, cols, group, np.float16, symmetric)
+        groups = np.arange(cols) // group
+        if shuffled:  # columns and what they are move together
+            moved = rng.permutation(cols)
+            codes, exact, groups = codes[moved], np.ascontiguousarray(exact[:, moved]), groups[moved]
         tensors |= {
             f"{module}.qweight": np.ascontiguousarray(pack_nibbles(codes.T).T),
             f"{module}.qzeros": pack_nibbles(zeros - offset),
             f"{module}.scales": scales,
-            f"{module}.g_idx": (np.arange(cols) // group).astype(np.int32),
+            f"{module}.g_idx": groups.astype(np.int32),
             f"{module}.bias": np.zeros(rows, np.float16),
         }
         wanted[f"{module}.weight"] = exact
-    method = {"quant_method": "gptq", "bits": 4, "group_size": group, "desc_act": False, "sym": False, **config}
+    method = {"quant_method": "gptq", "bits": 4, "group_size": group, "desc_act": shuffled, "sym": False, **config}
     save_file(tensors, folder(name, {"quantization_config": method}, wanted) / "model.safetensors")
 
 
@@ -190,3 +194,4 @@ nvfp4(
     "weight_packed",
     True,
 )
+gptq("gptq_order", 1, True)

@@ -157,6 +157,7 @@ static void operands_of_every_op(void **state)
     expect_operands((pv_op){.kind = PV_OP_attention, .attention = {T(1), T(2), kv, 1, 1}}, 4, NUMBERS(1, 8, 9, 2), "RRRW");
     expect_operands((pv_op){.kind = PV_OP_glu, .glu = {T(1), T(2), T(3), 0}}, 3, NUMBERS(1, 2, 3), "RRW");
     expect_operands((pv_op){.kind = PV_OP_gather_rows, .gather_rows = {T(1), T(2)}}, 2, NUMBERS(1, 2), "RW");
+    expect_operands((pv_op){.kind = PV_OP_gather_cols, .gather_cols = {T(1), T(2), T(3)}}, 3, NUMBERS(1, 2, 3), "RRW");
     expect_operands((pv_op){.kind = PV_OP_sample, .sample = {T(1), T(2)}}, 2, NUMBERS(1, 2), "RU");
 }
 

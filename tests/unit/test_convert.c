@@ -190,6 +190,8 @@ static void what_cannot_be_converted_is_named(void **state)
     refused(path, &four, tf_path("."), PV_UNSUPPORTED, "is quantized already (");
     convert(path, 0, 0);
     refused(tf_path("model.safetensors"), &four, DENSE "/../out", PV_UNSUPPORTED, "is quantized already ("); /* nor is what was repacked */
+    snprintf(path, sizeof path, "%sgptq_order", data);
+    refused(path, &none, tf_path("."), PV_UNSUPPORTED, "desc_act");
     snprintf(path, sizeof path, "%ssmall.gguf", data);
     refused(path, &none, tf_path("."), PV_UNSUPPORTED, "is no SafeTensors");
     assert_int_equal(pv_convert(NULL, DENSE, NULL, tf_path("."), NULL), PV_INVALID_ARGUMENT);

@@ -34,6 +34,7 @@ static pv_source *open_good(const char *path, pv_load load)
 
 static void expect_rows(const pv_source *source, const pv_source_tensor *tensor, const float *wanted, uint64_t first, uint64_t count)
 {
+    const uint32_t *order = pv_source_tensor_order(tensor);
     uint8_t *rows = malloc((size_t)(count * tensor->row_bytes));
     float *found = malloc((size_t)tensor->cols * sizeof *found);
     pv_error error = {0};
@@ -41,7 +42,7 @@ static void expect_rows(const pv_source *source, const pv_source_tensor *tensor,
     for (uint64_t row = 0; row < count; row++) {
         pv_layout_decode(tensor->layout, rows + row * tensor->row_bytes, tensor->cols, found);
         for (uint64_t col = 0; col < tensor->cols; col++) {
-            const float one = wanted[(first + row) * tensor->cols + col];
+            const float one = wanted[(first + row) * tensor->cols + (order ? order[col] : col)];
             /* a factor that is divided by becomes one to multiply with: the product then has two roundings where the quotient has one */
             const float off = tensor->layout == PV_LAYOUT_NVFP4_F32 ? 3 * 0x1p-24f * fabsf(one) : 0;
             if (!(fabsf(found[col] - one) <= off))
@@ -123,6 +124,29 @@ static void gptq_folders_hold_what_was_packed(void **state)
     (void)state;
     assert_int_equal(expect_folder("gptq", 4), 2 * 2);
     assert_int_equal(expect_folder("gptq_v2", 4), 2 * 2);
+}
+
+/* With desc_act the columns are there group by group, and it is told which is which. */
+static void gptq_folders_with_an_order_tell_it(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_folder("gptq_order", 4), 2 * 2);
+    pv_source *source = open_good(DATA "gptq_order", PV_LOAD_MAP);
+    const uint32_t *order = pv_source_tensor_order(pv_source_find(source, "a.weight"));
+    bool met[128] = {false}, moved = false;
+    assert_non_null(order);
+    for (uint32_t i = 0; i < 128; i++) {
+        assert_true(order[i] < 128 && !met[order[i]]);
+        met[order[i]] = true;
+        moved = moved || order[i] != i;
+        assert_true(i % 64 == 0 || order[i] > order[i - 1]); /* in the file's order within a group */
+    }
+    assert_true(moved);
+    assert_null(pv_source_tensor_order(pv_source_find(source, "a.bias")));
+    pv_source_close(source);
+    source = open_good(DATA "gptq", PV_LOAD_MAP);
+    assert_null(pv_source_tensor_order(pv_source_find(source, "a.weight")));
+    pv_source_close(source);
 }
 
 static void awq_folders_hold_what_was_packed(void **state)
@@ -263,7 +287,7 @@ static void gptq_and_awq_that_do_not_fit_are_refused(void **state)
     (void)state;
     write_folder(GPTQ("\"bits\":4,\"group_size\":32"), good, LENGTH(good), 0);
     pv_source_close(open_good(tf_path("."), PV_LOAD_MAP));
-    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), order, PV_UNSUPPORTED, "desc_act"); /* all columns of the first group */
+    REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), order, PV_BAD_FILE, "groups of as many columns as config.json says"); /* all of the first */
     REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), shorter, PV_BAD_FILE, "an I32 for each column is wanted");
     REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), lone, PV_BAD_FILE, "its scales or qzeros are missing");
     REFUSED(GPTQ("\"bits\":4,\"group_size\":32"), both, PV_BAD_FILE, "the module has a weight too");
@@ -279,6 +303,32 @@ static void gptq_and_awq_that_do_not_fit_are_refused(void **state)
     REFUSED(GPTQ("\"group_size\":32"), good, PV_UNSUPPORTED, "4 bits are supported");
     REFUSED(AWQ("\"bits\":4,\"group_size\":32,\"version\":\"gemv\""), good, PV_UNSUPPORTED, "of AWQ in the order gemm");
     REFUSED(AWQ("\"bits\":4,\"group_size\":32"), good, PV_UNSUPPORTED, "groups of a multiple of 32 columns"); /* 8 columns, 64 rows */
+}
+
+static void gptq_orders_that_are_none_are_refused(void **state)
+{
+    static const int32_t last[] = {-1, 1, 2, INT32_MIN, INT32_MAX, 0};
+    pv_allocator allocator = pv_allocator_default();
+    (void)state;
+    for (size_t i = 0; i < LENGTH(last); i++) {
+        const stated order[] = {{"x.qweight", "I32", "[8,8]", 256}, {"x.qzeros", "I32", "[2,1]", 8}, {"x.scales", "F16", "[2,8]", 32},
+                                {"x.g_idx", "I32", "[64]", 256}};
+        size_t length;
+        pv_source *source = NULL;
+        pv_error error = {0};
+        write_folder("{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32}}", order, LENGTH(order), 0);
+        uint8_t *bytes = tf_read(tf_path("model.safetensors"), &length);
+        for (int32_t c = 0; c < 64; c++) {
+            const int32_t group = c == 63 ? last[i] : (c + 1) % 2; /* every second column */
+            memcpy(bytes + length - 256 + 4 * c, &group, 4);
+        }
+        tf_write("model.safetensors", bytes, length);
+        const pv_status status = pv_source_open(&allocator, tf_path("."), PV_LOAD_MAP, &source, &error);
+        assert_int_equal(status, last[i] == 0 ? PV_OK : PV_BAD_FILE); /* with 0 each group has 32 columns */
+        if (status != PV_OK && (!strstr(error.message, "x.g_idx") || !strstr(error.message, "groups of as many columns"))) fail_msg("%s", error.message);
+        pv_source_close(source);
+        free(bytes);
+    }
 }
 
 #define FP8(rest) "{\"quantization_config\":{\"quant_method\":\"fp8\"" rest "}}"
@@ -444,7 +494,7 @@ static void *limited(void *user, void *pointer, size_t size)
 
 static void memory_that_runs_out_is_told(void **state)
 {
-    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8", DATA "nvfp4_compressed", PV_TEST_DATA "/golden/quantized/gpt_oss"};
+    static const char *const folders[] = {DATA "mlx", DATA "gptq", DATA "fp8", DATA "nvfp4_compressed", DATA "gptq_order", PV_TEST_DATA "/golden/quantized/gpt_oss"};
     (void)state;
     for (size_t f = 0; f < LENGTH(folders); f++) {
         size_t failures = 0;
@@ -470,6 +520,8 @@ int main(void)
         cmocka_unit_test(mlx_folders_hold_what_mlx_says),
         cmocka_unit_test(mlx_files_start_at_odd_bytes),
         cmocka_unit_test(gptq_folders_hold_what_was_packed),
+        cmocka_unit_test(gptq_folders_with_an_order_tell_it),
+        cmocka_unit_test(gptq_orders_that_are_none_are_refused),
         cmocka_unit_test(awq_folders_hold_what_was_packed),
         cmocka_unit_test(fp8_folders_hold_what_was_packed),
         cmocka_unit_test(nvfp4_folders_hold_what_was_packed),

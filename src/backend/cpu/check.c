@@ -156,6 +156,13 @@ static const char *check_moe_sum(const pv_op *op)
     return sum->out.cols == sum->residual.cols && sum->x.cols == (uint64_t)sum->out.cols * sum->weights.cols ? NULL : "columns differ";
 }
 
+static const char *check_gather_cols(const pv_op *op)
+{
+    const pv_op_gather_cols *gather = &op->gather_cols;
+    if (gather->order.layout != PV_LAYOUT_F32 || gather->order.packing != PV_PACKING_NONE) return "the order does not have cells of four bytes";
+    return gather->order.cols == gather->out.cols ? NULL : "columns differ";
+}
+
 static const char *check_gather_rows(const pv_op *op)
 {
     return op->gather_rows.x.cols == op->gather_rows.out.cols ? NULL : "columns differ";

@@ -1,4 +1,4 @@
-/* Ops that work row by row: begin, embed, norms, glu, activation, gather_rows. */
+/* Ops that work row by row: begin, embed, norms, glu, activation, gather_rows, gather_cols. */
 #include "backend/metal/kernels/args.h"
 #include "backend/metal/record.h"
 #include "backend/metal/check.h"
@@ -208,7 +208,7 @@ void pv_metal_record_glu(pv_metal_recorder *recorder, const pv_op *op)
     spread(record, glu->gate.cols, count_of(&glu->gate));
 }
 
-/* ---- gather_rows ---- */
+/* ---- gather_rows, gather_cols ---- */
 
 const char *pv_metal_check_gather_rows(const pv_metal_device *device, const pv_op *op)
 {
@@ -230,4 +230,30 @@ void pv_metal_record_gather_rows(pv_metal_recorder *recorder, const pv_op *op)
     pv_metal_bind(record, &gather->x);
     pv_metal_bind(record, &gather->out);
     spread(record, gather->out.cols, PV_METAL_LOGITS);
+}
+
+const char *pv_metal_check_gather_cols(const pv_metal_device *device, const pv_op *op)
+{
+    const pv_op_gather_cols *gather = &op->gather_cols;
+    (void)device;
+    if (!pv_metal_f32(&gather->x) || !pv_metal_f32(&gather->order)) return "a tensor does not have cells of four bytes";
+    return gather->order.cols == gather->out.cols ? NULL : "columns differ";
+}
+
+void pv_metal_record_gather_cols(pv_metal_recorder *recorder, const pv_op *op)
+{
+    const pv_op_gather_cols *gather = &op->gather_cols;
+    const pv_args_rows args = {
+        .step = recorder->layout,
+        .extent = gather->x.extent,
+        .cols = gather->out.cols,
+        .in_stride = pv_metal_stride(&gather->x),
+        .out_stride = pv_metal_stride(&gather->out),
+    };
+    const pv_metal_kernel kernel = {.source = "rows", .function = "gather_cols"};
+    pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
+    pv_metal_bind(record, &gather->x);
+    pv_metal_bind(record, &gather->order);
+    pv_metal_bind(record, &gather->out);
+    spread(record, gather->out.cols, count_of(&gather->x));
 }

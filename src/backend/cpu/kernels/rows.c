@@ -1,4 +1,4 @@
-/* Ops that work row by row: norms, glu, activation, gather_rows, embed, rope, kv_store, and begin. */
+/* Ops that work row by row: norms, glu, activation, gather_rows, gather_cols, embed, rope, kv_store, and begin. */
 #include "activations.h"
 #include "backend/cpu/pack.h"
 #include "functions.h"
@@ -110,6 +110,18 @@ static void gather_rows_run(const pv_cpu_context *context, const pv_op *op)
     const pv_cpu_range share = pv_cpu_share(context, pv_cpu_rows(context, &gather->out));
     for (uint32_t i = share.first; i < share.end; i++) {
         memcpy(pv_cpu_row(&gather->out, i), pv_cpu_row(&gather->x, (uint32_t)context->step.logits[i].row), gather->out.cols * sizeof(float));
+    }
+}
+
+static void gather_cols_run(const pv_cpu_context *context, const pv_op *op)
+{
+    const pv_op_gather_cols *gather = &op->gather_cols;
+    const uint32_t *order = (const uint32_t *)pv_tensor_host(&gather->order), cols = gather->out.cols;
+    const pv_cpu_range share = pv_cpu_share(context, pv_cpu_rows(context, &gather->out));
+    for (uint32_t r = share.first; r < share.end; r++) {
+        const float *x = pv_cpu_row(&gather->x, r);
+        float *out = pv_cpu_row(&gather->out, r);
+        for (uint32_t i = 0; i < cols; i++) out[i] = x[order[i]];
     }
 }
 
@@ -344,6 +356,7 @@ const pv_cpu_kernel PV_K(pv_cpu_layer_norm) = {layer_norm_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_activation) = {activation_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_glu) = {glu_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_gather_rows) = {gather_rows_run, NULL};
+const pv_cpu_kernel PV_K(pv_cpu_gather_cols) = {gather_cols_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_conv1d) = {conv1d_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_kv_store) = {kv_store_run, NULL};
 const pv_cpu_kernel PV_K(pv_cpu_rope_angles) = {rope_angles_run, NULL};

@@ -30,7 +30,7 @@ typedef struct pv_args_rope_angles {
     float magnitude;
 } pv_args_rope_angles;
 
-/* norms, glu, activation, gather_rows: rows of f32 */
+/* norms, glu, activation, gather_rows, gather_cols: rows of f32 */
 typedef struct pv_args_rows {
     pv_step_layout step;
     uint32_t extent; /* pv_extent of the rows */

@@ -1,4 +1,4 @@
-// Ops that work row by row on f32: rms_norm, layer_norm, glu, activation, gather_rows.
+// Ops that work row by row on f32: rms_norm, layer_norm, glu, activation, gather_rows, gather_cols.
 
 // A threadgroup a stretch of a row. `residual` may be `out`: each element is read and written by one thread.
 kernel void rms_norm(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]],
@@ -95,4 +95,13 @@ kernel void gather_rows(device const uchar *step [[buffer(0)]], constant pv_args
     }
     const uint row = uint(step_array<pv_step_logit>(step, args.step.logits)[at.y].row);
     out[ulong(at.y) * args.out_stride + at.x] = x[ulong(row) * args.in_stride + at.x];
+}
+
+kernel void gather_cols(device const uchar *step [[buffer(0)]], constant pv_args_rows &args [[buffer(1)]], device const float *x [[buffer(2)]],
+                        device const uint *order [[buffer(3)]], device float *out [[buffer(4)]], uint2 at [[thread_position_in_grid]])
+{
+    if (at.y >= real_rows(step, args.extent) || at.x >= args.cols) {
+        return;
+    }
+    out[ulong(at.y) * args.out_stride + at.x] = x[ulong(at.y) * args.in_stride + order[at.x]];
 }
