@@ -186,7 +186,7 @@ def make_tokenizer() -> None:
 def make_quantization() -> None:
     """config.json, 0xFF, the header of model.safetensors and its data."""
 
-    def model(name: str, config: dict, tensors: dict, fill: int = 0x11) -> None:
+    def model(name: str, config: dict, tensors: dict, fill: int = 0x11, last: bytes = b"") -> None:
         header, at = {}, 0
         sizes = {"U32": 4, "I32": 4, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "F8_E4M3": 1}
         for tensor, (dtype, *shape) in tensors.items():
@@ -195,7 +195,7 @@ def make_quantization() -> None:
             at = end
         path = CORPUS / "quantization" / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(json.dumps(config).encode() + b"\xff" + json.dumps(header).encode() + bytes([fill]) * at)
+        path.write_bytes(json.dumps(config).encode() + b"\xff" + json.dumps(header).encode() + bytes([fill]) * (at - len(last)) + last)
 
     affine = {"x.weight": ("U32", 2, 8), "x.scales": ("F16", 2, 1), "x.biases": ("F16", 2, 1)}
     model("affine", {"quantization": {"group_size": 64, "bits": 4}}, affine)
@@ -209,6 +209,8 @@ def make_quantization() -> None:
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32}
     model("gptq", {"quantization_config": gptq}, integers)
     model("gptq-order", {"quantization_config": gptq}, integers | {"x.g_idx": ("I32", 64)}, 0)
+    order = struct.pack("<64i", *((i + 1) % 2 for i in range(64)))
+    model("gptq-desc-act", {"quantization_config": gptq}, integers | {"x.g_idx": ("I32", 64)}, last=order)
     awq = {"x.qweight": ("I32", 64, 1), "x.qzeros": ("I32", 2, 1), "x.scales": ("F16", 2, 8)}
     model("awq", {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}}, awq)
     fp8 = {"x.weight": ("F8_E4M3", 4, 32), "x.weight_scale_inv": ("F32", 2, 1)}
