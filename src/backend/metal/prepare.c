@@ -103,6 +103,8 @@ pv_metal_record *pv_metal_add(pv_metal_recorder *recorder, const pv_metal_kernel
     return record;
 }
 
+#define PRODUCT_ROWS 32 /* what a product by MPS is cut into goes by so many */
+
 void pv_metal_add_product(pv_metal_recorder *recorder)
 {
     pv_metal_device *device = recorder->device;
@@ -115,6 +117,9 @@ void pv_metal_add_product(pv_metal_recorder *recorder)
     }
     recorder->records[recorder->count++] = (pv_metal_record){
         .op = recorder->op,
+        .grid = {{0}, {.count = PV_METAL_ROWS, .per = PRODUCT_ROWS}},
+        .cut_axis = 1,
+        .group_rows = PRODUCT_ROWS,
         .counters = {op_counter(device, op, op->linear.parts[0].weight.layout), find_counter(device, "mps")},
     };
     recorder->barrier = false;
@@ -140,6 +145,17 @@ void pv_metal_bind_scratch(pv_metal_recorder *recorder, pv_metal_record *record,
 void pv_metal_bind_outputs(pv_metal_record *record)
 {
     record->bindings[record->binding_count++] = (pv_metal_binding){.place = PV_METAL_OUTPUTS};
+}
+
+void pv_metal_may_cut(pv_metal_recorder *recorder, pv_metal_record *record, uint8_t axis, float group_rows)
+{
+    const pv_metal_axis *along = &record->grid[axis];
+    const uint32_t count = along->count == PV_METAL_LOGITS ? recorder->plan->logits : recorder->plan->rows;
+    const uint64_t groups = pv_metal_groups(along, count);
+    record->bindings[record->binding_count++] = (pv_metal_binding){.place = PV_METAL_FIRST_GROUP};
+    record->cut_axis = axis;
+    record->group_rows = group_rows;
+    if (groups > recorder->most_groups) recorder->most_groups = (uint32_t)groups;
 }
 
 void pv_metal_then(pv_metal_recorder *recorder)
@@ -174,6 +190,19 @@ static pv_status check_limits(const pv_metal_recorder *recorder)
                           record->pipeline->kernel.function, record->pipeline->max_threads, recorder->device->description.id,
                           threads);
     }
+    return PV_OK;
+}
+
+/* Behind all arguments. */
+static pv_status add_numbers(pv_metal_recorder *recorder, pv_prepared *prepared, pv_error *error)
+{
+    const size_t bytes = ((size_t)recorder->most_groups * sizeof(uint32_t) + 15) & ~(size_t)15;
+    prepared->numbers = recorder->args_bytes;
+    if (!pv_grow(recorder->device->allocator, (void **)&recorder->args, &recorder->args_capacity,
+                 recorder->args_bytes + bytes, 1))
+        return pv_fail_memory(error, recorder->args_bytes + bytes, "the arguments of a plan");
+    for (uint32_t i = 0; i < bytes / sizeof i; i++) memcpy(recorder->args + recorder->args_bytes + i * sizeof i, &i, sizeof i);
+    recorder->args_bytes += bytes;
     return PV_OK;
 }
 
@@ -232,6 +261,7 @@ static pv_status prepare(pv_backend_device *base, const pv_plan *plan, pv_prepar
         .plan = plan, .layout = recorder.layout, .most = most_of(plan), .records = recorder.records, .count = recorder.count};
     status = recorder.status;
     if (status == PV_OK) status = check_limits(&recorder);
+    if (status == PV_OK) status = add_numbers(&recorder, prepared, error);
     if (status == PV_OK) status = keep_args(device, &recorder, prepared, error);
     if (status == PV_OK) status = grow_scratch(device, recorder.scratch_bytes, error);
     pv_free(device->allocator, recorder.args);

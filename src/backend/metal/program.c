@@ -157,7 +157,13 @@ static pv_status fail_program(const pv_metal_device *device, pv_id nserror, cons
 /* Matrix kernels and row look-up are made for a weight layout. */
 static bool uses_layouts(const char *name)
 {
-    return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0 || strcmp(name, "moe") == 0;
+    return strncmp(name, "linear", 6) == 0 || strcmp(name, "embed") == 0 || strncmp(name, "moe", 3) == 0;
+}
+
+/* Tiles of linear decode weights by 16. */
+static bool uses_units(const char *name)
+{
+    return strcmp(name, "linear") == 0 || strncmp(name, "moe", 3) == 0;
 }
 
 /* Attention and the store of cells with scales are made for a type of the KV cache. */
@@ -186,7 +192,9 @@ static pv_status compile_library(pv_metal_device *device, pv_metal_library *libr
     if (uses_layouts(library->source->name)) add_part(&text, "layouts");
     if (uses_cache(library->source->name)) add_part(&text, "cache");
     if (strncmp(library->source->name, "linear", 6) == 0) add_part(&text, "linear_parts");
-    if (strcmp(library->source->name, "linear") == 0) add_part(&text, "units");
+    if (uses_units(library->source->name)) add_part(&text, "units");
+    if (strncmp(library->source->name, "moe", 3) == 0) add_part(&text, "experts");
+    if (strcmp(library->source->name, "moe_tiles") == 0) add_part(&text, "tiles");
     add_part(&text, library->source->name);
     pv_status status = text.failed ? pv_fail_memory(error, text.length, library->source->name) : PV_OK;
     if (status == PV_OK) {

@@ -21,13 +21,14 @@ typedef enum pv_metal_count {
     PV_METAL_COUNTS
 } pv_metal_count;
 
-/* Threadgroups along one axis: ceil(count / per) × times. */
+/* Threadgroups along one axis: ceil(count / per) × times + plus, none if count is 0. */
 typedef struct pv_metal_axis {
     uint8_t count; /* pv_metal_count */
     uint32_t per, times; /* 0 means 1 */
+    uint32_t plus;
 } pv_metal_axis;
 
-typedef enum pv_metal_place { PV_METAL_TENSOR, PV_METAL_SCRATCH, PV_METAL_OUTPUTS } pv_metal_place;
+typedef enum pv_metal_place { PV_METAL_TENSOR, PV_METAL_SCRATCH, PV_METAL_OUTPUTS, PV_METAL_FIRST_GROUP } pv_metal_place;
 
 typedef struct pv_metal_binding {
     pv_id buffer;    /* of a tensor; the others change from step to step or with the device's scratch */
@@ -41,6 +42,8 @@ typedef struct pv_metal_record {
     uint32_t binding_count;  /* the first two included */
     uint32_t args;           /* where its arguments stand */
     pv_metal_axis grid[3];
+    uint8_t cut_axis;        /* of the grid: it may be dispatched in pieces along it; 0: it may not */
+    float group_rows;        /* rows of the step that a threadgroup along it has work for, at most */
     uint32_t threads[3];     /* of a threadgroup */
     uint32_t threadgroup_bytes; /* of threadgroup(0); 0: none */
     bool barrier;
@@ -59,6 +62,7 @@ typedef struct pv_metal_recorder {
     uint8_t *args;
     size_t args_bytes, args_capacity;
     uint64_t scratch_bytes;   /* that the most demanding op wants */
+    uint32_t most_groups;     /* along the axis of a record that may be cut */
     pv_status status;         /* the first failure; later calls do nothing */
     pv_error *error;
 } pv_metal_recorder;
@@ -73,6 +77,9 @@ void pv_metal_bind(pv_metal_record *record, const pv_tensor *tensor);
  * ordered behind by pv_metal_then. */
 void pv_metal_bind_scratch(pv_metal_recorder *recorder, pv_metal_record *record, uint64_t offset, uint64_t bytes);
 void pv_metal_bind_outputs(pv_metal_record *record);
+/* Says that the grid, which is set already, may be cut along this axis, where a threadgroup has work for so many rows of the step at
+ * most; binds the next buffer to the number of the first threadgroup, which the kernel adds to the one that it is told. */
+void pv_metal_may_cut(pv_metal_recorder *recorder, pv_metal_record *record, uint8_t axis, float group_rows);
 /* The next record of this op reads what the ones before wrote. */
 void pv_metal_then(pv_metal_recorder *recorder);
 

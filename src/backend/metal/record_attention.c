@@ -14,7 +14,8 @@ const char *pv_metal_check_attention(const pv_metal_device *device, const pv_op 
     const char *wrong = pv_metal_check_cache(&attention->cache);
     (void)device;
     if (wrong != NULL) return wrong;
-    if (attention->heads == 0 || attention->heads % attention->cache.kv_heads != 0) return "heads are no multiple of the kv heads";
+    if (attention->heads == 0 || attention->heads % attention->cache.kv_heads != 0)
+        return "heads are no multiple of the kv heads";
     const uint64_t out_cols = (uint64_t)attention->heads * pv_kv_value_dim(&attention->cache);
     if (pv_kv_value_dim(&attention->cache) > 512) return "a head has more than 512 elements";
     if (!pv_metal_absent_or_f32(&attention->q_latent)) return "q_latent is not f32";
@@ -45,7 +46,7 @@ static const char *tile_function(const pv_metal_device *device, const pv_op_atte
     } kernels[] = {
         {64, "attention_tile64", "attention_tile64_scaled"},    {80, "attention_tile80", "attention_tile80_scaled"},
         {96, "attention_tile96", "attention_tile96_scaled"},    {128, "attention_tile128", "attention_tile128_scaled"},
-        {256, "attention_tile256", NULL},
+        {256, "attention_tile256", "attention_tile256_scaled"},
     };
     if (pv_tensor_present(&attention->q_latent) || pv_kv_value_dim(&attention->cache) != attention->cache.head_dim) return NULL;
     if (device->plain || !device->traits.simdgroup_matrix || attention->q.rows <= FEW_ROWS) return NULL;
@@ -87,6 +88,7 @@ static void record_tiles(pv_metal_recorder *recorder, const pv_op_attention *att
     record->threads[0] = TILE_SIMDGROUPS * PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.heads};
     record->grid[1] = (pv_metal_axis){.count = PV_METAL_TILES};
+    pv_metal_may_cut(recorder, record, 1, PV_TILE_ROWS);
 }
 
 static void record_merge(pv_metal_recorder *recorder, const pv_op_attention *attention, const pv_args_attention *args,
@@ -140,6 +142,7 @@ static void record_split(pv_metal_recorder *recorder, const pv_op_attention *att
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = args.spans};
     record->grid[1] = (pv_metal_axis){.count = PV_METAL_ONE, .times = kv_heads * chunks};
     record->grid[2] = (pv_metal_axis){.count = args.decode_only ? PV_METAL_DECODE_ROWS : PV_METAL_ROWS};
+    pv_metal_may_cut(recorder, record, 2, 1);
     if (tiles != NULL) record_tiles(recorder, attention, tiles);
     if (direct) return;
     pv_metal_then(recorder);

@@ -17,7 +17,8 @@ static const char *check_part(const pv_op_linear *linear, uint32_t p)
     if (!pv_metal_canonical(&part->weight)) return "a weight is not held as in its file";
     if (part->weight.cols != linear->x.cols) return "a weight does not have the columns of x";
     if (!pv_metal_absent_or_f32(&part->bias)) return "a bias is not f32";
-    if (!(glu && p == 1) && (!pv_metal_f32(&part->out) || part->out.cols != part->weight.rows)) return "out does not have the weight's rows";
+    if (!(glu && p == 1) && (!pv_metal_f32(&part->out) || part->out.cols != part->weight.rows))
+        return "out does not have the weight's rows";
     if (glu && part->weight.rows != linear->parts[0].weight.rows) return "the parts of a glu differ in shape";
     if (glu && part->weight.layout != linear->parts[0].weight.layout) return "the parts of a glu differ in layout";
     return NULL;
@@ -31,7 +32,8 @@ const char *pv_metal_check_linear(const pv_metal_device *device, const pv_op *op
     if (glu && linear->part_count != 2) return "a glu needs two parts";
     if (linear->glu > PV_ACTIVATION_GELU) return "the activation is not known";
     if (pv_tensor_present(&linear->residual) && linear->part_count > 1 && !glu) return "a residual with several parts";
-    if (!pv_metal_f32(&linear->x) || !pv_metal_absent_or_f32(&linear->norm) || !pv_metal_absent_or_f32(&linear->residual)) return "an activation is not f32";
+    if (!pv_metal_f32(&linear->x) || !pv_metal_absent_or_f32(&linear->norm) || !pv_metal_absent_or_f32(&linear->residual))
+        return "an activation is not f32";
     for (uint32_t p = 0; p < linear->part_count; p++) {
         const char *wrong = check_part(linear, p);
         if (wrong != NULL) return wrong;
@@ -70,10 +72,12 @@ typedef struct linear_kernel {
 
 static linear_kernel kernel_of(const pv_metal_device *device, const pv_op_linear *linear)
 {
-    static const linear_kernel kernels[] = {{"linear", "linear_rows1", 1, 4 * SIMDGROUPS},
-                                   {"linear", "linear_rows2", 2, 4 * SIMDGROUPS},
-                                   {"linear", "linear_rows4", 4, 4 * SIMDGROUPS},
-                                   {"linear", "linear_rows8", 8, 2 * SIMDGROUPS}};
+    static const linear_kernel kernels[] = {
+        {"linear", "linear_rows1", 1, 4 * SIMDGROUPS},
+        {"linear", "linear_rows2", 2, 4 * SIMDGROUPS},
+        {"linear", "linear_rows4", 4, 4 * SIMDGROUPS},
+        {"linear", "linear_rows8", 8, 2 * SIMDGROUPS},
+    };
     static const linear_kernel tiles = {"linear_tiles", "linear_tiles", 32, 64};
     if (!few(device, linear) && has_matrices(device)) return tiles;
     uint32_t k = 0;
@@ -105,7 +109,9 @@ static void record_parts(pv_metal_recorder *recorder, const pv_op_linear *linear
     for (uint32_t p = 0; p < 3; p++) pv_metal_bind(record, p < count ? &parts[p]->out : NULL);
     record->threads[0] = SIMDGROUPS * PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = groups};
-    record->grid[1] = (pv_metal_axis){.count = linear->x.extent == PV_EXTENT_LOGITS ? PV_METAL_LOGITS : PV_METAL_ROWS, .per = shape.rows};
+    const pv_metal_count rows = linear->x.extent == PV_EXTENT_LOGITS ? PV_METAL_LOGITS : PV_METAL_ROWS;
+    record->grid[1] = (pv_metal_axis){.count = (uint8_t)rows, .per = shape.rows};
+    pv_metal_may_cut(recorder, record, 1, (float)shape.rows);
 }
 
 void pv_metal_record_linear(pv_metal_recorder *recorder, const pv_op *op)

@@ -11,7 +11,8 @@ const char *pv_metal_check_moe_route(const pv_metal_device *device, const pv_op 
 {
     const pv_op_moe_route *route = &op->moe_route;
     (void)device;
-    if (route->used == 0 || route->used > PV_MAX_EXPERTS_USED || route->scores.cols < route->used) return "too many experts or none are used";
+    if (route->used == 0 || route->used > PV_MAX_EXPERTS_USED || route->scores.cols < route->used)
+        return "too many experts or none are used";
     if (route->offsets.cols <= route->scores.cols) return "there is no offset for each expert";
     return route->weights.cols == route->used && route->experts.cols == route->used && route->order.cols == route->used ? NULL : "columns differ";
 }
@@ -63,6 +64,20 @@ const char *pv_metal_check_moe_linear(const pv_metal_device *device, const pv_op
     return moe->parts[0].out.cols == (uint64_t)moe->parts[0].weight.rows / moe->experts * moe->used ? NULL : "out does not have the weight's rows";
 }
 
+/* A kernel by the assignments of an expert that it takes at a time, and the columns of out that a threadgroup makes of them. */
+typedef struct moe_kernel {
+    const char *source, *function;
+    uint32_t rows, columns, glu_columns;
+} moe_kernel;
+
+static moe_kernel kernel_of(const pv_metal_device *device, const pv_op_moe_linear *moe)
+{
+    static const moe_kernel few = {"moe", "moe_linear", PV_METAL_EXPERT_ROWS, SIMDGROUPS, SIMDGROUPS};
+    static const moe_kernel tiles = {"moe_tiles", "moe_tiles", 32, 64, 32};
+    const bool has_matrices = device->traits.simdgroup_matrix && !device->plain;
+    return moe->x.rows > device->tuning.few_rows && has_matrices ? tiles : few;
+}
+
 void pv_metal_record_moe_linear(pv_metal_recorder *recorder, const pv_op *op)
 {
     const pv_op_moe_linear *moe = &op->moe_linear;
@@ -81,7 +96,13 @@ void pv_metal_record_moe_linear(pv_metal_recorder *recorder, const pv_op *op)
         args.row_bytes[p] = (uint32_t)moe->parts[p].weight.row_bytes;
         if (pv_tensor_present(&moe->parts[p].bias)) args.has_bias |= 1u << p;
     }
-    const pv_metal_kernel kernel = {.source = "moe", .function = "moe_linear", .constants = {moe->parts[0].weight.layout}, .constant_count = 1};
+    const moe_kernel shape = kernel_of(recorder->device, moe);
+    const pv_metal_kernel kernel = {.source = shape.source,
+                                    .function = shape.function,
+                                    .constants = {moe->parts[0].weight.layout},
+                                    .constant_count = 1};
+    const uint32_t columns = moe->glu != PV_ACTIVATION_NONE ? shape.glu_columns : shape.columns;
+    const uint64_t assignments = (uint64_t)moe->x.rows * moe->used;
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &moe->x);
     pv_metal_bind(record, &moe->order);
@@ -90,9 +111,11 @@ void pv_metal_record_moe_linear(pv_metal_recorder *recorder, const pv_op *op)
     for (uint32_t p = 0; p < 2; p++) pv_metal_bind(record, p < moe->part_count ? &moe->parts[p].bias : NULL);
     pv_metal_bind(record, &moe->parts[0].out);
     record->threads[0] = SIMDGROUPS * PV_METAL_SIMD;
-    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args.rows + SIMDGROUPS - 1) / SIMDGROUPS};
-    /* routed: as many tiles as if each had one assignment */
-    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ROWS, .per = args.routed ? 1 : PV_METAL_EXPERT_ROWS, .times = moe->used};
+    record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE, .times = (args.rows + columns - 1) / columns};
+    /* full tiles, and one for each expert that is not; every row's experts are as full as each other */
+    record->grid[1] = (pv_metal_axis){.count = PV_METAL_ROWS, .per = shape.rows, .times = moe->used};
+    if (args.routed) record->grid[1].plus = assignments < moe->experts ? (uint32_t)assignments : moe->experts;
+    pv_metal_may_cut(recorder, record, 1, (float)shape.rows / (float)moe->used);
 }
 
 /* ---- moe_sum ---- */

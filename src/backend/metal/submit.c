@@ -1,7 +1,7 @@
 /* Records become command buffers, while earlier ones run; waiting for them, and reading every status.
  *
  * A decode step is one command buffer. More work is cut where its estimate passes a quarter of a second, because the system
- * ends what runs too long, and what it ends is lost. */
+ * ends what runs too long, and what it ends is lost. An op that would take longer by itself is dispatched in pieces. */
 #include <string.h>
 
 #include "backend/metal/capture.h"
@@ -22,6 +22,7 @@ typedef struct encoding {
     const pv_submission *submission;
     pv_id command_buffer, encoder; /* that are open, or NULL */
     double seconds;                /* of work in it */
+    uint32_t pieces;               /* of the op that is being encoded */
     uint32_t counts[PV_METAL_COUNTS];
     uint32_t kv_length; /* the longest */
     const pv_step_counts *step;
@@ -75,12 +76,15 @@ static void commit(encoding *e)
 
 static uint64_t extent_of(const encoding *e, const pv_metal_axis *axis)
 {
-    const uint64_t count = e->counts[axis->count], per = axis->per > 0 ? axis->per : 1,
-                   times = axis->times > 0 ? axis->times : 1;
-    return (count + per - 1) / per * times;
+    return pv_metal_groups(axis, e->counts[axis->count]);
 }
 
-static void bind(const encoding *e, const pv_prepared *prepared, const pv_metal_record *record)
+/* Threadgroups [first, first + count) along a record's cut axis; what may not be cut is one piece. */
+typedef struct piece {
+    uint64_t first, count;
+} piece;
+
+static void bind(const encoding *e, const pv_prepared *prepared, const pv_metal_record *record, uint64_t first_group)
 {
     const pv_tensor *block = &e->submission->block, *outputs = &e->submission->outputs;
     pv_id buffers[PV_METAL_BINDINGS];
@@ -92,21 +96,24 @@ static void bind(const encoding *e, const pv_prepared *prepared, const pv_metal_
         buffers[i] = binding->buffer, offsets[i] = binding->offset;
         if (binding->place == PV_METAL_SCRATCH) buffers[i] = pv_metal_buffer_of(&e->device->scratch);
         if (binding->place == PV_METAL_OUTPUTS) buffers[i] = pv_metal_buffer_of(outputs->buffer), offsets[i] = outputs->offset;
+        if (binding->place == PV_METAL_FIRST_GROUP)
+            buffers[i] = buffers[1],
+            offsets[i] = prepared->args.offset + prepared->numbers + first_group * sizeof(uint32_t);
         if (buffers[i] == NULL) buffers[i] = buffers[0], offsets[i] = offsets[0];
     }
     pv_msg_encoder_buffers(&e->device->objc, e->encoder, buffers, offsets, (pv_metal_range){0, record->binding_count});
 }
 
-static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_record *record)
+static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_record *record, const piece *part)
 {
     const pv_objc *objc = &e->device->objc;
-    const pv_metal_size groups = {extent_of(e, &record->grid[0]), extent_of(e, &record->grid[1]),
-                                  extent_of(e, &record->grid[2])};
+    pv_metal_size groups = {extent_of(e, &record->grid[0]), extent_of(e, &record->grid[1]), extent_of(e, &record->grid[2])};
     const pv_metal_size threads = {record->threads[0], record->threads[1], record->threads[2]};
+    if (part != NULL) *(record->cut_axis == 1 ? &groups.height : &groups.depth) = part->count;
     if (record->barrier) pv_msg_encoder_barrier(objc, e->encoder, SCOPE_BUFFERS);
     if (groups.width == 0 || groups.height == 0 || groups.depth == 0) return;
     pv_msg_encoder_pipeline(objc, e->encoder, record->pipeline->state);
-    bind(e, prepared, record);
+    bind(e, prepared, record, part != NULL ? part->first : 0);
     if (record->threadgroup_bytes > 0) pv_msg_encoder_threadgroup_memory(objc, e->encoder, record->threadgroup_bytes, 0);
     if (e->device->profile != NULL)
         pv_metal_profile_dispatch(e->device, e->slot, e->encoder, record->pipeline->kernel.function);
@@ -116,12 +123,19 @@ static void encode(encoding *e, const pv_prepared *prepared, const pv_metal_reco
 }
 
 /* MPS has encoders of its own, which Metal orders by what they read and write. Without an encoder afterwards the step fails. */
-static void encode_product(encoding *e, const pv_prepared *prepared, const pv_metal_record *record)
+static void encode_product(encoding *e, const pv_prepared *prepared, const pv_metal_record *record, const piece *part)
 {
-    const pv_metal_product product = pv_metal_mps_product(&prepared->plan->ops[record->op].linear);
-    if (e->counts[PV_METAL_ROWS] == 0) return;
+    pv_metal_product product = pv_metal_mps_product(&prepared->plan->ops[record->op].linear);
+    uint32_t rows = e->counts[PV_METAL_ROWS];
+    if (part != NULL) {
+        const uint64_t first = part->first * record->grid[1].per, end = first + part->count * record->grid[1].per;
+        product.x_offset += first * product.x_row_bytes;
+        product.out_offset += first * product.out_row_bytes;
+        rows = (uint32_t)((end < rows ? end : rows) - first);
+    }
+    if (rows == 0) return;
     end_encoder(e);
-    if (!pv_metal_mps_encode(e->device, e->command_buffer, &product, e->counts[PV_METAL_ROWS])) return;
+    if (!pv_metal_mps_encode(e->device, e->command_buffer, &product, rows)) return;
     e->encoder = pv_msg_command_buffer_encoder(&e->device->objc, e->command_buffer, CONCURRENT);
     for (int i = 0; i < 2; i++) e->device->counters[record->counters[i]].count++;
 }
@@ -149,17 +163,71 @@ static void validate(encoding *e, const pv_op *op)
     if (pv_metal_watch_failed(e->device->watch, e->slot) == NULL) e->not_finite = pv_metal_validate(e->device, op, e->step);
 }
 
-/* Before an op's first record. `counted`: its time was made room for already. */
-static bool begin_op(encoding *e, const pv_op *op, bool counted)
+/* ---- Ops, whole or in pieces ---- */
+
+/* What a piece of so many threadgroups takes, or the whole op. */
+static pv_cost cost_of(const encoding *e, const pv_op *op, const pv_metal_record *record, uint64_t groups)
+{
+    const double rows = e->counts[PV_METAL_ROWS], some = (double)record->group_rows * (double)groups;
+    return pv_op_cost(op, (uint32_t)(groups > 0 && some < rows ? some + 0.999 : rows), e->kv_length);
+}
+
+/* As few as have none that takes too long; they are of nearly equal size. */
+static uint32_t count_pieces(const encoding *e, const pv_op *op, const pv_metal_record *record)
 {
     const pv_metal_traits *traits = &e->device->traits;
-    if (counted && e->device->profile == NULL) return e->command_buffer != NULL || open_command_buffer(e);
-    const pv_cost cost = pv_op_cost(op, e->counts[PV_METAL_ROWS], e->kv_length);
-    if (!make_room(e, counted ? 0 : seconds_for(traits, cost))) return false;
+    const double whole = seconds_for(traits, cost_of(e, op, record, 0));
+    if (record->cut_axis == 0 || whole <= e->device->cut_seconds) return 1;
+    const uint64_t groups = extent_of(e, &record->grid[record->cut_axis]);
+    uint64_t pieces = (uint64_t)(whole / e->device->cut_seconds) + 1;
+    while (pieces < groups &&
+           seconds_for(traits, cost_of(e, op, record, (groups + pieces - 1) / pieces)) > e->device->cut_seconds)
+        pieces++;
+    return (uint32_t)(pieces < groups ? pieces : groups > 0 ? groups : 1);
+}
+
+/* Room for an op, or a piece of it. With a profile it has an encoder of its own. */
+static bool begin_piece(encoding *e, const pv_op *op, pv_cost cost, bool counted)
+{
+    if (!make_room(e, counted ? 0 : seconds_for(&e->device->traits, cost))) return false;
     if (e->device->profile == NULL) return true;
     end_encoder(e);
     e->encoder = pv_metal_profile_encoder(e->device, e->slot, e->command_buffer, op, cost);
     return e->encoder != NULL;
+}
+
+/* Before an op's first record. `counted`: its time was made room for already. */
+static bool begin_op(encoding *e, const pv_op *op, const pv_metal_record *record, bool counted)
+{
+    e->pieces = 1;
+    if (counted && e->device->profile == NULL) return e->command_buffer != NULL || open_command_buffer(e);
+    if (!counted) e->pieces = count_pieces(e, op, record);
+    return e->pieces > 1 || begin_piece(e, op, cost_of(e, op, record, 0), counted);
+}
+
+static bool encode_record(encoding *e, const pv_prepared *prepared, const pv_metal_record *record, const piece *part)
+{
+    if (record->pipeline == NULL) {
+        encode_product(e, prepared, record, part);
+    } else {
+        encode(e, prepared, record, part);
+    }
+    return e->encoder != NULL;
+}
+
+/* A record of an op in pieces; one that cannot be cut itself counts as a piece. */
+static bool encode_pieces(encoding *e, const pv_prepared *prepared, const pv_metal_record *record)
+{
+    const pv_op *op = &prepared->plan->ops[record->op];
+    const uint64_t groups = record->cut_axis > 0 ? extent_of(e, &record->grid[record->cut_axis]) : 1;
+    const uint64_t pieces = record->cut_axis == 0 ? 1 : e->pieces < groups ? e->pieces : groups;
+    for (uint64_t i = 0; i < pieces; i++) {
+        const piece part = {groups * i / pieces, groups * (i + 1) / pieces - groups * i / pieces};
+        const pv_cost cost = cost_of(e, op, record, record->cut_axis > 0 ? part.count : 1);
+        if (!begin_piece(e, op, cost, false)) return false;
+        if (!encode_record(e, prepared, record, record->cut_axis > 0 ? &part : NULL)) return false;
+    }
+    return true;
 }
 
 static bool encode_plan(encoding *e, const pv_prepared *prepared)
@@ -171,13 +239,8 @@ static bool encode_plan(encoding *e, const pv_prepared *prepared)
     for (size_t i = 0; i < prepared->count; i++) {
         const pv_metal_record *record = &prepared->records[i];
         const pv_op *op = &prepared->plan->ops[record->op];
-        if ((i == 0 || record[-1].op != record->op) && !begin_op(e, op, counted)) return false;
-        if (record->pipeline == NULL) {
-            encode_product(e, prepared, record);
-            if (e->encoder == NULL) return false;
-        } else {
-            encode(e, prepared, record);
-        }
+        if ((i == 0 || record[-1].op != record->op) && !begin_op(e, op, record, counted)) return false;
+        if (!(e->pieces > 1 ? encode_pieces(e, prepared, record) : encode_record(e, prepared, record, NULL))) return false;
         if (e->device->environment->validate && (i + 1 == prepared->count || record[1].op != record->op)) validate(e, op);
     }
     return true;

@@ -212,10 +212,12 @@ static inline void attention_split(device const uchar *step, constant pv_args_at
         device const uchar *step [[buffer(0)]], constant pv_args_attention &args [[buffer(1)]], device const float *q [[buffer(2)]], \
         device const uchar *pages [[buffer(3)]], device const int *table [[buffer(4)]], device float *partials [[buffer(5)]],        \
         device const float *sinks [[buffer(6)]], device float *out [[buffer(7)]], device const float *q_latent [[buffer(8)]],        \
-        uint3 group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]])                                       \
+        device const uint *first_group [[buffer(9)]], uint3 group [[threadgroup_position_in_grid]],                                  \
+        uint lane [[thread_index_in_simdgroup]])                                                                                     \
     {                                                                                                                                \
         threadgroup float weights[queries][PV_PAGE_TOKENS];                                                                          \
         threadgroup float scales[dims][PV_PAGE_TOKENS]; /* of the values of 8- and 4-bit cells */                                    \
+        group.z += *first_group;                                                                                                     \
         attention_split<dims, queries>(step, args, q, q_latent, pages, table, partials, sinks, out, group, lane, weights, scales);   \
     }
 

@@ -1,5 +1,5 @@
-// attention of prompt rows: a tile of query rows of one sequence meets the cache page by page, an online softmax between two products of
-// simdgroup matrices. A threadgroup is one tile and one head; each of its four simdgroups has eight of the rows. Keys, then values of a
+// attention of prompt rows: a tile of query rows of one sequence meets the cache page by page, or by halves of pages where these are
+// large: an online softmax between two products of simdgroup matrices. A threadgroup is one tile and one head; each of its four simdgroups has eight of the rows. Keys, then values of a
 // page pass through the same threadgroup memory. What a row does with a page depends on the row alone: keys that it does not see have weight
 // 0, so it gets the same bits in whatever chunk of its prompt it stands.
 //
@@ -10,7 +10,6 @@ constant uint with_cap [[function_constant(1)]];
 
 #define SIMDGROUPS 4
 #define MATRIX 8 // rows and columns
-#define KEY_MATRICES (PV_PAGE_TOKENS / MATRIX)
 #define PAGE_PADDING 8 // cells behind each token's, so that lanes of a matrix's column fall into different banks
 
 static inline uint lane_row(uint lane)
@@ -40,8 +39,8 @@ static inline float row_sum(float value)
 }
 
 // A lane's part of its simdgroup's eight rows.
-template <uint HEAD> struct tile_rows {
-    simdgroup_float8x8 q[HEAD / MATRIX], o[HEAD / MATRIX], weights[KEY_MATRICES];
+template <uint HEAD, uint TOKENS> struct tile_rows {
+    simdgroup_float8x8 q[HEAD / MATRIX], o[HEAD / MATRIX], weights[TOKENS / MATRIX];
     float m, l;
     int first, last; // keys that the lane's row sees
 };
@@ -89,13 +88,13 @@ static inline void put_four(threadgroup float *to, float4 cells)
 
 // All threads bring a page's keys or values; tokens from `count` on become zeros. `odd` tells of values that are not finite, which a product
 // would spread to rows that do not see them; whoever calls has set it to 0.
-template <uint HEAD, typename CELL>
+template <uint HEAD, uint TOKENS, typename CELL>
 static inline void load_page(constant pv_args_attention &args, kv_cells from, uint count, uint thread_index, threadgroup CELL *page,
                              threadgroup atomic_uint &odd)
 {
     const uint fours = HEAD / 4;
     bool finite = true;
-    for (uint i = thread_index; i < PV_PAGE_TOKENS * fours; i += SIMDGROUPS * PV_METAL_SIMD) {
+    for (uint i = thread_index; i < TOKENS * fours; i += SIMDGROUPS * PV_METAL_SIMD) {
         const uint token = i / fours, four = i % fours;
         float4 cells = float4(0.0f);
         if (token < count) {
@@ -113,12 +112,12 @@ static inline void load_page(constant pv_args_attention &args, kv_cells from, ui
 }
 
 // weights = e^(scores - m) of a page's keys, and what that does to m, l and o.
-template <uint HEAD, typename CELL>
-static inline void weigh_page(constant pv_args_attention &args, threadgroup const CELL *page, int start, uint lane, thread tile_rows<HEAD> &t)
+template <uint HEAD, uint TOKENS, typename CELL>
+static inline void weigh_page(constant pv_args_attention &args, threadgroup const CELL *page, int start, uint lane, thread tile_rows<HEAD, TOKENS> &t)
 {
     const uint row = lane_row(lane), column = lane_column(lane);
     float largest = -INFINITY;
-    for (uint j = 0; j < KEY_MATRICES; j++) {
+    for (uint j = 0; j < TOKENS / MATRIX; j++) {
         simdgroup_float8x8 scores = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
         threadgroup const CELL *keys = page + (MATRIX * j + column) * (HEAD + PAGE_PADDING) + row;
         for (uint i = 0; i < HEAD / MATRIX; i++) {
@@ -141,7 +140,7 @@ static inline void weigh_page(constant pv_args_attention &args, threadgroup cons
     largest = max(t.m, row_max(largest));
     const float factor = t.m == -INFINITY ? 0.0f : precise::exp(t.m - largest);
     float sum = 0.0f;
-    for (uint j = 0; j < KEY_MATRICES; j++) {
+    for (uint j = 0; j < TOKENS / MATRIX; j++) {
         for (uint e = 0; e < 2; e++) {
             // a NaN among the scores must come through: max passes it over
             const int key = start + int(MATRIX * j + column + e);
@@ -159,11 +158,11 @@ static inline void weigh_page(constant pv_args_attention &args, threadgroup cons
 }
 
 // Values that are not finite, row by row: only those that see them.
-template <uint HEAD, typename CELL>
-static inline void add_odd_values(threadgroup const CELL *page, int start, uint lane, thread tile_rows<HEAD> &t)
+template <uint HEAD, uint TOKENS, typename CELL>
+static inline void add_odd_values(threadgroup const CELL *page, int start, uint lane, thread tile_rows<HEAD, TOKENS> &t)
 {
     const uint row = lane_row(lane), column = lane_column(lane);
-    for (uint j = 0; j < KEY_MATRICES; j++) {
+    for (uint j = 0; j < TOKENS / MATRIX; j++) {
         for (uint c = 0; c < MATRIX; c++) {
             const int key = start + int(MATRIX * j + c);
             const float weight = simd_shuffle(t.weights[j].thread_elements()[c & 1], ushort(lane_of(row, c)));
@@ -179,12 +178,12 @@ static inline void add_odd_values(threadgroup const CELL *page, int start, uint 
 }
 
 // o += weights × values
-template <uint HEAD, typename CELL>
-static inline void add_values(threadgroup const CELL *page, bool odd, uint lane, thread tile_rows<HEAD> &t)
+template <uint HEAD, uint TOKENS, typename CELL>
+static inline void add_values(threadgroup const CELL *page, bool odd, uint lane, thread tile_rows<HEAD, TOKENS> &t)
 {
     const uint row = lane_row(lane), column = lane_column(lane);
     for (uint i = 0; i < HEAD / MATRIX; i++) {
-        for (uint j = 0; j < KEY_MATRICES; j++) {
+        for (uint j = 0; j < TOKENS / MATRIX; j++) {
             threadgroup const CELL *values = page + (MATRIX * j + row) * (HEAD + PAGE_PADDING) + MATRIX * i + column;
             simdgroup_float8x8 v;
             for (uint e = 0; e < 2; e++) {
@@ -196,7 +195,7 @@ static inline void add_values(threadgroup const CELL *page, bool odd, uint lane,
     }
 }
 
-template <uint HEAD, typename CELL>
+template <uint HEAD, uint TOKENS, typename CELL>
 static inline void attend_tile(device const uchar *step, constant pv_args_attention &args, device const float *q, device const uchar *pages,
                                device const int *table, device const float *sinks, device float *out, uint2 group, uint thread_index,
                                uint simdgroup, uint lane, threadgroup CELL *page, threadgroup atomic_uint &odd)
@@ -209,7 +208,7 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
     const int first_own = int(MATRIX * simdgroup), own = first_own + int(lane_row(lane)); // rows of the tile
     const uint column = lane_column(lane);
     const ulong row_index = ulong(tile.first_row + own);
-    tile_rows<HEAD> t;
+    tile_rows<HEAD, TOKENS> t;
     t.m = -INFINITY;
     t.l = 0.0f;
     t.last = tile.position + own;
@@ -222,29 +221,30 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
         }
     }
     const int last = tile.position + tile.rows - 1;
-    for (int start = first_key(args, tile.position) / PV_PAGE_TOKENS * PV_PAGE_TOKENS; start <= last; start += PV_PAGE_TOKENS) {
+    for (int start = first_key(args, tile.position) / int(TOKENS) * int(TOKENS); start <= last; start += int(TOKENS)) {
         const int number = table[tile.slot * args.cache.table_cols + uint(start) / PV_PAGE_TOKENS];
-        const uint count = uint(min(int(PV_PAGE_TOKENS), last + 1 - start));
+        const uint first = uint(start) % PV_PAGE_TOKENS, count = uint(min(int(TOKENS), last + 1 - start));
         // rows of this simdgroup see some of the page
         const bool busy = first_own < tile.rows && start <= tile.position + first_own + MATRIX - 1 &&
-                          start + PV_PAGE_TOKENS > first_key(args, tile.position + first_own);
+                          start + int(TOKENS) > first_key(args, tile.position + first_own);
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        load_page<HEAD, CELL>(args, find_cells(args.cache, pages, number, kv_head), count, thread_index, page, odd);
+        load_page<HEAD, TOKENS, CELL>(args, find_cells_from(args.cache, pages, number, kv_head, first), count, thread_index, page, odd);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (busy) {
-            weigh_page<HEAD, CELL>(args, page, start, lane, t);
+            weigh_page<HEAD, TOKENS, CELL>(args, page, start, lane, t);
         }
         if (thread_index == 0) { // keys that are not finite reach no row but by their own scores
             atomic_store_explicit(&odd, 0u, memory_order_relaxed);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        load_page<HEAD, CELL>(args, find_cells(args.cache, pages, number, args.cache.kv_heads + kv_head), count, thread_index, page, odd);
+        load_page<HEAD, TOKENS, CELL>(args, find_cells_from(args.cache, pages, number, args.cache.kv_heads + kv_head, first), count,
+                                      thread_index, page, odd);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (busy) {
             const bool is_odd = atomic_load_explicit(&odd, memory_order_relaxed) != 0;
-            add_values<HEAD, CELL>(page, is_odd, lane, t);
+            add_values<HEAD, TOKENS, CELL>(page, is_odd, lane, t);
             if (is_odd) {
-                add_odd_values<HEAD, CELL>(page, start, lane, t);
+                add_odd_values<HEAD, TOKENS, CELL>(page, start, lane, t);
             }
         }
     }
@@ -261,26 +261,28 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
     }
 }
 
-#define ATTENTION_TILE(name, head, cell)                                                                                              \
-    kernel void attention_tile##name(                                                                                                 \
-        device const uchar *step [[buffer(0)]], constant pv_args_attention &args [[buffer(1)]], device const float *q [[buffer(2)]],  \
-        device const uchar *pages [[buffer(3)]], device const int *table [[buffer(4)]], device const float *sinks [[buffer(5)]],      \
-        device float *out [[buffer(6)]], uint2 group [[threadgroup_position_in_grid]],                                                \
-        uint thread_index [[thread_index_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],                         \
-        uint lane [[thread_index_in_simdgroup]])                                                                                      \
-    {                                                                                                                                 \
-        threadgroup cell page[PV_PAGE_TOKENS * (head + PAGE_PADDING)];                                                                \
-        threadgroup atomic_uint odd;                                                                                                  \
-        attend_tile<head, cell>(step, args, q, pages, table, sinks, out, group, thread_index, simdgroup, lane, page, odd);            \
+#define ATTENTION_TILE(name, head, tokens, cell)                                                                                     \
+    kernel void attention_tile##name(                                                                                                \
+        device const uchar *step [[buffer(0)]], constant pv_args_attention &args [[buffer(1)]], device const float *q [[buffer(2)]], \
+        device const uchar *pages [[buffer(3)]], device const int *table [[buffer(4)]], device const float *sinks [[buffer(5)]],     \
+        device float *out [[buffer(6)]], device const uint *first_group [[buffer(7)]], uint2 group [[threadgroup_position_in_grid]], \
+        uint thread_index [[thread_index_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],                        \
+        uint lane [[thread_index_in_simdgroup]])                                                                                     \
+    {                                                                                                                                \
+        threadgroup cell page[tokens * (head + PAGE_PADDING)];                                                                       \
+        threadgroup atomic_uint odd;                                                                                                 \
+        group.y += *first_group;                                                                                                     \
+        attend_tile<head, tokens, cell>(step, args, q, pages, table, sinks, out, group, thread_index, simdgroup, lane, page, odd);   \
     }
 
-ATTENTION_TILE(64, 64, half)
-ATTENTION_TILE(80, 80, half)
-ATTENTION_TILE(96, 96, half)
-ATTENTION_TILE(128, 128, half)
-ATTENTION_TILE(256, 256, half)
-// For cells with scales; of 256 elements a page would not fit into threadgroup memory.
-ATTENTION_TILE(64_scaled, 64, float)
-ATTENTION_TILE(80_scaled, 80, float)
-ATTENTION_TILE(96_scaled, 96, float)
-ATTENTION_TILE(128_scaled, 128, float)
+ATTENTION_TILE(64, 64, 32, half)
+ATTENTION_TILE(80, 80, 32, half)
+ATTENTION_TILE(96, 96, 32, half)
+ATTENTION_TILE(128, 128, 32, half)
+ATTENTION_TILE(256, 256, 32, half)
+// For cells with scales; of 256 elements a page would not fit into threadgroup memory, half of one does.
+ATTENTION_TILE(64_scaled, 64, 32, float)
+ATTENTION_TILE(80_scaled, 80, 32, float)
+ATTENTION_TILE(96_scaled, 96, 32, float)
+ATTENTION_TILE(128_scaled, 128, 32, float)
+ATTENTION_TILE(256_scaled, 256, 16, float)

@@ -37,6 +37,15 @@ static inline kv_cells find_values(constant pv_args_cache &cache, device const u
     return cells;
 }
 
+// The same from one of the page's tokens on.
+static inline kv_cells find_cells_from(constant pv_args_cache &cache, device const uchar *pages, int page, uint head, uint token)
+{
+    kv_cells cells = find_cells(cache, pages, page, head);
+    cells.rows += token * cache.row_bytes;
+    cells.scales += token * cache.groups;
+    return cells;
+}
+
 // Four elements of a token, without their scale; heads whose size is a multiple of four have them aligned.
 static inline float4 load_four(device const uchar *row, uint four)
 {

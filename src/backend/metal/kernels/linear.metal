@@ -31,10 +31,13 @@ static inline void dot_rows(constant pv_args_linear &args, device const uchar *c
                             device const float *norm, uint rows, uint lane, thread float (&sums)[ROWS][OUTS], thread float (&squares)[ROWS])
 {
     const uint units = args.cols / (16 * unit_parts());
-    for (uint unit = lane; unit < units; unit += PV_METAL_SIMD) {
+    for (uint unit = lane; unit < whole_quads(units); unit += PV_METAL_SIMD) {
         weight_unit loaded[OUTS];
         for (uint o = 0; o < OUTS; o++) {
-            loaded[o] = load_unit(weights[o], unit);
+            loaded[o] = load_unit(weights[o], unit, units);
+        }
+        if (unit >= units) {
+            break;
         }
         for (uint p = 0; p < unit_parts(); p++) {
             weights16 w[OUTS];
@@ -117,12 +120,14 @@ static inline void linear_rows(device const uchar *step, constant pv_args_linear
         device const float *norm [[buffer(3)]], device const float *residual [[buffer(4)]], device const uchar *weight0 [[buffer(5)]],    \
         device const uchar *weight1 [[buffer(6)]], device const uchar *weight2 [[buffer(7)]], device const float *bias0 [[buffer(8)]],    \
         device const float *bias1 [[buffer(9)]], device const float *bias2 [[buffer(10)]], device float *out0 [[buffer(11)]],             \
-        device float *out1 [[buffer(12)]], device float *out2 [[buffer(13)]], uint2 group [[threadgroup_position_in_grid]],               \
-        uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]])                                       \
+        device float *out1 [[buffer(12)]], device float *out2 [[buffer(13)]], device const uint *first_group [[buffer(14)]],              \
+        uint2 group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],                                  \
+        uint lane [[thread_index_in_simdgroup]])                                                                                          \
     {                                                                                                                                     \
         device const uchar *const weights[3] = {weight0, weight1, weight2};                                                               \
         device const float *const biases[3] = {bias0, bias1, bias2};                                                                      \
         device float *const outs[3] = {out0, out1, out2};                                                                                 \
+        group.y += *first_group;                                                                                                          \
         linear_rows<rows, columns>(step, args, x, norm, residual, weights, biases, outs, group, simdgroup, lane);                         \
     }
 

@@ -70,8 +70,9 @@ kernel void linear_tiles(device const uchar *step [[buffer(0)]], constant pv_arg
                          device const uchar *weight1 [[buffer(6)]], device const uchar *weight2 [[buffer(7)]],
                          device const float *bias0 [[buffer(8)]], device const float *bias1 [[buffer(9)]],
                          device const float *bias2 [[buffer(10)]], device float *out0 [[buffer(11)]], device float *out1 [[buffer(12)]],
-                         device float *out2 [[buffer(13)]], uint2 group [[threadgroup_position_in_grid]],
-                         uint thread_index [[thread_index_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]])
+                         device float *out2 [[buffer(13)]], device const uint *first_group [[buffer(14)]],
+                         uint2 group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+                         uint simdgroup [[simdgroup_index_in_threadgroup]])
 {
     threadgroup float tiles[(TILE_ROWS + TILE_OUTS) * STRIDE]; // of x and weights, at the end of out: TILE_ROWS × TILE_OUTS
     threadgroup float factors[TILE_ROWS];
@@ -79,7 +80,7 @@ kernel void linear_tiles(device const uchar *step [[buffer(0)]], constant pv_arg
     device float *const outs[3] = {out0, out1, out2};
     const uint columns = with_glu != 0 ? TILE_OUTS / 2 : TILE_OUTS;
     const part_place place = find_part(args, group.x, columns);
-    const uint rows = real_rows(step, args.extent), first_row = group.y * TILE_ROWS;
+    const uint rows = real_rows(step, args.extent), first_row = (group.y + *first_group) * TILE_ROWS;
     if (first_row >= rows || place.first >= args.rows[place.part]) {
         return;
     }

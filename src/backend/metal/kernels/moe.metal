@@ -86,54 +86,31 @@ kernel void moe_order(device const uchar *step [[buffer(0)]], constant pv_args_m
     }
 }
 
-// ---- moe_linear ----
+// ---- moe_linear: for few rows, or without simdgroup matrices ----
 
 #define TILE PV_METAL_EXPERT_ROWS
 
-struct expert_tile {
-    uint expert, first, count; // of order
-};
-
-// Tiles are numbered by expert; beyond the last one count is 0.
-static inline expert_tile find_tile(device const int *offsets, uint experts, uint number)
+// Σ over columns of a weight row × the rows of x. Lanes take units in turn.
+static inline void dot_tile(constant pv_args_moe_linear &args, device const uchar *weight, device const float *const thread (&x)[TILE],
+                            uint lane, thread float (&sums)[TILE])
 {
-    expert_tile tile = {0, 0, 0};
-    for (uint e = 0; e < experts; e++) {
-        const uint first = uint(offsets[e]), count = uint(offsets[e + 1]) - first, tiles = (count + TILE - 1) / TILE;
-        if (number < tiles) {
-            tile.expert = e;
-            tile.first = first + number * TILE;
-            tile.count = min(count - number * TILE, uint(TILE));
+    const uint units = args.cols / (16 * unit_parts());
+    for (uint unit = lane; unit < whole_quads(units); unit += PV_METAL_SIMD) {
+        const weight_unit loaded = load_unit(weight, unit, units);
+        if (unit >= units) {
             break;
         }
-        number -= tiles;
-    }
-    return tile;
-}
-
-// The same where every row uses every expert: `first` and `count` are of rows.
-static inline expert_tile tile_of_all(uint rows, uint experts, uint number)
-{
-    const uint tiles = (rows + TILE - 1) / TILE, expert = number / tiles, first = number % tiles * TILE;
-    expert_tile tile = {expert, first, expert < experts ? min(rows - first, uint(TILE)) : 0};
-    return tile;
-}
-
-// Σ over columns of a weight row × the rows of x. Lanes take 16 columns in turn.
-static inline void dot_tile(constant pv_args_moe_linear &args, device const uchar *weight, device const float *const thread (&x)[TILE], uint lane,
-                            thread float (&sums)[TILE])
-{
-    const uint parts = args.cols / 16;
-    for (uint part = lane; part < parts; part += PV_METAL_SIMD) {
-        const weights16 w = decode16(weight, part);
-        for (uint r = 0; r < TILE; r++) {
-            device const packed_float4 *from = (device const packed_float4 *)x[r] + 4 * part;
-            for (uint i = 0; i < 4; i++) {
-                sums[r] += dot(float4(from[i]), w.w[i]);
+        for (uint p = 0; p < unit_parts(); p++) {
+            const weights16 w = decode_unit(loaded, p);
+            for (uint r = 0; r < TILE; r++) {
+                device const packed_float4 *from = (device const packed_float4 *)x[r] + 4 * unit_part(unit, p);
+                for (uint i = 0; i < 4; i++) {
+                    sums[r] += dot(float4(from[i]), w.w[i]);
+                }
             }
         }
     }
-    for (uint col = 16 * parts + lane; col < args.cols; col += PV_METAL_SIMD) {
+    for (uint col = args.cols / 16 * 16 + lane; col < args.cols; col += PV_METAL_SIMD) {
         const float w = decode_one(weight, col);
         for (uint r = 0; r < TILE; r++) {
             sums[r] = fma(x[r][col], w, sums[r]);
@@ -149,23 +126,22 @@ kernel void moe_linear(device const uchar *step [[buffer(0)]], constant pv_args_
                        device const float *x [[buffer(2)]], device const int *order [[buffer(3)]], device const int *offsets [[buffer(4)]],
                        device const uchar *weight0 [[buffer(5)]], device const uchar *weight1 [[buffer(6)]],
                        device const float *bias0 [[buffer(7)]], device const float *bias1 [[buffer(8)]], device float *out [[buffer(9)]],
-                       uint2 group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
-                       uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]])
+                       device const uint *first_group [[buffer(10)]], uint2 group [[threadgroup_position_in_grid]],
+                       uint simdgroup [[simdgroup_index_in_threadgroup]], uint simdgroups [[simdgroups_per_threadgroup]],
+                       uint lane [[thread_index_in_simdgroup]])
 {
-    const uint column = group.x * simdgroups + simdgroup, step_rows = step_counts(step)->rows;
-    if (column >= args.rows || group.y >= step_rows * args.used) {
+    const uint column = group.x * simdgroups + simdgroup;
+    if (column >= args.rows) {
         return;
     }
-    const bool routed = args.routed != 0;
-    const expert_tile tile = routed ? find_tile(offsets, args.experts, group.y) : tile_of_all(step_rows, args.experts, group.y);
+    const expert_tile tile = find_tile(args, step_counts(step)->rows, offsets, group.y + *first_group, TILE, lane);
     if (tile.count == 0) {
         return;
     }
     device const float *rows[TILE];
     uint assignment[TILE];
     for (uint r = 0; r < TILE; r++) {
-        const uint at = tile.first + min(r, tile.count - 1);
-        assignment[r] = routed ? uint(order[at]) : at * args.experts + tile.expert;
+        assignment[r] = assignment_of(args, tile, order, min(r, tile.count - 1));
         rows[r] = x + ulong(assignment[r] / args.shared_by) * args.x_stride;
     }
     const ulong at = ulong(tile.expert) * args.rows + column;

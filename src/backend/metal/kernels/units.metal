@@ -1,6 +1,7 @@
-// Units: what a lane of linear_rows takes of a weight row at a time. The parts of 16 weights of a unit share bytes, which are loaded once. A
-// unit is a block of 32 weights (64 of NVFP4_F32), or a quarter of one of 256: then four neighbouring lanes have the block among them, and what all of them
-// need each loads a share of; or a group of AFFINE, or half of one that is too large for registers: then both halves load the factors. A layout that is not named here has units of one part, as decode16 gives it, and may load bytes twice.
+// Units: what a lane takes of a weight row at a time, so that bytes which its parts of 16 weights share are loaded once. A unit is a
+// block of 32 weights (64 of NVFP4_F32), or a quarter of one of 256: then four neighbouring lanes have the block among them, and what
+// all of them need each loads a share of; or a group of AFFINE, or half of one of 128: then two neighbouring lanes have it, and load a factor each. A
+// layout that is not named here, one without blocks, has units of one part, as decode16 gives it.
 
 struct weight_unit {
     uint quants[16];
@@ -20,14 +21,23 @@ static inline bool in_blocks_of_32()
            layout == LAYOUT_IQ4_NL || layout == LAYOUT_MXFP4 || layout == LAYOUT_NVFP4 || layout == LAYOUT_F8;
 }
 
-static inline uint affine_parts()
+static inline bool in_halves()
 {
-    return affine_group() == 128 && affine_bits() > 4 ? 4 : affine_group() / 16;
+    return is_affine() && affine_group() == 128;
 }
 
 static inline uint unit_parts()
 {
-    return in_quarters() || layout == LAYOUT_NVFP4_F32 ? 4 : in_blocks_of_32() ? 2 : is_affine() ? affine_parts() : 1;
+    return in_quarters() || layout == LAYOUT_NVFP4_F32 ? 4
+           : in_blocks_of_32()                         ? 2
+           : is_affine()                               ? min(affine_group() / 16, 4u)
+                                                       : 1;
+}
+
+// Lanes that load units: quads are whole where neighbours need each other.
+static inline uint whole_quads(uint units)
+{
+    return in_halves() ? (units + 3) / 4 * 4 : units;
 }
 
 // Where in its row the i-th part of a unit is. In Q2_K, Q3_K and Q6_K the parts that share bytes are 32 weights apart.
@@ -125,7 +135,8 @@ static inline float4 block_four(thread const weight_unit &u, uint i, uint j)
 // Four values of the four lanes of a block.
 static inline uint4 of_block(uint own)
 {
-    return uint4(quad_broadcast(own, ushort(0)), quad_broadcast(own, ushort(1)), quad_broadcast(own, ushort(2)), quad_broadcast(own, ushort(3)));
+    return uint4(quad_broadcast(own, ushort(0)), quad_broadcast(own, ushort(1)), quad_broadcast(own, ushort(2)),
+                 quad_broadcast(own, ushort(3)));
 }
 
 // Q4_K and Q5_K: 16 bytes of scales, in Q5_K 32 bytes of fifth bits, nibbles of two groups of 32.
@@ -247,14 +258,24 @@ static inline float4 quarter_four(thread const weight_unit &u, uint i, uint j)
 
 // ---- AFFINE: groups, or their halves ----
 
-static inline void load_affine(thread weight_unit &u, device const uchar *row, uint unit)
+static inline float2 halves_factors(device const uchar *block, uint unit, bool inside)
+{
+    const float own = inside ? affine_factor(block + unit % 2 * (affine_head() / 2)) : 0.0f;
+    const float other = quad_shuffle_xor(own, ushort(1));
+    return unit % 2 == 0 ? float2(own, other) : float2(other, own);
+}
+
+// `inside`: the row has this unit.
+static inline void load_affine(thread weight_unit &u, device const uchar *row, uint unit, bool inside)
 {
     const uint units = affine_group() / 16 / unit_parts(), head = affine_head(), bytes = unit_parts() * 2 * affine_bits();
     device const uchar *block = row + unit / units * (head + units * bytes);
-    const float2 factors = affine_factors(block);
+    const float2 factors = in_halves() ? halves_factors(block, unit, inside) : affine_factors(block);
     u.scale[0] = factors.x;
     u.minimum[0] = factors.y;
-    load_quants(u, 0, block + head + unit % units * bytes, bytes / 4);
+    if (inside) {
+        load_quants(u, 0, block + head + unit % units * bytes, bytes / 4);
+    }
 }
 
 // Four codes of the bit stream.
@@ -271,7 +292,8 @@ static inline float4 affine_four(thread const weight_unit &u, uint i, uint j)
 
 // ---- Any ----
 
-static inline weight_unit load_unit(device const uchar *row, uint unit)
+// Of a row of so many units; lanes up to whole_quads(units) take part.
+static inline weight_unit load_unit(device const uchar *row, uint unit, uint units)
 {
     weight_unit u;
     u.row = row;
@@ -281,9 +303,15 @@ static inline weight_unit load_unit(device const uchar *row, uint unit)
     } else if (in_blocks_of_32() || layout == LAYOUT_NVFP4_F32) {
         load_block(u, row, unit);
     } else if (is_affine()) {
-        load_affine(u, row, unit);
+        load_affine(u, row, unit, unit < units);
     }
     return u;
+}
+
+// Weights 4 j to 4 j + 3 of the i-th part of a unit that has more than one.
+static inline float4 unit_four(thread const weight_unit &u, uint i, uint j)
+{
+    return in_quarters() ? quarter_four(u, i, j) : is_affine() ? affine_four(u, i, j) : block_four(u, i, j);
 }
 
 static inline weights16 decode_unit(thread const weight_unit &u, uint i)
@@ -293,7 +321,7 @@ static inline weights16 decode_unit(thread const weight_unit &u, uint i)
     }
     weights16 out;
     for (uint j = 0; j < 4; j++) {
-        out.w[j] = in_quarters() ? quarter_four(u, i, j) : is_affine() ? affine_four(u, i, j) : block_four(u, i, j);
+        out.w[j] = unit_four(u, i, j);
     }
     return out;
 }
