@@ -30,10 +30,29 @@ static size_t split_norm(pv_oplist *list, const pv_op *op, pv_op pieces[MAX_PIEC
     return 2;
 }
 
+/* What is added to comes last, and may be where the result will stand: the gate cannot go there. */
+static size_t split_glu_with_residual(pv_oplist *list, const pv_op *op, pv_op pieces[MAX_PIECES])
+{
+    const pv_tensor out = op->linear.parts[0].out;
+    const pv_tensor gate = pv_oplist_scratch(list, (pv_extent)out.extent, out.cols);
+    const pv_tensor up = pv_oplist_scratch(list, (pv_extent)out.extent, out.cols);
+    pieces[0] = *op;
+    pieces[0].linear.glu = PV_ACTIVATION_NONE;
+    pieces[0].linear.residual = (pv_tensor){0};
+    pieces[0].linear.parts[0].out = gate;
+    pieces[0].linear.parts[1].out = up;
+    pieces[1] = piece_of(op, PV_OP_glu);
+    pieces[1].glu = (pv_op_glu){gate, up, gate, op->linear.glu};
+    pieces[2] = piece_of(op, PV_OP_activation);
+    pieces[2].activation = (pv_op_activation){.x = gate, .residual = op->linear.residual, .out = out, .scale = 1};
+    return 3;
+}
+
 /* The gate goes where the result will stand. */
 static size_t split_glu(pv_oplist *list, const pv_op *op, pv_op pieces[MAX_PIECES])
 {
     if (op->kind != PV_OP_linear || op->linear.glu == PV_ACTIVATION_NONE) return 0;
+    if (pv_tensor_present(&op->linear.residual)) return split_glu_with_residual(list, op, pieces);
     pv_tensor gate = op->linear.parts[0].out;
     pv_tensor up = pv_oplist_scratch(list, (pv_extent)gate.extent, gate.cols);
     pieces[0] = *op;

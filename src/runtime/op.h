@@ -95,7 +95,7 @@ typedef enum pv_activation {
 
 /* For each part: out = x' · weightᵀ (+ bias) (+ residual), x' = rms_norm(x, norm) if norm is present, else x.
  * With `glu` there are two parts, gate and up, of equal shape, and only parts[0].out is written: glu(gate) × up.
- * With `residual` there is one part; residual may be the same tensor as out, which then accumulates.
+ * With `residual` one part is written, the result of a glu too; residual may be the same tensor as out, which then accumulates.
  * Weights meet x' in f32; on the CPU a quantized weight meets x' quantized to 16 bits in groups of 32: scale = max|x'| /
  * PV_ACTIVATION_STEPS, rounded to nearest. (With 8 bits the logits of a 135M model are off by 0.25 RMS, and greedy text parts from the exact one
  * where the best two logits differ by 0.7; with 16 bits the error is that of an f16 cache.) */

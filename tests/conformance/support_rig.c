@@ -664,3 +664,13 @@ void rig_expect_ran(rig *r, const char *op, const char *layout)
     }
     fail_msg("'%s' was never run", wanted);
 }
+
+void rig_expect_kernel(rig *r, const char *kernel)
+{
+    static pv_counter counters[512];
+    const size_t count = r->backend->counters(r->device, counters, 512);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(counters[i].name, kernel) == 0 && counters[i].count > 0) return;
+    }
+    fail_msg("the kernel '%s' was never run", kernel);
+}

@@ -130,5 +130,7 @@ void rig_same_bits(rig *r, const void *bytes, size_t length);
 
 /* The device has run `op` (with a weight in `layout`, or NULL) on the kernels under test. */
 void rig_expect_ran(rig *r, const char *op, const char *layout);
+/* A GPU has run this kernel. */
+void rig_expect_kernel(rig *r, const char *kernel);
 
 #endif

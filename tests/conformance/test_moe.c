@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "support_rig.h"
+#include "support/layouts.h"
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define MAX_EXPERTS 128
@@ -208,14 +209,20 @@ static void linear_case_run(rig *r, const linear_case *s)
 
 static void linear_cases(rig *r)
 {
+    const bool gpu = rig_backend() != &pv_cpu_backend; /* its kernels are compiled for each layout */
     for (unsigned layout = 0; layout < PV_LAYOUT_COUNT; layout++) {
+        if (!layout_is_sampled(layout, gpu)) continue;
         uint32_t block, bytes;
         ref_block((pv_layout)layout, &block, &bytes);
-        const uint32_t cols = block == 1 ? 40 : 256;
-        linear_case_run(r, &(linear_case){(pv_layout)layout, 1, 5, 2, cols, 32, PV_ACTIVATION_SILU, false, false, false, false});
-        linear_case_run(r, &(linear_case){(pv_layout)layout, 7, 4, 3, cols, 48, PV_ACTIVATION_NONE, true, true, false, false});
-        linear_case_run(r, &(linear_case){(pv_layout)layout, 21, 6, 2, cols, 16, PV_ACTIVATION_CLAMPED, true, false, true, false});
+        const uint32_t cols = block == 1 ? 40 : 256, odd_cols = block == 1 ? 77 : block < 256 ? 3 * block : 512;
+        const pv_layout l = (pv_layout)layout;
+        linear_case_run(r, &(linear_case){l, 1, 5, 2, cols, 32, PV_ACTIVATION_SILU, false, false, false, false});
+        linear_case_run(r, &(linear_case){l, 7, 4, 3, cols, 48, PV_ACTIVATION_NONE, true, true, false, false});
+        linear_case_run(r, &(linear_case){l, 21, 6, 2, odd_cols, 16, PV_ACTIVATION_CLAMPED, true, false, true, false});
     }
+    /* experts of more rows than a tile has, and outputs that do not fill the last one */
+    linear_case_run(r, &(linear_case){PV_LAYOUT_Q4_0, 70, 2, 1, 96, 80, PV_ACTIVATION_SILU, true, false, false, false});
+    linear_case_run(r, &(linear_case){PV_LAYOUT_Q4_K, 90, 3, 2, 512, 144, PV_ACTIVATION_NONE, true, true, true, false});
     linear_case_run(r, &(linear_case){PV_LAYOUT_F32, 60, 33, 4, 96, 80, PV_ACTIVATION_SILU, false, false, false, false});
     linear_case_run(r, &(linear_case){PV_LAYOUT_Q8_0, 60, 3, 1, 512, 80, PV_ACTIVATION_NONE, false, true, false, false});
     for (uint32_t rows = 1; rows <= 21; rows += 4) { /* a linear for each head */
@@ -223,7 +230,9 @@ static void linear_cases(rig *r)
         linear_case_run(r, &(linear_case){PV_LAYOUT_Q8_0, rows, 4, 4, 128, 32, PV_ACTIVATION_NONE, false, true, false, true});
         linear_case_run(r, &(linear_case){PV_LAYOUT_Q4_K, rows, 3, 3, 256, 16, PV_ACTIVATION_SILU, false, false, false, true});
     }
+    linear_case_run(r, &(linear_case){PV_LAYOUT_Q8_0, 40, 3, 3, 96, 32, PV_ACTIVATION_NONE, true, true, false, true});
     rig_expect_ran(r, "moe_linear", NULL);
+    if (gpu && !r->plain) rig_expect_kernel(r, "moe_tiles");
 }
 
 /* ---- moe_sum --------------------------------------------------------------------------------------------------------- */

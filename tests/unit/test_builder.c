@@ -296,6 +296,14 @@ static void lowering_splits_what_is_declined_and_no_more(void **state)
         {RT_DECLINE_GLU | RT_DECLINE_PARTS | RT_DECLINE_NORM, "rms_norm linear linear glu"},
     };
     lower_and_expect(&gate_up, input, 1, gate_cases, 8);
+    gate_up.linear.residual = gate_up.linear.parts[0].out; /* in place, so the gate cannot stand there */
+    const lowering_case added_cases[] = {
+        {0, "linear"},
+        {RT_DECLINE_GLU, "linear glu activation"},
+        {RT_DECLINE_GLU | RT_DECLINE_NORM, "rms_norm linear glu activation"},
+        {RT_DECLINE_GLU | RT_DECLINE_PARTS, "rms_norm linear linear glu activation"},
+    };
+    lower_and_expect(&gate_up, (pv_tensor[]){x, scratch_64(2)}, 2, added_cases, 4);
     pv_op rope = {.kind = PV_OP_rope, .rope = {.q = x, .k = scratch_64(4), .angles = weight(32, 16), .v = x, .store = view(0)}};
     const lowering_case rope_cases[] = {{0, "rope"}, {RT_DECLINE_STORE, "rope kv_store"}};
     lower_and_expect(&rope, input, 2, rope_cases, 2);

@@ -309,7 +309,7 @@ static inline float affine_factor(device const uchar *from)
     switch ((layout - LAYOUT_AFFINE) % 3) {
     case 0: return load_half(from);
     case 1: return as_type<float>(uint(load_u16(from)) << 16);
-    default: return as_type<float>(load_u32(from));
+    default: return *(device const float *)from; // blocks of these are whole words
     }
 }
 static inline float2 affine_factors(device const uchar *block)
