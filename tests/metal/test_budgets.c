@@ -1,4 +1,5 @@
 /* What a step costs the host, and how it is cut for the device: counts, held by budgets. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 
 #include "backend/metal/prepare.h"
+#include "base/alloc.h"
 #include "support_metal.h"
 
 #define MESSAGES_PER_DISPATCH 8
@@ -107,7 +109,7 @@ static void check_cuts(double slowness, uint64_t least, uint64_t most)
     const uint64_t buffers = counted().command_buffers - before.command_buffers;
     print_message("%.2f s of work, the longest op %.2f s: %llu command buffers\n", slowness, longest,
                   (unsigned long long)buffers);
-    assert_true(longest < SECONDS_PER_COMMAND_BUFFER); /* what is one op cannot be cut */
+    assert_true(longest < SECONDS_PER_COMMAND_BUFFER); /* so short an op is not cut */
     assert_true((double)buffers * SECONDS_PER_COMMAND_BUFFER >= slowness);
     assert_true(buffers >= least && buffers <= most);
     metal_run(&b);
@@ -181,6 +183,185 @@ static void a_failure_in_the_middle_of_a_cut_step_is_seen(void **state)
     metal_assert_no_leaks();
 }
 
+/* ---- Ops that are too long by themselves ---- */
+
+#define LONG_ROWS 2048
+#define LONG_CONTEXT 131072
+
+/* A device as described, and one buffer that stands for every tensor: nothing runs, since every command buffer fails. */
+typedef struct small_chip {
+    pv_allocator allocator;
+    pv_environment environment;
+    pv_backend_device *base;
+    pv_buffer memory, block;
+    pv_step_limits limits;
+} small_chip;
+
+static void open_chip(small_chip *c)
+{
+    const softmetal_world m1 = {.keep_open = true, .apple_family = 7};
+    softmetal_reset();
+    softmetal_set_world(&m1);
+    *c = (small_chip){.allocator = pv_allocator_default()};
+    c->environment = (pv_environment){.allocator = &c->allocator, .metal_library = test_metal_library()};
+    c->limits = (pv_step_limits){.rows = LONG_ROWS,
+                                 .seqs = 1,
+                                 .logits = LONG_ROWS,
+                                 .patches = 1,
+                                 .biases = 1,
+                                 .slots = 2,
+                                 .context = LONG_CONTEXT};
+    const pv_step_layout layout = pv_step_layout_for(&c->limits);
+    assert_int_equal(pv_metal_backend.open(&pv_metal_backend, &c->environment, "metal:0", false, &c->base, NULL), PV_OK);
+    assert_int_equal(pv_metal_alloc(c->base, PV_MEMORY_SCRATCH, 4096, &c->memory, NULL), PV_OK);
+    assert_int_equal(pv_metal_alloc(c->base, PV_MEMORY_STEP, layout.bytes, &c->block, NULL), PV_OK);
+    const pv_metal_traits *traits = &pv_metal_of(c->base)->traits;
+    assert_true(traits->bytes_per_second == 68e9 && traits->operations_per_second == 2600e9); /* an M1 with 8 cores */
+    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_COMMAND_BUFFER, .count = UINT64_MAX});
+}
+
+static void close_chip(small_chip *c)
+{
+    softmetal_inject(NULL);
+    pv_metal_free(c->base, &c->memory);
+    pv_metal_free(c->base, &c->block);
+    pv_metal_backend.close(c->base);
+    metal_assert_no_leaks();
+    metal_reset();
+}
+
+static pv_tensor tensor_of(small_chip *c, pv_extent extent, pv_layout layout, uint32_t rows, uint32_t cols)
+{
+    pv_tensor tensor = {.buffer = &c->memory, .extent = extent, .layout = layout, .rows = rows, .cols = cols};
+    assert_true(pv_layout_row_bytes(layout, cols, &tensor.row_bytes));
+    return tensor;
+}
+
+static pv_tensor activation_of(small_chip *c, uint32_t cols)
+{
+    return tensor_of(c, PV_EXTENT_ROWS, PV_LAYOUT_F32, LONG_ROWS, cols);
+}
+
+static pv_op long_linear(small_chip *c, uint32_t cols, uint32_t outs, bool glu)
+{
+    pv_op op = {.kind = PV_OP_linear, .linear = {.x = activation_of(c, cols), .part_count = glu ? 2 : 1}};
+    op.linear.glu = glu ? PV_ACTIVATION_SILU : PV_ACTIVATION_NONE;
+    for (uint32_t p = 0; p < op.linear.part_count; p++)
+        op.linear.parts[p].weight = tensor_of(c, PV_EXTENT_FIXED, PV_LAYOUT_Q4_0, outs, cols);
+    op.linear.parts[0].out = activation_of(c, outs);
+    return op;
+}
+
+/* Logits of every row of a prompt. */
+static pv_op long_logits(small_chip *c)
+{
+    pv_op op = long_linear(c, 4096, 128256, false);
+    op.linear.x.extent = op.linear.parts[0].out.extent = PV_EXTENT_LOGITS;
+    return op;
+}
+
+static pv_op long_attention(small_chip *c)
+{
+    const uint32_t heads = 32, kv_heads = 8, head_dim = 128;
+    pv_kv_view cache = {.kv_heads = kv_heads, .head_dim = head_dim, .type = PV_KV_F16};
+    cache.page_bytes = 2ull * kv_heads * PV_PAGE_TOKENS * head_dim * 2;
+    cache.pages = tensor_of(c, PV_EXTENT_FIXED, PV_LAYOUT_F16, 1, 1024);
+    cache.table = tensor_of(c, PV_EXTENT_FIXED, PV_LAYOUT_F32, 2, LONG_CONTEXT / PV_PAGE_TOKENS);
+    pv_op op = {.kind = PV_OP_attention, .attention = {.cache = cache, .heads = heads, .scale = 0.1f}};
+    op.attention.q = op.attention.out = activation_of(c, heads * head_dim);
+    return op;
+}
+
+static pv_op long_experts(small_chip *c)
+{
+    const uint32_t experts = 128, used = 8, cols = 4096, outs = 1536;
+    pv_op op = {.kind = PV_OP_moe_linear,
+                .moe_linear = {.experts = experts, .used = used, .part_count = 2, .glu = PV_ACTIVATION_SILU}};
+    op.moe_linear.x = activation_of(c, cols);
+    op.moe_linear.order = activation_of(c, used);
+    op.moe_linear.offsets = activation_of(c, experts + 1);
+    for (uint32_t p = 0; p < 2; p++)
+        op.moe_linear.parts[p].weight = tensor_of(c, PV_EXTENT_FIXED, PV_LAYOUT_Q4_0, experts * outs, cols);
+    op.moe_linear.parts[0].out = activation_of(c, used * outs);
+    return op;
+}
+
+static void write_long_step(small_chip *c)
+{
+    const pv_step_layout layout = pv_step_layout_for(&c->limits);
+    const pv_tensor block = {.buffer = &c->block, .rows = 1};
+    const pv_step_view step = pv_step_view_of(pv_tensor_host(&block), &layout);
+    *step.counts = (pv_step_counts){
+        .rows = LONG_ROWS, .seqs = 1, .tiles = LONG_ROWS / PV_TILE_ROWS, .logits = LONG_ROWS};
+    step.seqs[0] = (pv_step_seq){.slot = 1, .rows = LONG_ROWS, .kv_length = LONG_CONTEXT};
+}
+
+/* Command buffers of a step of these ops. */
+static uint64_t buffers_of_ops(small_chip *c, pv_op *ops, size_t count)
+{
+    const pv_plan plan = {
+        .allocator = &c->allocator, .ops = ops, .count = count, .limits = c->limits, .rows = LONG_ROWS, .logits = LONG_ROWS};
+    pv_prepared *prepared = NULL;
+    pv_error error = {0};
+    pv_fence fence;
+    if (pv_metal_prepare(c->base, &plan, &prepared, &error) != PV_OK) fail_msg("%s", error.message);
+    const pv_tensor block = {.buffer = &c->block, .rows = 1};
+    const pv_submission submission = {.plans = &prepared, .plan_count = 1, .block = block, .outputs = block};
+    const softmetal_counts before = counted();
+    pv_metal_of(c->base)->cut_seconds = PV_METAL_CUT_SECONDS; /* what fails is cut shorter the next time */
+    assert_int_equal(pv_metal_submit(c->base, &submission, &fence, NULL), PV_OK);
+    const uint64_t buffers = counted().command_buffers - before.command_buffers;
+    assert_int_equal(pv_metal_wait(c->base, fence, UINT32_MAX, NULL), PV_DEVICE_TRANSIENT);
+    pv_metal_release(c->base, prepared);
+    return buffers;
+}
+
+/* On the smallest chip, a single op of 2048 rows of a large model: so many pieces, of equal numbers of tiles, that the largest is
+ * short enough by what its rows cost. */
+static void an_op_that_is_too_long_is_cut_itself(void **state)
+{
+    (void)state;
+    small_chip c;
+    open_chip(&c);
+    write_long_step(&c);
+    pv_op ops[] = {long_linear(&c, 4096, 14336, true), long_logits(&c), long_attention(&c), long_experts(&c)};
+    const double tiles[] = {LONG_ROWS / 32, LONG_ROWS / 32, LONG_ROWS / PV_TILE_ROWS, LONG_ROWS * 8 / 32 + 128};
+    const double tile_rows[] = {32, 32, PV_TILE_ROWS, 32 / 8};
+    const pv_metal_device *device = pv_metal_of(c.base);
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        const double whole = seconds_of(&device->traits, &ops[i], LONG_ROWS, LONG_CONTEXT);
+        const uint64_t buffers = buffers_of_ops(&c, &ops[i], 1);
+        const double largest = tile_rows[i] * ceil(tiles[i] / (double)buffers);
+        const double seconds = seconds_of(&device->traits, &ops[i], (uint32_t)largest, LONG_CONTEXT);
+        print_message("%s of %d rows, %.2f s: %llu command buffers of at most %.3f s\n", pv_op_name(ops[i].kind), LONG_ROWS,
+                      whole, (unsigned long long)buffers, seconds);
+        assert_true(whole > SECONDS_PER_COMMAND_BUFFER && buffers > 1);
+        assert_true(seconds <= SECONDS_PER_COMMAND_BUFFER);
+        assert_true(device->longest_seconds <= SECONDS_PER_COMMAND_BUFFER); /* by the backend's own reckoning */
+    }
+    close_chip(&c);
+}
+
+/* Short ops and long ones in turn: no command buffer has more than its time. */
+static void a_plan_of_long_ops_is_cut_between_them_and_in_them(void **state)
+{
+    (void)state;
+    small_chip c;
+    open_chip(&c);
+    write_long_step(&c);
+    pv_op ops[] = {long_linear(&c, 4096, 1024, false), long_linear(&c, 4096, 14336, true), long_linear(&c, 4096, 1024, false),
+                   long_attention(&c), long_linear(&c, 4096, 4096, false)};
+    const pv_metal_device *device = pv_metal_of(c.base);
+    double whole = 0;
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) whole += seconds_of(&device->traits, &ops[i], LONG_ROWS, LONG_CONTEXT);
+    const uint64_t buffers = buffers_of_ops(&c, ops, sizeof ops / sizeof ops[0]);
+    print_message("%.2f s: %llu command buffers of at most %.3f s\n", whole, (unsigned long long)buffers, device->longest_seconds);
+    assert_true((double)buffers * SECONDS_PER_COMMAND_BUFFER >= whole);
+    assert_true((double)buffers * PV_METAL_CUT_SECONDS / 2 <= whole); /* nor are they cut to crumbs */
+    assert_true(device->longest_seconds <= SECONDS_PER_COMMAND_BUFFER && device->longest_seconds > 0.1);
+    close_chip(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +369,8 @@ int main(void)
         cmocka_unit_test(a_prompts_step_is_cut_by_what_its_ops_cost),
         cmocka_unit_test(what_was_ended_is_cut_shorter),
         cmocka_unit_test(a_failure_in_the_middle_of_a_cut_step_is_seen),
+        cmocka_unit_test(an_op_that_is_too_long_is_cut_itself),
+        cmocka_unit_test(a_plan_of_long_ops_is_cut_between_them_and_in_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

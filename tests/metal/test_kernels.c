@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../conformance/support_rig.h"
+#include "backend/metal/metal.h"
 #include "../golden/support_llama.h"
 #include "softmetal.h"
 #include "support/layouts.h"
@@ -199,6 +200,27 @@ static pv_tensor random_weight(pv_layout layout, uint32_t rows, uint32_t cols, u
     return weight;
 }
 
+/* What the last op gave, and how many command buffers it took. */
+static struct {
+    uint64_t hash, buffers;
+} last_run;
+
+static void run_op(pv_op *op, const pv_tensor *out)
+{
+    softmetal_counts before, after;
+    rig_may_write_rows(&device, out);
+    softmetal_get_counts(&before);
+    rig_run(&device, op, 1);
+    softmetal_get_counts(&after);
+    float *found = rig_rows(&device, out, device.rows);
+    const uint8_t *bytes = (const uint8_t *)found;
+    last_run.buffers = after.command_buffers - before.command_buffers;
+    last_run.hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < (size_t)device.rows * out->cols * sizeof *found; i++)
+        last_run.hash = (last_run.hash ^ bytes[i]) * 0x100000001B3u;
+    free(found);
+}
+
 typedef struct linear_shape {
     pv_layout layout;
     uint32_t rows, cols, outs;
@@ -223,8 +245,7 @@ static void run_linear(const linear_shape *s)
     for (uint32_t p = 0; p < op.linear.part_count; p++)
         op.linear.parts[p].weight = random_weight(s->layout, s->outs, s->cols, &seed);
     op.linear.parts[0].out = rig_activation(&device, PV_EXTENT_ROWS, s->outs);
-    rig_may_write_rows(&device, &op.linear.parts[0].out);
-    rig_run(&device, &op, 1);
+    run_op(&op, &op.linear.parts[0].out);
     free(x), free(norm), free(residual);
 }
 
@@ -312,8 +333,7 @@ static uint32_t run_experts(const moe_shape *s)
         if (s->bias) op.moe_linear.parts[p].bias = rig_vector(&device, bias, weight_rows);
     }
     op.moe_linear.parts[0].out = rig_activation(&device, PV_EXTENT_ROWS, s->used * s->outs);
-    rig_may_write_rows(&device, &op.moe_linear.parts[0].out);
-    rig_run(&device, &op, 1);
+    run_op(&op, &op.moe_linear.parts[0].out);
     free(x), free(bias);
     return tiles;
 }
@@ -390,8 +410,7 @@ static double run_attention(const attention_shape *s)
     if (s->latent > 0) op.attention.q_latent = rig_input(&device, PV_EXTENT_ROWS, out_width, latent);
     op.attention.out = rig_activation(&device, PV_EXTENT_ROWS, out_width);
     if (s->sinks) op.attention.sinks = rig_vector(&device, sinks, heads);
-    rig_may_write_rows(&device, &op.attention.out);
-    rig_run(&device, &op, 1);
+    run_op(&op, &op.attention.out);
     free(q), free(sinks), free(latent);
     return seen;
 }
@@ -417,6 +436,50 @@ static void decode_rows_load_their_keys_and_values_once(void **state)
         assert_true(loaded >= seen);
         assert_true(loaded <= 1.05 * seen);
     }
+    close_rig();
+}
+
+/* ---- Pieces ---- */
+
+#define SLOWNESS 1e9 /* of a chip on which every op takes too long */
+
+/* Both runs, the second on a chip so slow that every threadgroup along the cut axis is a command buffer of its own. */
+static void expect_same_in_pieces(void (*run)(const void *shape), const void *shape, uint64_t pieces)
+{
+    pv_metal_traits *traits = &pv_metal_of(device.device)->traits;
+    const pv_metal_traits before = *traits;
+    run(shape);
+    const uint64_t whole = last_run.hash;
+    assert_int_equal(last_run.buffers, 1);
+    traits->bytes_per_second /= SLOWNESS, traits->operations_per_second /= SLOWNESS;
+    run(shape);
+    *traits = before;
+    print_message("%llu pieces\n", (unsigned long long)last_run.buffers);
+    assert_int_equal(last_run.buffers, pieces);
+    assert_true(last_run.hash == whole);
+}
+
+static void linear_runs(const void *shape) { run_linear(shape); }
+static void experts_run(const void *shape) { run_experts(shape); }
+static void attention_runs(const void *shape) { run_attention(shape); }
+
+static void an_op_in_pieces_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const linear_shape many = {PV_LAYOUT_Q4_0, 90, 96, 70, true, true, false}, few = {PV_LAYOUT_Q4_0, 7, 96, 70, false, true, true};
+    static const moe_shape experts = {PV_LAYOUT_Q4_0, 70, 6, 1, 96, 48, true, true, 2};
+    static const attention_shape attention = {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 40, NULL}}, 0, false, PV_KV_F16};
+    open_rig(&plain_world, false);
+    expect_same_in_pieces(linear_runs, &many, 3);
+    expect_same_in_pieces(linear_runs, &few, 1);
+    expect_same_in_pieces(experts_run, &experts, 9);       /* three tiles of rows, and one for each expert */
+    expect_same_in_pieces(attention_runs, &attention, 5);  /* a decode row, three tiles, and what merges the row's splits */
+    close_rig();
+    open_rig(&plain_world, true);
+    const linear_shape plain = {PV_LAYOUT_Q4_0, 90, 96, 70, false, false, false};
+    expect_same_in_pieces(linear_runs, &plain, 12);
+    expect_same_in_pieces(experts_run, &experts, 18 + 6);
+    expect_same_in_pieces(attention_runs, &attention, 41 + 1);
     close_rig();
 }
 
@@ -534,6 +597,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(few_rows_load_each_weight_once),
         cmocka_unit_test(prompts_load_an_experts_weights_once_a_tile),
         cmocka_unit_test(decode_rows_load_their_keys_and_values_once),
+        cmocka_unit_test(an_op_in_pieces_gives_the_same_bits),
         cmocka_unit_test(nothing_is_found_in_a_small_model),
         cmocka_unit_test(nothing_is_found_in_a_small_model_of_plain_programs),
         cmocka_unit_test(nothing_is_found_in_matrix_kernels),

@@ -57,6 +57,7 @@ typedef struct pv_metal_device {
     bool removed; /* nothing works any more */
     pv_metal_programs *programs;
     double cut_seconds;    /* of work in a command buffer; halved when the system ended one */
+    double longest_seconds; /* of work in any command buffer so far, as reckoned */
     uint64_t buffers;      /* made so far: ids */
     pv_pool *args;         /* of all plans */
     pv_buffer scratch;     /* of kernels that need some: as large as the most demanding plan */

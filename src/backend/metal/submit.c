@@ -22,7 +22,7 @@ typedef struct encoding {
     const pv_submission *submission;
     pv_id command_buffer, encoder; /* that are open, or NULL */
     double seconds;                /* of work in it */
-    uint32_t pieces;               /* of the op that is being encoded */
+    uint64_t pieces;               /* of the op that is being encoded */
     uint32_t counts[PV_METAL_COUNTS];
     uint32_t kv_length; /* the longest */
     const pv_step_counts *step;
@@ -71,6 +71,7 @@ static void commit(encoding *e)
     pv_metal_watch_add(e->device->watch, e->slot, e->command_buffer);
     if (e->device->profile != NULL) pv_metal_profile_add(e->device, e->slot, e->command_buffer);
     pv_msg_command_buffer_commit(&e->device->objc, e->command_buffer);
+    if (e->seconds > e->device->longest_seconds) e->device->longest_seconds = e->seconds;
     e->command_buffer = NULL;
 }
 
@@ -173,17 +174,30 @@ static pv_cost cost_of(const encoding *e, const pv_op *op, const pv_metal_record
 }
 
 /* As few as have none that takes too long; they are of nearly equal size. */
-static uint32_t count_pieces(const encoding *e, const pv_op *op, const pv_metal_record *record)
+static uint64_t pieces_of(const encoding *e, const pv_op *op, const pv_metal_record *record, double seconds)
 {
-    const pv_metal_traits *traits = &e->device->traits;
-    const double whole = seconds_for(traits, cost_of(e, op, record, 0));
-    if (record->cut_axis == 0 || whole <= e->device->cut_seconds) return 1;
+    const double most = e->device->cut_seconds;
+    if (record->cut_axis == 0) return 1;
     const uint64_t groups = extent_of(e, &record->grid[record->cut_axis]);
-    uint64_t pieces = (uint64_t)(whole / e->device->cut_seconds) + 1;
+    uint64_t pieces = (uint64_t)(seconds / most) + 1;
     while (pieces < groups &&
-           seconds_for(traits, cost_of(e, op, record, (groups + pieces - 1) / pieces)) > e->device->cut_seconds)
+           seconds_for(&e->device->traits, cost_of(e, op, record, (groups + pieces - 1) / pieces)) > most)
         pieces++;
-    return (uint32_t)(pieces < groups ? pieces : groups > 0 ? groups : 1);
+    return pieces < groups ? pieces : groups > 0 ? groups : 1;
+}
+
+/* Of the record of the op, the first of which is given, that needs most. */
+static uint64_t count_pieces(const encoding *e, const pv_prepared *prepared, const pv_metal_record *first)
+{
+    const pv_op *op = &prepared->plan->ops[first->op];
+    const double seconds = seconds_for(&e->device->traits, cost_of(e, op, first, 0));
+    uint64_t most = 1;
+    if (seconds <= e->device->cut_seconds) return 1;
+    for (const pv_metal_record *r = first; r < prepared->records + prepared->count && r->op == first->op; r++) {
+        const uint64_t pieces = pieces_of(e, op, r, seconds);
+        if (pieces > most) most = pieces;
+    }
+    return most;
 }
 
 /* Room for an op, or a piece of it. With a profile it has an encoder of its own. */
@@ -197,11 +211,12 @@ static bool begin_piece(encoding *e, const pv_op *op, pv_cost cost, bool counted
 }
 
 /* Before an op's first record. `counted`: its time was made room for already. */
-static bool begin_op(encoding *e, const pv_op *op, const pv_metal_record *record, bool counted)
+static bool begin_op(encoding *e, const pv_prepared *prepared, const pv_metal_record *record, bool counted)
 {
+    const pv_op *op = &prepared->plan->ops[record->op];
     e->pieces = 1;
     if (counted && e->device->profile == NULL) return e->command_buffer != NULL || open_command_buffer(e);
-    if (!counted) e->pieces = count_pieces(e, op, record);
+    if (!counted) e->pieces = count_pieces(e, prepared, record);
     return e->pieces > 1 || begin_piece(e, op, cost_of(e, op, record, 0), counted);
 }
 
@@ -238,10 +253,10 @@ static bool encode_plan(encoding *e, const pv_prepared *prepared)
     if (counted && !make_room(e, most)) return false;
     for (size_t i = 0; i < prepared->count; i++) {
         const pv_metal_record *record = &prepared->records[i];
-        const pv_op *op = &prepared->plan->ops[record->op];
-        if ((i == 0 || record[-1].op != record->op) && !begin_op(e, op, record, counted)) return false;
+        if ((i == 0 || record[-1].op != record->op) && !begin_op(e, prepared, record, counted)) return false;
         if (!(e->pieces > 1 ? encode_pieces(e, prepared, record) : encode_record(e, prepared, record, NULL))) return false;
-        if (e->device->environment->validate && (i + 1 == prepared->count || record[1].op != record->op)) validate(e, op);
+        if (e->device->environment->validate && (i + 1 == prepared->count || record[1].op != record->op))
+            validate(e, &prepared->plan->ops[record->op]);
     }
     return true;
 }
