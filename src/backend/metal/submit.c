@@ -85,9 +85,25 @@ typedef struct piece {
     uint64_t first, count;
 } piece;
 
+/* Of a binding that is no tensor. */
+static void find_place(const encoding *e, const pv_prepared *prepared, const pv_metal_binding *binding, uint64_t first_group,
+                       pv_id *buffer, uint64_t *offset)
+{
+    const pv_tensor *outputs = &e->submission->outputs;
+    switch ((pv_metal_place)binding->place) {
+    case PV_METAL_SCRATCH: *buffer = pv_metal_buffer_of(&e->device->scratch); break;
+    case PV_METAL_OUTPUTS: *buffer = pv_metal_buffer_of(outputs->buffer), *offset = outputs->offset; break;
+    case PV_METAL_FIRST_GROUP:
+        *buffer = pv_metal_buffer_of(prepared->args.buffer);
+        *offset = prepared->args.offset + prepared->numbers + first_group * sizeof(uint32_t);
+        break;
+    case PV_METAL_TENSOR: break;
+    }
+}
+
 static void bind(const encoding *e, const pv_prepared *prepared, const pv_metal_record *record, uint64_t first_group)
 {
-    const pv_tensor *block = &e->submission->block, *outputs = &e->submission->outputs;
+    const pv_tensor *block = &e->submission->block;
     pv_id buffers[PV_METAL_BINDINGS];
     uint64_t offsets[PV_METAL_BINDINGS];
     buffers[0] = pv_metal_buffer_of(block->buffer), offsets[0] = block->offset;
@@ -95,11 +111,7 @@ static void bind(const encoding *e, const pv_prepared *prepared, const pv_metal_
     for (uint32_t i = 2; i < record->binding_count; i++) {
         const pv_metal_binding *binding = &record->bindings[i];
         buffers[i] = binding->buffer, offsets[i] = binding->offset;
-        if (binding->place == PV_METAL_SCRATCH) buffers[i] = pv_metal_buffer_of(&e->device->scratch);
-        if (binding->place == PV_METAL_OUTPUTS) buffers[i] = pv_metal_buffer_of(outputs->buffer), offsets[i] = outputs->offset;
-        if (binding->place == PV_METAL_FIRST_GROUP)
-            buffers[i] = buffers[1],
-            offsets[i] = prepared->args.offset + prepared->numbers + first_group * sizeof(uint32_t);
+        if (binding->place != PV_METAL_TENSOR) find_place(e, prepared, binding, first_group, &buffers[i], &offsets[i]);
         if (buffers[i] == NULL) buffers[i] = buffers[0], offsets[i] = offsets[0];
     }
     pv_msg_encoder_buffers(&e->device->objc, e->encoder, buffers, offsets, (pv_metal_range){0, record->binding_count});
