@@ -20,7 +20,7 @@ typedef struct pv_source_parts {
     uint64_t group;        /* columns that a scale serves */
     uint64_t scale_rows;   /* FP8: rows that a scale serves */
     uint32_t zero_offset;  /* GPTQ: what is added to zero points */
-    uint32_t *order;       /* GPTQ with desc_act: [cols], the file's columns group by group, which is how rows have them; or NULL. The source owns it */
+    const uint32_t *order; /* GPTQ with desc_act: the tensor's order, by which its columns stand group by group; or NULL */
     float factor;          /* NVFP4: of all weights; 0: there is none, the layout has no room for it */
     pv_source_tensor codes, scales, zeros; /* as they stand in the files; zeros: biases of AFFINE */
 } pv_source_parts;

@@ -219,6 +219,7 @@ static pv_status join(joiner *j, const pv_source_tensor *place, const pv_source_
 {
     pv_source_tensor *tensor = &j->source->tensors[place - j->source->tensors], joined = *tensor;
     joined.layout = layout;
+    joined.order = parts->order;
     joined.type_name = pv_layout_get(layout)->name;
     joined.rows = rows;
     joined.cols = cols;
@@ -289,12 +290,12 @@ static pv_status join_mlx(joiner *j, const pv_source_tensor *scales, pv_error *e
 
 /* g_idx tells each column's group. Where groups do not follow each other (desc_act: they were made in the order of the activations' size),
  * the columns are taken group by group. */
-static pv_status sort_columns(joiner *j, const pv_source_tensor *tensor, const int32_t *groups, uint64_t cols, uint64_t group, uint32_t **order,
+static pv_status sort_columns(joiner *j, const pv_source_tensor *tensor, const int32_t *groups, uint64_t cols, uint64_t group, const uint32_t **order,
                               pv_error *error)
 {
     const pv_allocator *allocator = j->source->allocator;
     uint64_t *next = pv_alloc(allocator, cols / group, sizeof *next);
-    uint32_t *sorted = pv_alloc(allocator, cols, sizeof *sorted);
+    uint32_t *sorted = pv_source_new_order(j->source, cols);
     pv_status status = next && sorted ? PV_OK : pv_fail_memory(error, cols * sizeof *sorted, tensor->name);
     for (uint64_t i = 0; i < cols / group && status == PV_OK; i++) next[i] = i * group;
     for (uint64_t i = 0; i < cols && status == PV_OK; i++) {
@@ -305,14 +306,11 @@ static pv_status sort_columns(joiner *j, const pv_source_tensor *tensor, const i
             sorted[next[at]++] = (uint32_t)i;
     }
     pv_free(allocator, next);
-    if (status == PV_OK)
-        *order = sorted;
-    else
-        pv_free(allocator, sorted);
+    *order = sorted;
     return status;
 }
 
-static pv_status read_order(joiner *j, const pv_source_tensor *tensor, uint64_t cols, uint64_t group, uint32_t **order, pv_error *error)
+static pv_status read_order(joiner *j, const pv_source_tensor *tensor, uint64_t cols, uint64_t group, const uint32_t **order, pv_error *error)
 {
     if (!tensor) return PV_OK;
     if (!is_type(tensor, "I32") || tensor->rows != 1 || tensor->cols != cols || cols > UINT32_MAX)
@@ -354,9 +352,8 @@ static pv_status join_integers(joiner *j, const pv_source_tensor *codes, pv_erro
     pv_source_tensor *named = &j->source->tensors[codes - j->source->tensors];
     pv_source_parts parts = {.kind = awq ? PV_PARTS_AWQ : PV_PARTS_GPTQ, .group = group, .zero_offset = awq ? 0 : j->zero_offset,
                              .codes = *codes, .scales = *scales, .zeros = *zeros};
-    pv_status status = read_order(j, order, cols, group, &j->parts[j->part_count].order, error); /* where it is freed, come what may */
+    pv_status status = read_order(j, order, cols, group, &parts.order, error);
     if (status != PV_OK) return status;
-    parts.order = j->parts[j->part_count].order;
     memcpy(j->name + j->name_length, ".weight", 8);
     if (!(named->name = pv_source_keep(j->source, j->name, j->name_length + 7))) return pv_fail_memory(error, j->name_length, "a tensor's name");
     take(j, scales);
@@ -477,23 +474,6 @@ static pv_status join_all(joiner *j, pv_error *error)
     return status;
 }
 
-/* Leaves out what was taken into others; names may have changed. */
-static pv_status close_ranks(joiner *j, pv_error *error)
-{
-    pv_source *source = j->source;
-    size_t kept = 0;
-    for (size_t i = 0; i < source->tensor_count; i++)
-        if (!j->taken[i]) source->tensors[kept++] = source->tensors[i];
-    source->tensor_count = kept;
-    pv_map_free(&source->tensor_map);
-    pv_map_init(&source->tensor_map, source->allocator);
-    for (size_t i = 0; i < kept; i++) {
-        const char *name = source->tensors[i].name;
-        if (pv_map_add(&source->tensor_map, name, strlen(name), (uint32_t)i) < 0) return pv_fail_memory(error, kept * 8, "the list of tensors");
-    }
-    return PV_OK;
-}
-
 static pv_status read_settings(joiner *j, pv_error *error)
 {
     static const struct {
@@ -528,9 +508,8 @@ pv_status pv_source_join_parts(pv_source *source, pv_error *error)
     if (status == PV_OK && j.method != METHOD_NONE && source->tensor_count > 0) {
         j.taken = pv_calloc(source->allocator, source->tensor_count, sizeof *j.taken);
         j.parts = source->parts = pv_calloc(source->allocator, source->tensor_count, sizeof *j.parts);
-        source->part_count = j.parts ? source->tensor_count : 0;
         status = j.taken && j.parts ? join_all(&j, error) : pv_fail_memory(error, source->tensor_count * sizeof *j.parts, "the list of parts");
-        if (status == PV_OK) status = close_ranks(&j, error);
+        if (status == PV_OK) status = pv_source_leave_out(source, j.taken, error);
     }
     pv_free(source->allocator, j.taken);
     pv_free(source->allocator, j.special);

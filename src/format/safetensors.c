@@ -23,13 +23,20 @@ static const struct {
     {"C64", 64},        {"F64", 64},    {"I64", 64},    {"U64", 64},
 };
 
-/* What Pensieve's own files say in __metadata__: this tensor's bytes are rows of blocks of a layout. */
+/* What Pensieve's own files say in __metadata__: this tensor's bytes are rows of blocks of a layout; and if its columns stand in an order of
+ * their own, which tensor, I32 [cols], tells it. */
 #define LAYOUT_KEY "pensieve.layout."
+#define ORDER_KEY "pensieve.order."
 typedef struct blocks {
     const char *tensor;
     pv_layout layout;
     uint64_t at;
 } blocks;
+
+typedef struct ordered {
+    const char *tensor, *order;
+    uint64_t at;
+} ordered;
 
 typedef struct header {
     pv_source *source;
@@ -41,6 +48,8 @@ typedef struct header {
     bool has_metadata;
     blocks *blocks;
     size_t block_count, block_capacity;
+    ordered *orders;
+    size_t ordered_count, ordered_capacity;
 } header;
 
 /* One tensor's object, as far as it was read. */
@@ -189,6 +198,15 @@ static pv_status read_layout(header *h, const char *tensor, pv_error *error)
     return PV_OK;
 }
 
+static pv_status read_order(header *h, const char *tensor, pv_error *error)
+{
+    const char *order = pv_source_keep(h->source, h->json.string, h->json.string_length);
+    if (!order || !pv_grow(h->source->allocator, (void **)&h->orders, &h->ordered_capacity, h->ordered_count + 1, sizeof *h->orders))
+        return pv_fail_memory(error, sizeof *h->orders, "the orders of columns");
+    h->orders[h->ordered_count++] = (ordered){tensor, order, h->json.start};
+    return PV_OK;
+}
+
 /* Strings only, no key twice. What they say is not kept, but for layouts. */
 static pv_status read_metadata(header *h, pv_error *error)
 {
@@ -208,19 +226,24 @@ static pv_status read_metadata(header *h, pv_error *error)
                               "%s: offset %zu: two values of %s in __metadata__, wanted one", h->file_name, at, key);
         status = pv_json_expect(&h->json, PV_JSON_STRING, error);
         if (status == PV_OK && strncmp(key, LAYOUT_KEY, strlen(LAYOUT_KEY)) == 0) status = read_layout(h, key + strlen(LAYOUT_KEY), error);
+        if (status == PV_OK && strncmp(key, ORDER_KEY, strlen(ORDER_KEY)) == 0) status = read_order(h, key + strlen(ORDER_KEY), error);
     }
     return status;
+}
+
+static pv_source_tensor *find_own(header *h, const char *name, size_t first)
+{
+    uint32_t index;
+    return pv_map_find(&h->source->tensor_map, name, strlen(name), &index) && index >= first ? &h->source->tensors[index] : NULL;
 }
 
 /* Its bytes become rows of blocks; they stay where they are. */
 static pv_status set_layout(header *h, const blocks *b, size_t first, pv_error *error)
 {
-    uint32_t index;
     const pv_layout_info *info = pv_layout_get(b->layout);
-    const bool found = pv_map_find(&h->source->tensor_map, b->tensor, strlen(b->tensor), &index) && index >= first;
-    pv_source_tensor *tensor = found ? &h->source->tensors[index] : NULL;
+    pv_source_tensor *tensor = find_own(h, b->tensor, first);
     uint64_t cols;
-    if (!found || strcmp(tensor->type_name, "U8") != 0 || tensor->dims < 2 || tensor->row_bytes % info->block_bytes != 0 ||
+    if (!tensor || strcmp(tensor->type_name, "U8") != 0 || tensor->dims < 2 || tensor->row_bytes % info->block_bytes != 0 ||
         !pv_mul_u64(tensor->row_bytes / info->block_bytes, info->block, &cols))
         return pv_fail_at(error, PV_BAD_FILE, h->file_name, b->at,
                           "%s: offset %" PRIu64 ": the layout %s is that of tensor %s, wanted one of U8 in rows of whole blocks of %" PRIu32 " bytes",
@@ -229,6 +252,49 @@ static pv_status set_layout(header *h, const blocks *b, size_t first, pv_error *
     tensor->type_name = info->name;
     tensor->cols = tensor->dim[tensor->dims - 1] = cols;
     return PV_OK;
+}
+
+/* True if every number below `count` is there once. */
+static bool is_permutation(const uint32_t *order, uint64_t count, bool *met)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        if (order[i] >= count || met[order[i]]) return false;
+        met[order[i]] = true;
+    }
+    return true;
+}
+
+/* The tensor that tells an order is no tensor of the model. */
+static pv_status set_order(header *h, const ordered *o, size_t first, bool *left_out, pv_error *error)
+{
+    pv_source *source = h->source;
+    pv_source_tensor *tensor = find_own(h, o->tensor, first), *told = find_own(h, o->order, first);
+    bool good = tensor && told && tensor->layout > PV_LAYOUT_BF16 && tensor->layout < PV_LAYOUT_COUNT && !tensor->order &&
+                strcmp(told->type_name, "I32") == 0 && told->rows == 1 && told->cols == tensor->cols && told->cols <= UINT32_MAX;
+    if (good) {
+        uint32_t *order = pv_source_new_order(source, told->cols);
+        bool *met = pv_calloc(source->allocator, told->cols + 1, sizeof *met);
+        pv_status status = order && met ? pv_source_read_rows(source, told, 0, 1, order, error) : pv_fail_memory(error, told->cols * 5, "an order of columns");
+        good = status == PV_OK && is_permutation(order, told->cols, met);
+        pv_free(source->allocator, met);
+        if (status != PV_OK) return status;
+        tensor->order = order;
+        left_out[told - source->tensors] = true;
+    }
+    if (good) return PV_OK;
+    return pv_fail_at(error, PV_BAD_FILE, h->file_name, o->at, "%s: offset %" PRIu64 ": %s is to be the order of the columns of %s, wanted I32 with each of its columns once",
+                      h->file_name, o->at, o->order, o->tensor);
+}
+
+static pv_status set_orders(header *h, size_t first, pv_error *error)
+{
+    if (h->ordered_count == 0) return PV_OK;
+    bool *left_out = pv_calloc(h->source->allocator, h->source->tensor_count + 1, sizeof *left_out);
+    pv_status status = left_out ? PV_OK : pv_fail_memory(error, h->source->tensor_count, "the list of tensors");
+    for (size_t i = 0; i < h->ordered_count && status == PV_OK; i++) status = set_order(h, &h->orders[i], first, left_out, error);
+    if (status == PV_OK) status = pv_source_leave_out(h->source, left_out, error);
+    pv_free(h->source->allocator, left_out);
+    return status;
 }
 
 /* A key of the header and its value. */
@@ -314,10 +380,12 @@ pv_status pv_source_read_safetensors(pv_source *source, uint32_t file, pv_error 
     status = read_entries(&h, error);
     for (size_t i = 0; i < h.block_count && status == PV_OK; i++) status = set_layout(&h, &h.blocks[i], first, error);
     if (status == PV_OK) status = pv_source_check_extents(source, file, first, true, h.data, h.size, error);
+    if (status == PV_OK) status = set_orders(&h, first, error);
 done:
     pv_json_free(&h.json);
     pv_map_free(&h.keys);
     pv_free(source->allocator, h.blocks);
+    pv_free(source->allocator, h.orders);
     pv_free(source->allocator, copy);
     return status;
 }

@@ -107,6 +107,29 @@ pv_status pv_source_add_tensor(pv_source *source, const pv_source_tensor *tensor
     return PV_OK;
 }
 
+uint32_t *pv_source_new_order(pv_source *source, uint64_t cols)
+{
+    if (!pv_grow(source->allocator, (void **)&source->orders, &source->order_capacity, source->order_count + 1, sizeof *source->orders)) return NULL;
+    uint32_t *order = pv_alloc(source->allocator, cols, sizeof *order);
+    if (order) source->orders[source->order_count++] = order;
+    return order;
+}
+
+pv_status pv_source_leave_out(pv_source *source, const bool *left_out, pv_error *error)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < source->tensor_count; i++)
+        if (!left_out[i]) source->tensors[kept++] = source->tensors[i];
+    source->tensor_count = kept;
+    pv_map_free(&source->tensor_map);
+    pv_map_init(&source->tensor_map, source->allocator);
+    for (size_t i = 0; i < kept; i++) {
+        const char *name = source->tensors[i].name;
+        if (pv_map_add(&source->tensor_map, name, strlen(name), (uint32_t)i) < 0) return pv_fail_memory(error, kept * 8, "the list of tensors");
+    }
+    return PV_OK;
+}
+
 /* ---- Extents: sorted with a heap, whose worst case is its best ---- */
 
 typedef struct extent {
@@ -278,7 +301,8 @@ void pv_source_close(pv_source *source)
     pv_free(allocator, source->files);
     pv_free(allocator, source->texts);
     pv_free(allocator, source->tensors);
-    for (size_t i = 0; i < source->part_count; i++) pv_free(allocator, source->parts[i].order);
+    for (size_t i = 0; i < source->order_count; i++) pv_free(allocator, source->orders[i]);
+    pv_free(allocator, source->orders);
     pv_free(allocator, source->parts);
     pv_free(allocator, source->metas);
     pv_free(allocator, source->header);
@@ -377,11 +401,6 @@ const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_te
 {
     const uint8_t *bytes = source->files[tensor->file].mapping.bytes;
     return bytes && !tensor->parts ? bytes + tensor->offset : NULL;
-}
-
-const uint32_t *pv_source_tensor_order(const pv_source_tensor *tensor)
-{
-    return tensor->parts ? tensor->parts->order : NULL;
 }
 
 static void drop(const pv_source *source, const pv_source_tensor *part, uint64_t first, uint64_t count)

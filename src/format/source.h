@@ -17,6 +17,7 @@ typedef struct pv_source_tensor {
     uint64_t rows, cols; /* rows: the product of all but the last; a vector has 1 row, a scalar 1 × 1 */
     uint64_t row_bytes, bytes, offset;
     uint32_t file;       /* index into files */
+    const uint32_t *order; /* [cols]: column i of a row meets the activation order[i]; NULL: columns as they come */
     const struct pv_source_parts *parts; /* what its rows are made from, see parts.h; NULL: they stand in the file at `offset` */
 } pv_source_tensor;
 
@@ -60,9 +61,6 @@ pv_status pv_source_read_rows(const pv_source *source, const pv_source_tensor *t
                               pv_error *error);
 /* The tensor's bytes in the mapping, or NULL when files are read instead or rows are made from parts. */
 const uint8_t *pv_source_tensor_data(const pv_source *source, const pv_source_tensor *tensor);
-
-/* The columns in the order that the rows have them: column i of a row meets the activation order[i]. NULL: as they come. */
-const uint32_t *pv_source_tensor_order(const pv_source_tensor *tensor);
 
 /* Lets go of the pages of the mapping that rows were read from; they come back when touched. */
 void pv_source_drop_rows(const pv_source *source, const pv_source_tensor *tensor, uint64_t first, uint64_t count);

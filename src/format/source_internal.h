@@ -48,7 +48,8 @@ struct pv_source {
     pv_source_text_file *texts;
     size_t text_count, text_capacity;
     struct pv_source_parts *parts; /* what tensors point into */
-    size_t part_count;
+    uint32_t **orders; /* of columns; what tensors point into */
+    size_t order_count, order_capacity;
     struct pv_kept_block *kept; /* names and keys */
 };
 
@@ -60,6 +61,11 @@ pv_status pv_source_add_file(pv_source *source, const char *name, uint32_t *file
  */
 pv_status pv_source_add_tensor(pv_source *source, const pv_source_tensor *tensor, const char *name, size_t length, uint64_t at,
                                size_t limit, pv_error *error);
+/* Room for an order of columns, which lives as long as the source; NULL if memory runs out. */
+uint32_t *pv_source_new_order(pv_source *source, uint64_t cols);
+/* Goes on without the tensors of which `left_out`, one for each, is true; the others get other indices, and may have other names by now.
+ * Errors: PV_OUT_OF_MEMORY. */
+pv_status pv_source_leave_out(pv_source *source, const bool *left_out, pv_error *error);
 /* True for a name of 1 to `limit` bytes of UTF-8 without NUL. */
 bool pv_source_name_is_good(const char *name, size_t length, size_t limit);
 /* True for the name of a file in the same folder: no separators, not "." or "..". */

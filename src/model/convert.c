@@ -17,7 +17,7 @@
 #define PIECE_BYTES (4u << 20) /* of rows at a time */
 
 /* A tensor of the file that is written: one of the source as it is, or a part of what it becomes. */
-typedef enum part { PART_ALL, PART_CODES, PART_SCALES, PART_BIASES, PARTS } part;
+typedef enum part { PART_ALL, PART_CODES, PART_SCALES, PART_BIASES, PART_ORDER, PARTS } part;
 
 typedef struct output {
     const pv_source_tensor *tensor;
@@ -85,7 +85,7 @@ static void add_output(conversion *c, size_t index, part which)
     const pv_source_tensor *tensor = pv_source_tensor_at(c->source, index);
     output *o = &c->outputs[c->count++];
     *o = (output){.tensor = tensor, .part = which, .order = index * PARTS + which};
-    o->bytes = which == PART_ALL ? tensor->bytes : tensor->rows * part_row_bytes(c, tensor, which);
+    o->bytes = which == PART_ALL ? tensor->bytes : which == PART_ORDER ? 4 * tensor->cols : tensor->rows * part_row_bytes(c, tensor, which);
     c->total += o->bytes;
 }
 
@@ -115,16 +115,13 @@ static pv_status list_outputs(conversion *c, pv_error *error)
         if (has_blocks(tensor) && c->options->bits > 0)
             return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset,
                               "tensor %s is quantized already (%s); a model in F32, F16 or BF16 is wanted", tensor->name, tensor->type_name);
-        if (pv_source_tensor_order(tensor) != NULL)
-            return pv_fail_at(error, PV_UNSUPPORTED, tensor->name, tensor->offset,
-                              "tensor %s has its columns in the order of their activations (desc_act), which the file to be written does not tell; it is run as it is",
-                              tensor->name);
         if (tensor->row_bytes > c->widest) c->widest = tensor->row_bytes;
         if (tensor->cols > c->longest) c->longest = tensor->cols;
         if (is_quantized(c, tensor))
-            for (part p = PART_CODES; p < PARTS; p++) add_output(c, i, p);
+            for (part p = PART_CODES; p <= PART_BIASES; p++) add_output(c, i, p);
         else
             add_output(c, i, PART_ALL);
+        if (tensor->order != NULL) add_output(c, i, PART_ORDER);
     }
     qsort(c->outputs, c->count, sizeof *c->outputs, by_alignment);
     for (size_t i = 0; i < c->count; i++) c->places[c->outputs[i].order] = i;
@@ -149,6 +146,20 @@ static pv_status declare_blocks(conversion *c, const pv_source_tensor *tensor, p
     return status;
 }
 
+static pv_status declare_order(conversion *c, const pv_source_tensor *tensor, pv_error *error)
+{
+    pv_bytes key, name;
+    pv_bytes_init(&key, c->allocator);
+    pv_bytes_init(&name, c->allocator);
+    pv_bytes_format(&key, "pensieve.order.%s", tensor->name);
+    pv_bytes_format(&name, "%s.order", tensor->name);
+    pv_status status = key.failed || name.failed ? pv_fail_memory(error, key.length, "a tensor's name") : pv_model_writer_string(c->writer, key.data, name.data, error);
+    if (status == PV_OK) status = pv_model_writer_declare_raw(c->writer, name.data, "I32", 4, 1, &tensor->cols, error);
+    pv_bytes_free(&key);
+    pv_bytes_free(&name);
+    return status;
+}
+
 static pv_status declare_all_of(conversion *c, const pv_source_tensor *tensor, pv_error *error)
 {
     uint64_t cells;
@@ -164,6 +175,8 @@ static pv_status declare_part(conversion *c, const output *o, pv_error *error)
 {
     static const char *const suffixes[] = {[PART_SCALES] = "scales", [PART_BIASES] = "biases"};
     const pv_source_tensor *tensor = o->tensor;
+    if (o->part == PART_ALL) return declare_all_of(c, tensor, error);
+    if (o->part == PART_ORDER) return declare_order(c, tensor, error);
     const uint64_t dim[] = {tensor->rows, part_cols(c, tensor, o->part)};
     if (o->part == PART_CODES) return pv_model_writer_declare_raw(c->writer, tensor->name, "U32", 4, 2, dim, error);
     pv_bytes name;
@@ -185,7 +198,7 @@ static void take_apart(conversion *c, const pv_source_tensor *tensor, uint64_t r
     const size_t factor = factor_bytes(tensor), codes = info->block_bytes - 2 * factor;
     const size_t bytes[] = {[PART_CODES] = codes, [PART_SCALES] = factor, [PART_BIASES] = factor};
     const size_t from[] = {[PART_CODES] = 2 * factor, [PART_SCALES] = 0, [PART_BIASES] = factor};
-    for (part p = PART_CODES; p < PARTS; p++) {
+    for (part p = PART_CODES; p <= PART_BIASES; p++) {
         uint8_t *to = c->parts[p] + row * part_row_bytes(c, tensor, p);
         for (uint64_t block = 0; block < tensor->cols / info->block; block++)
             memcpy(to + block * bytes[p], c->block_row + block * info->block_bytes + from[p], bytes[p]);
@@ -215,7 +228,7 @@ static pv_status write_rows(conversion *c, size_t index, uint64_t first, uint64_
     const bool quantized = is_quantized(c, tensor);
     pv_status status = pv_source_read_rows(c->source, tensor, first, count, c->rows, error);
     if (status == PV_OK && quantized) status = quantize_rows(c, tensor, first, count, error);
-    for (part p = quantized ? PART_CODES : PART_ALL; p < (quantized ? PARTS : PART_CODES) && status == PV_OK; p++) {
+    for (part p = quantized ? PART_CODES : PART_ALL; p <= (quantized ? PART_BIASES : PART_ALL) && status == PV_OK; p++) {
         const uint64_t row_bytes = part_row_bytes(c, tensor, p);
         status = pv_model_writer_data_at(c->writer, c->places[index * PARTS + p], first * row_bytes, p == PART_ALL ? c->rows : c->parts[p],
                                          (size_t)(count * row_bytes), error);
@@ -227,6 +240,11 @@ static pv_status write_rows(conversion *c, size_t index, uint64_t first, uint64_
 static pv_status write_tensor(conversion *c, size_t index, pv_error *error)
 {
     const pv_source_tensor *tensor = pv_source_tensor_at(c->source, index);
+    if (tensor->order != NULL) {
+        const pv_status status = pv_model_writer_data_at(c->writer, c->places[index * PARTS + PART_ORDER], 0, tensor->order, (size_t)(4 * tensor->cols), error);
+        if (status != PV_OK) return status;
+        c->done += 4 * tensor->cols;
+    }
     const uint64_t step = tensor->row_bytes > 0 && tensor->row_bytes < PIECE_BYTES ? PIECE_BYTES / tensor->row_bytes : 1;
     for (uint64_t first = 0; first < tensor->rows && tensor->bytes > 0; first += step) {
         const uint64_t count = tensor->rows - first < step ? tensor->rows - first : step;
@@ -245,7 +263,7 @@ static pv_status make_room(conversion *c, pv_error *error)
     const uint64_t staging = c->widest > PIECE_BYTES ? c->widest : PIECE_BYTES;
     bool made = (c->rows = pv_alloc(c->allocator, (size_t)staging, 1)) != NULL;
     /* codes of 8 bits take no more than the 16 of a weight, factors of 32 bits for 32 weights no more than an eighth of theirs */
-    for (part p = PART_CODES; p < PARTS && c->options->bits > 0 && made; p++)
+    for (part p = PART_CODES; p <= PART_BIASES && c->options->bits > 0 && made; p++)
         made = (c->parts[p] = pv_alloc(c->allocator, (size_t)(p == PART_CODES ? staging : staging / 8), 1)) != NULL;
     /* blocks of 8 bits with factors of 32 bits take less than twice the bytes of f32 rows */
     made = made && (c->block_row = pv_alloc(c->allocator, (size_t)c->longest + 1, 8)) != NULL;
@@ -260,7 +278,7 @@ static pv_status declare_outputs(conversion *c, pv_error *error)
     pv_model_writer_align(c->writer);
     pv_status status = pv_model_writer_string(c->writer, "format", c->options->bits > 0 ? "mlx" : blocks ? "pensieve" : "pt", error);
     for (size_t i = 0; i < c->count && status == PV_OK; i++)
-        status = c->outputs[i].part == PART_ALL ? declare_all_of(c, c->outputs[i].tensor, error) : declare_part(c, &c->outputs[i], error);
+        status = declare_part(c, &c->outputs[i], error);
     return status;
 }
 

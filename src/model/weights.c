@@ -191,7 +191,7 @@ static size_t order_member(const pv_role *role)
 /* Matrices that take the same activations mostly have the same order: it is gathered once. */
 static pv_status set_order(const pv_decoder *decoder, pv_weight_list *list, pv_weight_entry *entry, pv_error *error)
 {
-    entry->order = pv_source_tensor_order(entry->source);
+    entry->order = entry->source->order;
     if (entry->order == NULL) return PV_OK;
     if (order_member(entry->role) == SIZE_MAX || decoder->latent > 0)
         return pv_fail_at(error, PV_UNSUPPORTED, entry->source->name, entry->source->offset,

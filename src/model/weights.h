@@ -19,7 +19,7 @@ typedef struct pv_weight_entry {
     bool transposed;  /* the source holds it as [cols, rows], or each expert of it */
     pv_layout layout; /* as it is uploaded: that of the source, but for what can only be turned decoded */
     bool less_one;    /* the source holds it less one */
-    const uint32_t *order; /* of columns, see pv_source_tensor_order; a layer's that are alike are the same; or NULL */
+    const uint32_t *order; /* of columns, as pv_source_tensor; a layer's that are alike are the same; or NULL */
     unsigned uses;
     pv_weight_spec spec;
 } pv_weight_entry;

@@ -90,6 +90,9 @@ def make_safetensors() -> None:
     both = {"a": entry("F32", [2, 3], 0, 24), "b": entry("BF16", [4], 24, 32)}
     rows = {"__metadata__": {"pensieve.layout.a": "Q4_0"}, "a": entry("U8", [2, 36], 0, 72)}
     put("safetensors", "rows-of-blocks", safetensors(rows, 72))
+    rows = {"__metadata__": {"pensieve.layout.a": "Q4_0", "pensieve.order.a": "o"}, "a": entry("U8", [2, 18], 0, 36), "o": entry("I32", [32], 36, 164)}
+    spelled = json.dumps(rows, separators=(",", ":")).encode()
+    put("safetensors", "rows-in-order", struct.pack("<Q", len(spelled)) + spelled + bytes(36) + struct.pack("<32i", *(i ^ 1 for i in range(32))))
     put("safetensors", "dense", safetensors(both, 32))
     put("safetensors", "padded", safetensors(json.dumps(both) + "      ", 32))
     put("safetensors", "without-length", json.dumps(both).encode() + bytes(32))

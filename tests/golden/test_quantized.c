@@ -91,6 +91,17 @@ static void logits_are_those_of_transformers(void **state)
     golden_close(&c);
 }
 
+/* Into a folder that is made. */
+static void repack(const char *from, char folder[GOLDEN_PATH])
+{
+    pv_runtime *runtime = NULL;
+    pv_error error = {0};
+    golden_make_folder(folder);
+    assert_int_equal(pv_runtime_create(NULL, &runtime, NULL), PV_OK);
+    if (pv_convert(runtime, from, NULL, folder, &error) != PV_OK) fail_msg("%s: %s", from, error.message);
+    pv_runtime_destroy(runtime);
+}
+
 /* Repacked, what was put together of parts while it was loaded stands in the file: the same blocks, so the same bits. */
 static void repacked_models_say_the_same(void **state)
 {
@@ -98,13 +109,8 @@ static void repacked_models_say_the_same(void **state)
     for (size_t i = 0; i < CASES; i++) {
         golden_case c;
         char folder[GOLDEN_PATH];
-        pv_runtime *runtime = NULL;
-        pv_error error = {0};
         golden_open(&c, "quantized", names[i]);
-        golden_make_folder(folder);
-        assert_int_equal(pv_runtime_create(NULL, &runtime, NULL), PV_OK);
-        if (pv_convert(runtime, c.folder, NULL, folder, &error) != PV_OK) fail_msg("%s: %s", names[i], error.message);
-        pv_runtime_destroy(runtime);
+        repack(c.folder, folder);
         float *packed, *logits;
         run_way(&c, c.folder, 0, &logits);
         run_way(&c, folder, 0, &packed);
@@ -285,9 +291,9 @@ static float *dense_logits(const golden_case *c, const char *folder, uint8_t *fi
 static void columns_in_an_order_of_their_own_are_what_dense_ones_are(void **state)
 {
     golden_case c;
-    char ordered[GOLDEN_PATH], dense[GOLDEN_PATH];
+    char ordered[GOLDEN_PATH], dense[GOLDEN_PATH], repacked[GOLDEN_PATH];
     size_t length, config_length;
-    float *plain, *logits, *wanted[2];
+    float *plain, *logits, *again, *wanted[2];
     (void)state;
     golden_open(&c, "quantized", "gptq");
     golden_make_folder(ordered);
@@ -311,6 +317,12 @@ static void columns_in_an_order_of_their_own_are_what_dense_ones_are(void **stat
         assert_true(distance(&c, plain, logits) > 0.1); /* it is another model than the one in order */
         free(logits);
     }
+    repack(ordered, repacked); /* with its order */
+    run_way(&c, ordered, 0, &logits);
+    run_way(&c, repacked, 0, &again);
+    assert_memory_equal(logits, again, c.token_count * c.vocabulary * sizeof *logits);
+    free(logits);
+    free(again);
     free(plain);
     free(wanted[0]);
     free(wanted[1]);
@@ -318,6 +330,7 @@ static void columns_in_an_order_of_their_own_are_what_dense_ones_are(void **stat
     free(config);
     golden_remove_folder(ordered);
     golden_remove_folder(dense);
+    golden_remove_folder(repacked);
     golden_close(&c);
 }
 

@@ -131,7 +131,7 @@ static uint64_t alignment(const pv_source_tensor *tensor)
 static void repacked_files_are_aligned_and_the_same(void **state)
 {
     static const char *const folders[] = {"/unit/data/mlx", "/unit/data/gptq", "/unit/data/awq", "/unit/data/fp8", "/unit/data/dense",
-                                          "/unit/data/nvfp4_compressed", "/golden/quantized/gpt_oss"};
+                                          "/unit/data/nvfp4_compressed", "/unit/data/gptq_order", "/golden/quantized/gpt_oss"};
     size_t unaligned = 0, joined = 0;
     (void)state;
     for (size_t f = 0; f < sizeof folders / sizeof *folders; f++) {
@@ -149,13 +149,15 @@ static void repacked_files_are_aligned_and_the_same(void **state)
             assert_int_equal(before->layout, after->layout);
             assert_int_equal(after->offset % alignment(after), 0);
             assert_null(after->parts);
+            assert_int_equal(before->order != NULL, after->order != NULL);
+            if (before->order) assert_memory_equal(before->order, after->order, before->cols * sizeof *before->order);
             if (after->bytes > 0) assert_non_null(pv_source_tensor_data(made, after));
         }
         pv_source_close(made);
         pv_source_close(old);
     }
     assert_true(unaligned > 0);
-    assert_int_equal(joined, 70);
+    assert_int_equal(joined, 72);
 }
 
 static void refused(const char *path, const pv_convert_options *options, const char *out, pv_status status, const char *message)
@@ -190,8 +192,6 @@ static void what_cannot_be_converted_is_named(void **state)
     refused(path, &four, tf_path("."), PV_UNSUPPORTED, "is quantized already (");
     convert(path, 0, 0);
     refused(tf_path("model.safetensors"), &four, DENSE "/../out", PV_UNSUPPORTED, "is quantized already ("); /* nor is what was repacked */
-    snprintf(path, sizeof path, "%sgptq_order", data);
-    refused(path, &none, tf_path("."), PV_UNSUPPORTED, "desc_act");
     snprintf(path, sizeof path, "%ssmall.gguf", data);
     refused(path, &none, tf_path("."), PV_UNSUPPORTED, "is no SafeTensors");
     assert_int_equal(pv_convert(NULL, DENSE, NULL, tf_path("."), NULL), PV_INVALID_ARGUMENT);

@@ -34,7 +34,7 @@ static pv_source *open_good(const char *path, pv_load load)
 
 static void expect_rows(const pv_source *source, const pv_source_tensor *tensor, const float *wanted, uint64_t first, uint64_t count)
 {
-    const uint32_t *order = pv_source_tensor_order(tensor);
+    const uint32_t *order = tensor->order;
     uint8_t *rows = malloc((size_t)(count * tensor->row_bytes));
     float *found = malloc((size_t)tensor->cols * sizeof *found);
     pv_error error = {0};
@@ -132,7 +132,7 @@ static void gptq_folders_with_an_order_tell_it(void **state)
     (void)state;
     assert_int_equal(expect_folder("gptq_order", 4), 2 * 2);
     pv_source *source = open_good(DATA "gptq_order", PV_LOAD_MAP);
-    const uint32_t *order = pv_source_tensor_order(pv_source_find(source, "a.weight"));
+    const uint32_t *order = pv_source_find(source, "a.weight")->order;
     bool met[128] = {false}, moved = false;
     assert_non_null(order);
     for (uint32_t i = 0; i < 128; i++) {
@@ -142,10 +142,10 @@ static void gptq_folders_with_an_order_tell_it(void **state)
         assert_true(i % 64 == 0 || order[i] > order[i - 1]); /* in the file's order within a group */
     }
     assert_true(moved);
-    assert_null(pv_source_tensor_order(pv_source_find(source, "a.bias")));
+    assert_null(pv_source_find(source, "a.bias")->order);
     pv_source_close(source);
     source = open_good(DATA "gptq", PV_LOAD_MAP);
-    assert_null(pv_source_tensor_order(pv_source_find(source, "a.weight")));
+    assert_null(pv_source_find(source, "a.weight")->order);
     pv_source_close(source);
 }
 

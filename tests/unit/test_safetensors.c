@@ -266,6 +266,47 @@ static void metadata_tell_of_layouts(void **state)
     }
 }
 
+/* And in which order their columns stand. */
+static void metadata_tell_of_orders(void **state)
+{
+    static const struct {
+        const char *columns, *type, *name;
+        uint32_t first; /* 1, or what is wrong */
+        const char *message;
+    } cases[] = {{"32", "I32", "o", 1, NULL},          {"32", "I32", "o", 31, "wanted I32 with each of its columns once"},
+                 {"32", "I32", "p", 1, "p is to be the order of the columns of a"}, {"32", "F32", "o", 1, "wanted I32"},
+                 {"16", "I32", "o", 1, "wanted I32"}, {"2,16", "I32", "o", 1, "wanted I32"}, {"32", "I32", "a", 1, "wanted I32"},
+                 {"32", "I32", "o", 32, "each of its columns once"}, {"32", "I32", "o", UINT32_MAX, "each of its columns once"}};
+    pv_allocator allocator = pv_allocator_default();
+    (void)state;
+    for (size_t i = 0; i < 2 * (sizeof cases / sizeof *cases); i++) {
+        const bool half = strcmp(cases[i / 2].columns, "16") == 0;
+        char header[512];
+        tf_bytes bytes = {0};
+        pv_source *source = NULL;
+        pv_error error = {0};
+        snprintf(header, sizeof header, "{\"__metadata__\":{\"pensieve.order.a\":\"%s\",\"pensieve.layout.a\":\"Q4_0\"},"
+                 "\"a\":{\"dtype\":\"U8\",\"shape\":[2,18],\"data_offsets\":[0,36]},\"o\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[36,%d]}}",
+                 cases[i / 2].name, cases[i / 2].type, cases[i / 2].columns, half ? 100 : 164);
+        tf_number(&bytes, strlen(header), 8);
+        tf_add(&bytes, header, strlen(header));
+        tf_number(&bytes, 0, 36);
+        for (uint32_t c = 0; c < (half ? 16u : 32u); c++) tf_number(&bytes, c == 0 ? cases[i / 2].first : c ^ 1, 4);
+        tf_write("order.safetensors", bytes.data, bytes.length);
+        tf_free(&bytes);
+        const pv_status status = pv_source_open(&allocator, tf_path("order.safetensors"), loads[i % 2], &source, &error);
+        if (cases[i / 2].message) {
+            if (status != PV_BAD_FILE || !strstr(error.message, cases[i / 2].message)) fail_msg("%s: %s", header, error.message);
+            continue;
+        }
+        assert_int_equal(status, PV_OK);
+        assert_int_equal(pv_source_tensor_count(source), 1); /* what tells it is no tensor of the model's */
+        assert_null(pv_source_find(source, "o"));
+        for (uint32_t c = 0; c < 32; c++) assert_int_equal(pv_source_find(source, "a")->order[c], c ^ 1);
+        pv_source_close(source);
+    }
+}
+
 static void depth_and_name_length_are_bounded(void **state)
 {
     pv_allocator allocator = pv_allocator_default();
@@ -495,6 +536,7 @@ int main(void)
         cmocka_unit_test(odd_files_are_read),
         cmocka_unit_test(headers_that_break_a_rule_are_refused_by_name_and_place),
         cmocka_unit_test(metadata_tell_of_layouts),
+        cmocka_unit_test(metadata_tell_of_orders),
         cmocka_unit_test(depth_and_name_length_are_bounded),
         cmocka_unit_test(header_lengths_beyond_the_file_are_refused),
         cmocka_unit_test(an_index_that_lies_is_refused),
