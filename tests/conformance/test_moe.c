@@ -13,8 +13,8 @@
 #include "support/layouts.h"
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(array)[0])
-#define MAX_EXPERTS 128
-#define MAX_ASSIGNMENTS 512
+#define MAX_EXPERTS 520
+#define MAX_ASSIGNMENTS 640 /* more than experts, too */
 
 static float *random_floats(uint64_t *seed, size_t count, double size)
 {
@@ -117,6 +117,8 @@ static void route_cases(rig *r)
     route_case(r, 40, 33, 4, false, 2.5f, true);
     route_case(r, 50, 128, 8, true, 0, true);
     route_case(r, 3, 5, 5, true, 0.3f, true);
+    route_case(r, 90, 300, 5, true, 1, false);
+    route_case(r, 40, 513, 8, true, 1, true);
     rig_expect_ran(r, "moe_route", NULL);
 }
 

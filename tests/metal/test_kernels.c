@@ -338,6 +338,27 @@ static uint32_t run_experts(const moe_shape *s)
     return tiles;
 }
 
+/* The choice of experts and the order of all rows by them. */
+static void run_route(uint32_t rows, uint32_t experts, uint32_t used)
+{
+    uint64_t seed = rows + experts;
+    const rig_sequence one = {.slot = 1, .first = 3, .count = (int32_t)rows};
+    rig_reset(&device);
+    device.room = 0;
+    rig_step(&device, &one, 1);
+    float *scores = random_floats(&seed, (size_t)rows * experts);
+    pv_op op = {.kind = PV_OP_moe_route, .moe_route = {.used = used, .normalize = true, .scale = 1}};
+    op.moe_route.scores = rig_input(&device, PV_EXTENT_ROWS, experts, scores);
+    op.moe_route.weights = rig_activation(&device, PV_EXTENT_ROWS, used);
+    op.moe_route.experts = rig_activation(&device, PV_EXTENT_ROWS, used);
+    op.moe_route.order = rig_activation(&device, PV_EXTENT_ROWS, used);
+    op.moe_route.offsets = rig_activation(&device, PV_EXTENT_ROWS, experts + 1);
+    rig_may_write_op(&device, &op);
+    rig_may_write(&device, &op.moe_route.offsets, 0, (experts + 1) * 4);
+    rig_run(&device, &op, 1);
+    free(scores);
+}
+
 /* An expert's weights are loaded once for each 32 of the rows that go to it, and those of other experts not at all. */
 static void prompts_load_an_experts_weights_once_a_tile(void **state)
 {
@@ -531,6 +552,8 @@ static void nothing_is_found_in_experts(void **state)
         {PV_LAYOUT_Q4_K, 7, 4, 2, 256, 16, true, true, 3},
     };
     for (size_t i = 0; i < ARRAY_COUNT(shapes); i++) run_experts(&shapes[i]);
+    run_route(1, 8, 2);
+    run_route(90, 300, 5);
     assert_int_equal(counts_of("moe_tiles").dispatches, 4);
     assert_int_equal(counts_of("moe_linear").dispatches, 1);
     close_rig();

@@ -3,7 +3,8 @@
 #include "backend/metal/kernels/args.h"
 #include "backend/metal/record.h"
 
-#define SIMDGROUPS 4 /* of a threadgroup of moe_linear */
+#define SIMDGROUPS 4       /* of a threadgroup of moe_linear */
+#define ORDER_SIMDGROUPS 8 /* of moe_order */
 
 /* ---- moe_route ---- */
 
@@ -37,7 +38,7 @@ void pv_metal_record_moe_route(pv_metal_recorder *recorder, const pv_op *op)
     pv_metal_bind(record, &route->experts);
     pv_metal_bind(record, &route->order);
     pv_metal_bind(record, &route->offsets);
-    record->threads[0] = PV_METAL_SIMD;
+    record->threads[0] = ORDER_SIMDGROUPS * PV_METAL_SIMD;
     record->grid[0] = (pv_metal_axis){.count = PV_METAL_ONE};
 }
 

@@ -57,31 +57,77 @@ kernel void moe_route(device const uchar *step [[buffer(0)]], constant pv_args_m
     }
 }
 
-// One simdgroup: assignments of each expert are counted, then placed in their order, by the lane whose expert it is.
+#define ORDER_SIMDGROUPS 8
+#define ORDER_EXPERTS (ORDER_SIMDGROUPS * PV_METAL_SIMD) // that are placed at a time: one a thread
+
+// One threadgroup: assignments of each expert are counted, then placed in their order. Each simdgroup has a stretch of the assignments, and
+// a row of `places`: how many of each expert it has, then where the next of them goes.
 kernel void moe_order(device const uchar *step [[buffer(0)]], constant pv_args_moe_route &args [[buffer(1)]],
                       device const int *experts [[buffer(2)]], device int *order [[buffer(3)]], device int *offsets [[buffer(4)]],
+                      uint thread_index [[thread_index_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
                       uint lane [[thread_index_in_simdgroup]])
 {
+    threadgroup atomic_uint places[ORDER_SIMDGROUPS][ORDER_EXPERTS];
+    threadgroup uint sums[ORDER_SIMDGROUPS];
     const uint assignments = step_counts(step)->rows * args.used;
+    const uint batches = (assignments + ORDER_EXPERTS - 1) / ORDER_EXPERTS, begin = simdgroup * batches * PV_METAL_SIMD;
     uint before = 0;
-    for (uint first = 0; first < args.experts; first += PV_METAL_SIMD) {
-        const uint expert = first + lane;
-        uint count = 0;
-        for (uint a = 0; a < assignments; a++) {
-            count += uint(experts[a]) == expert ? 1 : 0;
+    for (uint first = 0; first < args.experts; first += ORDER_EXPERTS) {
+        for (uint s = 0; s < ORDER_SIMDGROUPS; s++) {
+            atomic_store_explicit(&places[s][thread_index], 0u, memory_order_relaxed);
         }
-        uint at = before + simd_prefix_exclusive_sum(count);
-        if (expert < args.experts) {
-            offsets[expert] = int(at);
-            for (uint a = 0; a < assignments && count > 0; a++) {
-                if (uint(experts[a]) == expert) {
-                    order[at++] = int(a);
-                }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (uint batch = 0; batch < batches; batch++) {
+            const uint a = begin + batch * PV_METAL_SIMD + lane, own = a < assignments ? uint(experts[a]) - first : ORDER_EXPERTS;
+            if (own < ORDER_EXPERTS) {
+                atomic_fetch_add_explicit(&places[simdgroup][own], 1u, memory_order_relaxed);
             }
         }
-        before += simd_sum(count);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        uint count = 0; // of this thread's expert
+        for (uint s = 0; s < ORDER_SIMDGROUPS; s++) {
+            count += atomic_load_explicit(&places[s][thread_index], memory_order_relaxed);
+        }
+        uint at = simd_prefix_exclusive_sum(count);
+        if (lane == PV_METAL_SIMD - 1) {
+            sums[simdgroup] = at + count;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        at += before;
+        for (uint s = 0; s < ORDER_SIMDGROUPS; s++) {
+            at += s < simdgroup ? sums[s] : 0;
+            before += sums[s];
+        }
+        if (first + thread_index < args.experts) {
+            offsets[first + thread_index] = int(at);
+        }
+        for (uint s = 0; s < ORDER_SIMDGROUPS; s++) {
+            const uint of_stretch = atomic_load_explicit(&places[s][thread_index], memory_order_relaxed);
+            atomic_store_explicit(&places[s][thread_index], at, memory_order_relaxed);
+            at += of_stretch;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (uint batch = 0; batch < batches; batch++) {
+            const uint a = begin + batch * PV_METAL_SIMD + lane, own = a < assignments ? uint(experts[a]) - first : ORDER_EXPERTS;
+            uint earlier = 0, alike = 0; // lanes with the same expert
+            for (uint l = 0; l < PV_METAL_SIMD; l++) {
+                const bool same = simd_broadcast(own, ushort(l)) == own;
+                earlier += same && l < lane ? 1 : 0;
+                alike += same ? 1 : 0;
+            }
+            const uint place = own < ORDER_EXPERTS ? atomic_load_explicit(&places[simdgroup][own], memory_order_relaxed) + earlier : 0;
+            simdgroup_barrier(mem_flags::mem_threadgroup);
+            if (own < ORDER_EXPERTS) {
+                order[place] = int(a);
+                if (earlier == alike - 1) {
+                    atomic_store_explicit(&places[simdgroup][own], place + 1, memory_order_relaxed);
+                }
+            }
+            simdgroup_barrier(mem_flags::mem_threadgroup);
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
     }
-    if (lane == 0) {
+    if (thread_index == 0) {
         offsets[args.experts] = int(before);
     }
 }
