@@ -282,7 +282,8 @@ static pv_status set_order(header *h, const ordered *o, size_t first, bool *left
         left_out[told - source->tensors] = true;
     }
     if (good) return PV_OK;
-    return pv_fail_at(error, PV_BAD_FILE, h->file_name, o->at, "%s: offset %" PRIu64 ": %s is to be the order of the columns of %s, wanted I32 with each of its columns once",
+    return pv_fail_at(error, PV_BAD_FILE, h->file_name, o->at,
+                      "%s: offset %" PRIu64 ": %s is to be the order of the columns of %s, wanted I32 with each of its columns once",
                       h->file_name, o->at, o->order, o->tensor);
 }
 

@@ -153,7 +153,8 @@ static pv_status declare_order(conversion *c, const pv_source_tensor *tensor, pv
     pv_bytes_init(&name, c->allocator);
     pv_bytes_format(&key, "pensieve.order.%s", tensor->name);
     pv_bytes_format(&name, "%s.order", tensor->name);
-    pv_status status = key.failed || name.failed ? pv_fail_memory(error, key.length, "a tensor's name") : pv_model_writer_string(c->writer, key.data, name.data, error);
+    pv_status status = key.failed || name.failed ? pv_fail_memory(error, key.length, "a tensor's name")
+                                                 : pv_model_writer_string(c->writer, key.data, name.data, error);
     if (status == PV_OK) status = pv_model_writer_declare_raw(c->writer, name.data, "I32", 4, 1, &tensor->cols, error);
     pv_bytes_free(&key);
     pv_bytes_free(&name);

@@ -202,7 +202,8 @@ static pv_status set_order(const pv_decoder *decoder, pv_weight_list *list, pv_w
             memcmp(other->order, entry->order, entry->cols * sizeof *entry->order) == 0)
             entry->order = other->order;
     uint64_t bytes;
-    if (!pv_align_u64(4ull * entry->cols, 256, &bytes) || !pv_add_u64(list->bytes, bytes, &list->bytes)) return pv_fail(error, PV_BAD_FILE, "the weights' sizes overflow");
+    if (!pv_align_u64(4ull * entry->cols, 256, &bytes) || !pv_add_u64(list->bytes, bytes, &list->bytes))
+        return pv_fail(error, PV_BAD_FILE, "the weights' sizes overflow");
     return PV_OK;
 }
 

@@ -508,9 +508,9 @@ static void any_flipped_bit_is_refused_or_harmless(void **state)
 
 static void every_failing_allocation_is_an_error_without_a_leak(void **state)
 {
-    static const char *const paths[] = {SMALL, SHARDS};
+    static const char *const paths[] = {SMALL, SHARDS, PV_TEST_DATA "/fuzz/corpus/safetensors/rows-in-order"};
     (void)state;
-    for (size_t p = 0; p < 4; p++) {
+    for (size_t p = 0; p < 6; p++) {
         pv_status status = PV_OUT_OF_MEMORY;
         uint64_t fail_at = 0;
         while (status != PV_OK) {
