@@ -25,7 +25,8 @@ static pv_status open_all(metal_bench *bench, const metal_setting *setting, pv_e
     const pv_runtime_options options = {.allocator = tiny_allocator_get(&bench->memory),
                                         .threads = 2,
                                         .metal_library = test_metal_library(),
-                                        .cache = setting->cache};
+                                        .cache = setting->cache,
+                                        .validate = setting->validate};
     const pv_model_options model = {
         .device = setting->cpu ? "cpu" : "metal", .plain_programs = setting->plain, .max_sequences = METAL_REQUESTS, .max_step_rows = 32, .context = 128, .kv_bytes = 1 << 20};
     const pv_engine_options engine = {

@@ -33,6 +33,7 @@ typedef struct metal_setting {
     bool spare;                /* the CPU stands behind it */
     bool cpu;                  /* the model is on the CPU */
     bool plain;                /* the plainest programs */
+    bool validate;
     uint32_t ahead;            /* 0: 1 */
     bool reuse;                /* of prefixes */
     const char *layout, *cache;

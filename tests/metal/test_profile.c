@@ -304,6 +304,38 @@ static void what_is_not_finite_is_named(void **state)
     metal_assert_no_leaks();
 }
 
+/* An op that does not end is waited for once, not by every op behind it: these come together in one command buffer. */
+static void a_device_that_hangs_is_not_looked_at_any_more(void **state)
+{
+    (void)state;
+    static tiny_result wanted[METAL_REQUESTS];
+    metal_bench b;
+    softmetal_counts before, after;
+    metal_reset();
+    assert_int_equal(metal_open(&b, &(metal_setting){.validate = true}, NULL), PV_OK);
+    metal_submit(&b);
+    softmetal_get_counts(&before);
+    assert_int_equal(pv_engine_step(b.engine, 0, NULL, NULL), PV_OK);
+    softmetal_get_counts(&after);
+    const uint64_t one_by_one = after.command_buffers - before.command_buffers;
+    metal_run(&b);
+    memcpy(wanted, b.found, sizeof wanted);
+    pv_metal_of(b.model->placement->device)->patience_ms = 20;
+    b.engine->step_timeout_ms = 50;
+    softmetal_inject(&(softmetal_fault){.kind = SOFTMETAL_FAULT_HANG, .nth = 3});
+    metal_submit(&b);
+    softmetal_get_counts(&before);
+    assert_int_equal(pv_engine_step(b.engine, 0, NULL, NULL), PV_OK);
+    softmetal_get_counts(&after);
+    assert_true(one_by_one > 10);
+    assert_true(after.command_buffers - before.command_buffers <= 4);
+    softmetal_release_hangs();
+    metal_run(&b);
+    assert_true(metal_same(&b, wanted));
+    metal_close(&b);
+    metal_assert_no_leaks();
+}
+
 static void a_device_that_is_nearly_full_says_so_once(void **state)
 {
     (void)state;
@@ -336,7 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_buffer_and_op_is_timed),  cmocka_unit_test(threads_are_counted_where_the_device_does),
         cmocka_unit_test(every_dispatch_is_timed_where_the_device_can), cmocka_unit_test(signposts_begin_and_end),
-        cmocka_unit_test(steps_that_fail_are_not_timed),
+        cmocka_unit_test(steps_that_fail_are_not_timed), cmocka_unit_test(a_device_that_hangs_is_not_looked_at_any_more),
         cmocka_unit_test(a_capture_that_cannot_be_made_is_told), cmocka_unit_test(a_sound_model_passes_validation),
         cmocka_unit_test(what_is_not_finite_is_named),           cmocka_unit_test(a_device_that_is_nearly_full_says_so_once),
     };

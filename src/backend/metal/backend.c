@@ -153,6 +153,7 @@ static pv_status set_up(pv_metal_device *device, pv_error *error)
     make_residency(device);
     pv_metal_tuning_load(device);
     device->cut_seconds = PV_METAL_CUT_SECONDS;
+    device->patience_ms = PV_METAL_PATIENCE_MS;
     if (device->tuning.mps_rows > 0) device->mps = pv_metal_mps_open(device);
     pv_status status = pv_pool_create(device->allocator, &device->base, ARGS_SLAB, &device->args, error);
     if (status == PV_OK) status = pv_metal_profile_create(device, error);

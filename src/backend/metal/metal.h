@@ -24,7 +24,7 @@
 #define PV_METAL_PLANS 4              /* of one submission */
 #define PV_METAL_CUT_SECONDS 0.2      /* of work in a command buffer, of a limit of 0.25 */
 #define PV_METAL_SHORTEST_CUT 0.01
-#define PV_METAL_PATIENCE_MS 30000    /* where there is no caller's time-out: longer than the system lets anything run */
+#define PV_METAL_PATIENCE_MS 30000    /* longer than the system lets anything run */
 
 typedef struct pv_metal_programs pv_metal_programs;
 typedef struct pv_metal_profile pv_metal_profile;
@@ -58,6 +58,7 @@ typedef struct pv_metal_device {
     pv_metal_programs *programs;
     double cut_seconds;    /* of work in a command buffer; halved when the system ended one */
     double longest_seconds; /* of work in any command buffer so far, as reckoned */
+    uint32_t patience_ms;  /* with what was submitted, where there is no caller's time-out */
     uint64_t buffers;      /* made so far: ids */
     pv_pool *args;         /* of all plans */
     pv_buffer scratch;     /* of kernels that need some: as large as the most demanding plan */

@@ -26,7 +26,7 @@ typedef struct encoding {
     uint32_t counts[PV_METAL_COUNTS];
     uint32_t kv_length; /* the longest */
     const pv_step_counts *step;
-    bool not_finite; /* validation found something in this submission */
+    bool looked; /* validation found something in this submission, or it hangs: no more is looked at */
 } encoding;
 
 static void read_counts(encoding *e, const pv_step_layout *layout)
@@ -171,9 +171,12 @@ static bool make_room(encoding *e, double seconds)
 /* The op before it runs to its end and is looked at. */
 static void validate(encoding *e, const pv_op *op)
 {
+    if (e->looked) return;
     if (e->command_buffer != NULL) commit(e);
-    if (e->not_finite || !pv_metal_watch_wait(e->device->watch, e->slot, PV_METAL_PATIENCE_MS)) return;
-    if (pv_metal_watch_failed(e->device->watch, e->slot) == NULL) e->not_finite = pv_metal_validate(e->device, op, e->step);
+    if (!pv_metal_watch_wait(e->device->watch, e->slot, e->device->patience_ms))
+        e->looked = true; /* who waits for the fence will be told */
+    else if (pv_metal_watch_failed(e->device->watch, e->slot) == NULL)
+        e->looked = pv_metal_validate(e->device, op, e->step);
 }
 
 /* ---- Ops, whole or in pieces ---- */
@@ -322,7 +325,7 @@ pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submissi
     }
     if (device->removed) return pv_fail_at(error, PV_DEVICE_LOST, device->description.id, PV_NO_OFFSET, "the device was lost");
     if (device->submitted - device->completed == PV_METAL_QUEUE) {
-        const pv_status status = pv_metal_wait(base, device->completed + 1, PV_METAL_PATIENCE_MS, error);
+        const pv_status status = pv_metal_wait(base, device->completed + 1, device->patience_ms, error);
         if (status != PV_OK) return status;
     }
     const uint32_t slot = slot_of(device->submitted + 1);
@@ -333,7 +336,7 @@ pv_status pv_metal_submit(pv_backend_device *base, const pv_submission *submissi
     device->objc.pop(pool);
     if (status != PV_OK) {
         /* what was committed already runs to its end first: the block and outputs are the caller's again */
-        const bool ended = pv_metal_watch_wait(device->watch, slot, PV_METAL_PATIENCE_MS);
+        const bool ended = pv_metal_watch_wait(device->watch, slot, device->patience_ms);
         if (ended) {
             pv_metal_watch_clear(device->watch, slot);
             return status;
@@ -390,9 +393,9 @@ pv_status pv_metal_wait(pv_backend_device *base, pv_fence fence, uint32_t timeou
 pv_status pv_metal_settle(pv_metal_device *device, pv_error *error)
 {
     for (pv_fence fence = device->completed + 1; fence <= device->submitted; fence++) {
-        if (pv_metal_watch_wait(device->watch, slot_of(fence), PV_METAL_PATIENCE_MS)) continue;
-        return pv_fail_at(error, PV_TIMEOUT, device->description.id, PV_NO_OFFSET, "submission %llu did not end within %d ms",
-                          (unsigned long long)fence, PV_METAL_PATIENCE_MS);
+        if (pv_metal_watch_wait(device->watch, slot_of(fence), device->patience_ms)) continue;
+        return pv_fail_at(error, PV_TIMEOUT, device->description.id, PV_NO_OFFSET, "submission %llu did not end within %u ms",
+                          (unsigned long long)fence, device->patience_ms);
     }
     return PV_OK;
 }

@@ -158,7 +158,7 @@ static pv_status run(bench *b, pv_prepared *prepared, uint32_t rows, pv_error *e
     *pv_step_view_of(pv_tensor_host(&block), &layout).counts = (pv_step_counts){.rows = rows, .seqs = 1};
     for (int i = 0; i < REPETITIONS && status == PV_OK; i++) {
         status = pv_metal_submit(&b->device->base, &submission, &fence, error);
-        if (status == PV_OK) status = pv_metal_wait(&b->device->base, fence, PV_METAL_PATIENCE_MS, error);
+        if (status == PV_OK) status = pv_metal_wait(&b->device->base, fence, b->device->patience_ms, error);
     }
     return status;
 }
