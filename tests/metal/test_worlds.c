@@ -31,7 +31,7 @@ static const struct {
     {"no simdgroup matrices", {.no_simdgroup_matrix = true}, PLAIN, PV_OK, NULL},
     {"threadgroups of 64", {.max_threads = 64}, CPU, PV_OK, NULL},
     {"A13", {.apple_family = 6}, REFUSED, PV_NOT_FOUND, "no Apple GPU of the M1 or later"},
-    {"too little threadgroup memory", {.threadgroup_memory = 8192}, REFUSED, PV_NOT_FOUND, "16 KiB of memory for a threadgroup"},
+    {"too little of it", {.threadgroup_memory = 8192}, REFUSED, PV_NOT_FOUND, "16 KiB of memory for a threadgroup"},
     {"a small working set", {.working_set = 300 << 10}, REFUSED, PV_DOES_NOT_FIT, "metal:0 has 0.3 MiB"},
     {"small buffers", {.max_buffer = 64 << 10}, REFUSED, PV_DEVICE_OUT_OF_MEMORY, "largest buffer holds 65536"},
 };

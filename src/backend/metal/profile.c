@@ -115,6 +115,17 @@ pv_id pv_metal_profile_encoder(pv_metal_device *device, uint32_t slot, pv_id com
     return encoder;
 }
 
+pv_id pv_metal_profile_go_on(pv_metal_device *device, uint32_t slot, pv_id command_buffer)
+{
+    const pv_objc *objc = &device->objc;
+    timed_slot *timed = &device->profile->slots[slot];
+    const pv_id encoder = pv_msg_command_buffer_encoder(objc, command_buffer, CONCURRENT);
+    if (timed->in_op) timed->ops[timed->op_count - 1].count = 0;
+    timed->in_op = false;
+    if (encoder != NULL) pv_msg_encoder_push_group(objc, encoder, pv_objc_string(objc, "behind MPS"));
+    return encoder;
+}
+
 void pv_metal_profile_dispatch(pv_metal_device *device, uint32_t slot, pv_id encoder, const char *kernel)
 {
     timed_slot *timed = &device->profile->slots[slot];

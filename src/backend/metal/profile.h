@@ -18,6 +18,8 @@ const pv_signposts *pv_metal_profile_signposts(const pv_metal_device *device);
 void pv_metal_profile_begin(pv_metal_device *device, uint32_t slot, uint32_t rows);
 /* The encoder of an op; NULL if there is no memory. Its group is closed by pv_metal_profile_end_op. */
 pv_id pv_metal_profile_encoder(pv_metal_device *device, uint32_t slot, pv_id command_buffer, const pv_op *op, pv_cost cost);
+/* Another encoder of the op, after somebody else encoded some of it; the op's time is then not known. */
+pv_id pv_metal_profile_go_on(pv_metal_device *device, uint32_t slot, pv_id command_buffer);
 /* Around each of the op's dispatches. */
 void pv_metal_profile_dispatch(pv_metal_device *device, uint32_t slot, pv_id encoder, const char *kernel);
 void pv_metal_profile_dispatched(pv_metal_device *device, uint32_t slot, pv_id encoder);

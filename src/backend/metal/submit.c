@@ -149,7 +149,9 @@ static void encode_product(encoding *e, const pv_prepared *prepared, const pv_me
     if (rows == 0) return;
     end_encoder(e);
     if (!pv_metal_mps_encode(e->device, e->command_buffer, &product, rows)) return;
-    e->encoder = pv_msg_command_buffer_encoder(&e->device->objc, e->command_buffer, CONCURRENT);
+    e->encoder = e->device->profile != NULL
+                     ? pv_metal_profile_go_on(e->device, e->slot, e->command_buffer)
+                     : pv_msg_command_buffer_encoder(&e->device->objc, e->command_buffer, CONCURRENT);
     for (int i = 0; i < 2; i++) e->device->counters[record->counters[i]].count++;
 }
 
