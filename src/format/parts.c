@@ -184,6 +184,35 @@ static void make_integers(const parts_rows *r, uint64_t row, uint8_t *out)
     }
 }
 
+/* ---- compressed-tensors: the same, of other widths; zero points are packed along the rows, and where there are none the middle code is ---- */
+
+/* Where bits [at, at + bits) of the column's stream stand; `first_word`: of the rectangle. */
+static uint32_t bits_of_column(const rectangle *words, uint64_t column, uint64_t at, uint32_t bits, uint64_t first_word)
+{
+    const uint8_t *word = words->bytes + (at / 32 - first_word) * words->stride + column * 4;
+    const uint32_t shift = at % 32;
+    uint32_t value = load_u32(word) >> shift;
+    if (shift + bits > 32) value |= load_u32(word + words->stride) << (32 - shift);
+    return value & ((1u << bits) - 1);
+}
+
+static void make_packed(const parts_rows *r, uint64_t row, uint8_t *out)
+{
+    const pv_source_parts *parts = r->parts;
+    const uint32_t bits = r->affine.bits, group = r->affine.group, bytes = group * bits / 8, size = pv_layout_get(parts->scales.layout)->block_bytes;
+    const uint8_t *codes = r->codes.bytes + row * r->codes.stride, *scales = r->scales.bytes + row * r->scales.stride;
+    for (uint64_t col = 0; col < r->tensor->cols; col += group, codes += bytes, out += 8 + bytes) {
+        const uint64_t column = col / parts->group;
+        const float scale = load_scale(parts->scales.layout, scales + column * size);
+        uint32_t zero = 1u << (bits - 1);
+        if (parts->zeros.rows > 0) zero = bits_of_column(&r->zeros, column, (r->first + row) * bits, bits, r->first * bits / 32);
+        const float bias = -scale * (float)zero;
+        memcpy(out, &scale, 4);
+        memcpy(out + 4, &bias, 4);
+        memcpy(out + 8, codes, bytes);
+    }
+}
+
 /* ---- Rows ---- */
 
 static pv_status fetch_parts(const pv_source *source, parts_rows *r, uint64_t count, pv_error *error)
@@ -205,6 +234,10 @@ static pv_status fetch_parts(const pv_source *source, parts_rows *r, uint64_t co
         return fetch(source, &p->scales, scale_first, scale_end - scale_first, 0, p->scales.row_bytes, &r->scales, error);
     }
     if (status == PV_OK) status = fetch(source, &p->scales, first, count, 0, p->scales.row_bytes, &r->scales, error);
+    if (status == PV_OK && p->kind == PV_PARTS_PACKED && p->zeros.rows > 0) {
+        const uint64_t word = first * r->affine.bits / 32, end = ((first + count) * r->affine.bits + 31) / 32;
+        status = fetch(source, &p->zeros, word, end - word, 0, p->zeros.row_bytes, &r->zeros, error);
+    }
     if (status == PV_OK && p->kind == PV_PARTS_AFFINE) status = fetch(source, &p->zeros, first, count, 0, p->zeros.row_bytes, &r->zeros, error);
     return status;
 }
@@ -215,6 +248,7 @@ pv_status pv_parts_read_rows(const pv_source *source, const pv_source_tensor *te
     static void (*const make[])(const parts_rows *rows, uint64_t row, uint8_t *out) = {
         [PV_PARTS_AFFINE] = make_affine, [PV_PARTS_MXFP4] = make_mxfp4,   [PV_PARTS_MXFP8] = make_mxfp8, [PV_PARTS_NVFP4] = make_any_nvfp4,
         [PV_PARTS_GPTQ] = make_integers, [PV_PARTS_AWQ] = make_integers, [PV_PARTS_FP8] = make_fp8,
+        [PV_PARTS_PACKED] = make_packed,
     };
     parts_rows r = {.parts = tensor->parts, .tensor = tensor, .first = first};
     const pv_allocator *allocator = pv_source_allocator(source);

@@ -13,6 +13,7 @@ typedef enum pv_parts_kind {
     PV_PARTS_GPTQ,   /* codes [cols / 8][rows] I32, scales [cols / group][rows], zeros [cols / group][rows / 8] I32 */
     PV_PARTS_AWQ,    /* codes [cols][rows / 8] I32, scales [cols / group][rows], zeros [cols / group][rows / 8] I32 */
     PV_PARTS_FP8,    /* codes [rows][cols] e4m3, scales [rows / scale_rows][cols / group] */
+    PV_PARTS_PACKED, /* compressed-tensors: codes [rows][cols × bits / 32] I32, scales [rows][cols / group], zeros [rows × bits / 32][cols / group] I32 */
 } pv_parts_kind;
 
 typedef struct pv_source_parts {

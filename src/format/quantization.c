@@ -15,7 +15,7 @@
 
 /* By name; of COMPRESSED_TENSORS and MODELOPT the codes tell which it is. */
 typedef enum method {
-    METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_NVFP4, METHOD_MXFP4, METHOD_COMPRESSED_TENSORS, METHOD_MODELOPT
+    METHOD_NONE, METHOD_MLX, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_NVFP4, METHOD_MXFP4, METHOD_PACKED, METHOD_COMPRESSED_TENSORS, METHOD_MODELOPT
 } method;
 
 typedef struct settings {
@@ -90,6 +90,7 @@ static void read_codes(joiner *j)
 {
     if (pv_json_is(&j->json, "float-quantized") || pv_json_is(&j->json, "FP8")) j->codes = METHOD_FP8;
     if (pv_json_is(&j->json, "nvfp4-pack-quantized") || pv_json_is(&j->json, "NVFP4")) j->codes = METHOD_NVFP4;
+    if (pv_json_is(&j->json, "pack-quantized")) j->codes = METHOD_PACKED;
 }
 
 /* A value of which `key` tells what it says; the reader stands at its first token. */
@@ -460,13 +461,62 @@ static pv_status join_nvfp4(joiner *j, const pv_source_tensor *scales, pv_error 
     return join(j, codes, &parts, PV_LAYOUT_NVFP4_F32, codes->rows, cols, error);
 }
 
+/* ---- Integers of compressed-tensors, in a stream of bits: their sizes follow from the shape that they were made of ---- */
+
+/* The columns that weight_shape tells, and the bits and groups that follow. */
+static pv_status measure_packed(joiner *j, const pv_source_tensor *codes, const pv_source_tensor *scales, const pv_source_tensor *shape, uint64_t *cols,
+                                pv_error *error)
+{
+    int64_t told[2] = {0};
+    uint64_t bits;
+    if (!is_type(shape, "I64") || shape->rows * shape->cols != 2) return refuse_parts(j, shape, PV_BAD_FILE, "two I64 are wanted", error);
+    pv_status status = pv_source_read_rows(j->source, shape, 0, shape->rows, told, error);
+    if (status != PV_OK) return status;
+    if (told[0] < 1 || (uint64_t)told[0] != codes->rows || told[1] < 1 || !pv_mul_u64(codes->cols, 32, &bits) || bits % (uint64_t)told[1] != 0 ||
+        scales->rows != codes->rows || scales->cols == 0 || (uint64_t)told[1] % scales->cols != 0)
+        return refuse_parts(j, codes, PV_BAD_FILE, "its shape does not fit that of its scales, or weight_shape", error);
+    *cols = (uint64_t)told[1];
+    j->told = (settings){.bits = (int64_t)(bits / *cols), .group = (int64_t)(*cols / scales->cols)};
+    return PV_OK;
+}
+
+static pv_status join_packed(joiner *j, const pv_source_tensor *codes, pv_error *error)
+{
+    j->told = (settings){0};
+    if (!begin_module(j, codes, ".weight_packed")) return PV_OK;
+    const pv_source_tensor *scales = find_part(j, ".weight_scale"), *zeros = find_part(j, ".weight_zero_point"), *shape = find_part(j, ".weight_shape");
+    if (!scales || !shape || find_part(j, ".weight"))
+        return refuse_parts(j, codes, PV_BAD_FILE, "its weight_scale or weight_shape is missing, or the module has a weight too", error);
+    if (find_part(j, ".weight_g_idx")) return refuse_parts(j, codes, PV_UNSUPPORTED, "columns in the order of their activations are not supported", error);
+    if (!is_type(codes, "I32") || !is_dense(scales)) return refuse_parts(j, codes, PV_BAD_FILE, "I32 and scales of F16, BF16 or F32 are wanted", error);
+    uint64_t cols = 0;
+    pv_status status = measure_packed(j, codes, scales, shape, &cols, error);
+    if (status != PV_OK) return status;
+    const uint64_t bits = (uint64_t)j->told.bits, group = (uint64_t)j->told.group;
+    const pv_layout layout = bits <= 8 ? pv_layout_of_affine((pv_affine){(uint32_t)bits, canonical_group(group), PV_LAYOUT_F32}) : PV_LAYOUT_COUNT;
+    if (layout == PV_LAYOUT_COUNT || group % 32 != 0)
+        return refuse_parts(j, codes, PV_UNSUPPORTED, "2, 3, 4, 5, 6 and 8 bits in groups of a multiple of 32 columns are supported", error);
+    if (zeros && (!is_type(zeros, "I32") || zeros->cols != scales->cols || zeros->rows != (codes->rows * bits + 31) / 32))
+        return refuse_parts(j, zeros, PV_BAD_FILE, "its shape does not fit that of the scales", error);
+    pv_source_tensor *named = &j->source->tensors[codes - j->source->tensors];
+    pv_source_parts parts = {.kind = PV_PARTS_PACKED, .group = group, .codes = *codes, .scales = *scales};
+    if (zeros) parts.zeros = *zeros;
+    memcpy(j->name + j->name_length, ".weight", 8);
+    if (!(named->name = pv_source_keep(j->source, j->name, j->name_length + 7))) return pv_fail_memory(error, j->name_length, "a tensor's name");
+    take(j, scales);
+    take(j, zeros);
+    take(j, shape);
+    take_other_scales(j);
+    return join(j, codes, &parts, layout, codes->rows, cols, error);
+}
+
 /* ---- All tensors ---- */
 
 static pv_status join_all(joiner *j, pv_error *error)
 {
     pv_status (*const joins[])(joiner *joiner, const pv_source_tensor *tensor, pv_error *error) = {
         [METHOD_MLX] = join_mlx, [METHOD_GPTQ] = join_integers, [METHOD_AWQ] = join_integers, [METHOD_FP8] = join_fp8,
-        [METHOD_NVFP4] = join_nvfp4, [METHOD_MXFP4] = join_blocks};
+        [METHOD_NVFP4] = join_nvfp4, [METHOD_MXFP4] = join_blocks, [METHOD_PACKED] = join_packed};
     const size_t count = j->source->tensor_count;
     pv_status status = PV_OK;
     for (size_t i = 0; i < count && status == PV_OK; i++)

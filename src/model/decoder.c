@@ -197,23 +197,23 @@ static pv_status refuse_mixed(const pv_config *c, pv_error *error)
 static pv_status refuse_quantization(const pv_config *c, pv_error *error)
 {
     static const struct {
-        const char *method, *key, *known[2]; /* key: what says more, and what it may say */
+        const char *method, *key, *known[3]; /* key: what says more, and what it may say */
     } methods[] = {{"gptq", NULL, {0}},
                    {"awq", NULL, {0}},
                    {"fp8", NULL, {0}},
                    {"mxfp4", NULL, {0}},
-                   {"compressed-tensors", "quantization_config.format", {"float-quantized", "nvfp4-pack-quantized"}},
+                   {"compressed-tensors", "quantization_config.format", {"float-quantized", "nvfp4-pack-quantized", "pack-quantized"}},
                    {"modelopt", "quantization_config.quant_algo", {"FP8", "NVFP4"}}};
     const char *method = pv_flat_string(&c->flat, "quantization_config.quant_method");
     if (method == NULL) return PV_OK;
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (strcmp(method, methods[i].method) != 0) continue;
         const char *more = methods[i].key != NULL ? pv_flat_string(&c->flat, methods[i].key) : NULL;
-        for (int k = 0; k < 2 && more != NULL && methods[i].known[k] != NULL; k++)
+        for (int k = 0; k < 3 && more != NULL && methods[i].known[k] != NULL; k++)
             if (strcmp(more, methods[i].known[k]) == 0) return PV_OK;
         if (methods[i].key == NULL) return PV_OK;
-        return pv_fail(error, PV_UNSUPPORTED, "config.json: %s is '%s'; of %s '%s' and '%s' are supported", methods[i].key, more != NULL ? more : "(none)",
-                       method, methods[i].known[0], methods[i].known[1]);
+        return pv_fail(error, PV_UNSUPPORTED, "config.json: %s is '%s', which is not supported; of %s '%s' is, for one", methods[i].key,
+                       more != NULL ? more : "(none)", method, methods[i].known[0]);
     }
     return pv_fail(error, PV_UNSUPPORTED, "config.json: quantization method '%s' is not supported", method);
 }

@@ -191,7 +191,7 @@ def make_quantization() -> None:
 
     def model(name: str, config: dict, tensors: dict, fill: int = 0x11, last: bytes = b"") -> None:
         header, at = {}, 0
-        sizes = {"U32": 4, "I32": 4, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "F8_E4M3": 1}
+        sizes = {"U32": 4, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "F8_E4M3": 1}
         for tensor, (dtype, *shape) in tensors.items():
             end = at + sizes[dtype] * math.prod(shape)
             header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [at, end]}
@@ -208,6 +208,8 @@ def make_quantization() -> None:
         model(mode, {"quantization": {"mode": mode}}, {"x.weight": ("U32", 2, 8), "x.scales": ("U8", 2, scales)})
     blocks = {"x_blocks": ("U8", 2, 3, 2, 16), "x_scales": ("U8", 2, 3, 2), "x_bias": ("BF16", 2, 3)}
     model("mxfp4-blocks", {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["y"]}}, blocks)
+    packed = {"x.weight_packed": ("I32", 8, 8), "x.weight_scale": ("F16", 8, 1), "x.weight_shape": ("I64", 2), "x.weight_zero_point": ("I32", 1, 1)}
+    model("packed", {"quantization_config": {"format": "pack-quantized", "quant_method": "compressed-tensors"}}, packed)
     integers = {"x.qweight": ("I32", 8, 8), "x.qzeros": ("I32", 2, 1), "x.scales": ("F16", 2, 8)}
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32}
     model("gptq", {"quantization_config": gptq}, integers)

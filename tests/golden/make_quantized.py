@@ -14,6 +14,7 @@ Who writes and who dequantizes:
   fp8_block    transformers' Fp8Quantize and Fp8Dequantize.
   fp8_tensor   compressed-tensors' compressor of floats, a scale a weight and, in the attention, a scale a row.
   nvfp4_packed compressed-tensors' compressor of nvfp4; its codes times scale / scale of the whole tensor, in float64.
+  packed       the same package's of integers; scale × (code − zero), in float64.
   gpt_oss      mx.quantize makes codes and scales, which stand here as OpenAI's checkpoints have them: transformers' writer needs
                a GPU. convert_moe_packed_tensors of transformers reads them.
 
@@ -375,6 +376,56 @@ def nvfp4_packed():
     return dict(write=write, read=read)
 
 
+def packed():
+    """4 bits with zero points, 8 bits a scale a row, and 3 bits."""
+    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
+    from compressed_tensors.quantization.utils import calculate_qparams
+
+    def scheme(target: str, bits: int, group: int | None, symmetric: bool):
+        strategy = "group" if group else "channel"
+        args = QuantizationArgs(num_bits=bits, type="int", strategy=strategy, group_size=group, symmetric=symmetric, dynamic=False)
+        return QuantizationScheme(targets=[f"re:.*{target}.*"], weights=args)
+
+    schemes = {"self_attn": scheme("self_attn", 8, None, True), "down_proj": scheme("down_proj", 3, 32, False), "mlp": scheme("mlp", 4, 64, False)}
+
+    def scheme_of(name: str):
+        return next(found for part, found in schemes.items() if part in name)
+
+    def write(folder, config, state) -> None:
+        out = {}
+        for name, value in state.items():
+            parts = {name: value}
+            if is_linear(name):
+                args = scheme_of(name).weights
+                groups = value.reshape(value.shape[0], -1, args.group_size or value.shape[1])
+                scale, zero = calculate_qparams(groups.amin(-1), groups.amax(-1), args)
+                parts = {"weight": value, "weight_scale": scale, "weight_zero_point": zero.to(torch.int8)}
+                parts = {name.replace("weight", part): found for part, found in PackedQuantizationCompressor.compress(parts, scheme_of(name)).items()}
+            out |= {part: found.contiguous() for part, found in parts.items()}
+        save_file(out, folder / "model.safetensors", {"format": "pt"})
+        about = QuantizationConfig(config_groups={f"group_{i}": s for i, s in enumerate(schemes.values())}, format="pack-quantized", ignore=["lm_head"])
+        write_config(folder, config, json.loads(about.model_dump_json(exclude_none=True)))
+
+    def read(folder) -> dict[str, torch.Tensor]:
+        found, out = load_file(folder / "model.safetensors"), {}
+        for name, value in found.items():
+            if name.endswith("_packed"):
+                name = name.removesuffix("_packed")
+                bits, scale, shape = scheme_of(name).weights.num_bits, found[name + "_scale"].double(), found[name + "_shape"]
+                codes, zero = unpack_from_int32(value, bits, shape).double(), torch.zeros_like(scale)
+                if name + "_zero_point" in found:
+                    zero = unpack_from_int32(found[name + "_zero_point"], bits, scale.shape, packed_dim=0).double()
+                wide = lambda part: part.repeat_interleave(int(shape[1]) // scale.shape[1], 1)  # noqa: E731, B023
+                out[name] = (codes - wide(zero)) * wide(scale)
+            elif not name.endswith(("_scale", "_shape", "_zero_point")):
+                out[name] = value.double()
+        return out
+
+    return dict(write=write, read=read)
+
+
 # ---- gpt-oss ----
 
 
@@ -429,6 +480,7 @@ CASES = {
     "fp8_qwen3moe": dict(family="qwen3moe", changes=dict(num_experts=8), tokens=60, found={"F8": 56}, format=fp8_block),
     "fp8_tensor": dict(kind="Llama", found={"F8": 14}, format=fp8_tensor),
     "nvfp4_packed": dict(kind="Llama", found={"NVFP4_F32": 14}, format=nvfp4_packed),
+    "packed": dict(kind="Llama", found={"AFFINE8_G128_F32": 6, "AFFINE8_G64_F32": 2, "AFFINE4_G64_F32": 4, "AFFINE3_G32_F32": 2}, format=packed),
     "gpt_oss": dict(kind="GptOss", settings=GPT_OSS, found={"MXFP4": 4}, format=gpt_oss),
     # Every family as mlx-lm writes it: names, shapes and what it leaves dense are its own.
     **{f"mlx_{name}": dict(family=name, tokens=60, format=lambda: mlx(bits=4, group_size=32)) for name in (

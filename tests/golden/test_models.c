@@ -179,8 +179,8 @@ static void configurations_that_do_not_suit_are_refused_by_name(void **state)
         {"gpt_oss", "\"factor\": 4.0", "\"factor\": 0.0", PV_BAD_FILE, "factor is 0"},
         {"olmo2", "Olmo2ForCausalLM", "Olmo9ForCausalLM", PV_UNSUPPORTED, "'Olmo9ForCausalLM'"},
         {"olmo2", "\"vocab_size\": 131", "\"vocab_size\": 131, \"quantization_config\": {\"quant_method\": \"hqq\"}", PV_UNSUPPORTED, "quantization method 'hqq'"},
-        {"olmo2", "\"vocab_size\": 131", "\"vocab_size\": 131, \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\"}",
-         PV_UNSUPPORTED, "quantization_config.format is 'pack-quantized'; of compressed-tensors 'float-quantized' and"},
+        {"olmo2", "\"vocab_size\": 131", "\"vocab_size\": 131, \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"marlin-24\"}",
+         PV_UNSUPPORTED, "quantization_config.format is 'marlin-24', which is not supported; of compressed-tensors 'float-quantized'"},
         {"gemma3", "Gemma3ForCausalLM", "Gemma3nForCausalLM", PV_UNSUPPORTED, "architecture 'Gemma3nForCausalLM' is not supported; these are"},
         {"gemma3", "Gemma3ForCausalLM", "Gemma3nForConditionalGeneration", PV_UNSUPPORTED, "architecture 'Gemma3nForConditionalGeneration' is not supported"},
         /* keys of GGUF files */

@@ -22,7 +22,7 @@ static char *const names[] = {
     "mlx_affine", "mlx_deepseek2", "mlx_few_bits", "mlx_gemma", "mlx_gemma2", "mlx_gemma3", "mlx_gpt2",
     "mlx_gpt_oss", "mlx_granite", "mlx_lfm2", "mlx_mistral", "mlx_mixtral", "mlx_mxfp4", "mlx_mxfp8",
     "mlx_nvfp4", "mlx_olmo2", "mlx_phi3", "mlx_qwen2", "mlx_qwen2moe", "mlx_qwen3", "mlx_qwen3moe",
-    "mlx_smollm3", "mlx_stablelm", "nvfp4_packed",
+    "mlx_smollm3", "mlx_stablelm", "nvfp4_packed", "packed",
 };
 #define CASES (sizeof names / sizeof names[0])
 

@@ -390,6 +390,64 @@ static void mxfp4_blocks_that_do_not_fit_are_refused(void **state)
     REFUSED(MXFP4, deep, PV_BAD_FILE, "[experts, rows, blocks, 16]");
 }
 
+#define PACKED "{\"quantization_config\":{\"format\":\"pack-quantized\",\"quant_method\":\"compressed-tensors\"}}"
+
+/* weight_shape holds what all bytes are filled with: zeros, or numbers far beyond. Folders that fit are in tests/golden/quantized. */
+static void packed_integers_that_do_not_fit_are_refused(void **state)
+{
+    const stated filled[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "F16", "[8,1]", 16}, {"x.weight_shape", "I64", "[2]", 16}};
+    const stated lone[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_shape", "I64", "[2]", 16}};
+    const stated shapeless[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "F16", "[8,1]", 16}};
+    const stated both[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "F16", "[8,1]", 16}, {"x.weight_shape", "I64", "[2]", 16},
+                           {"x.weight", "F16", "[1]", 2}};
+    const stated order[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "F16", "[8,1]", 16}, {"x.weight_shape", "I64", "[2]", 16},
+                            {"x.weight_g_idx", "I32", "[64]", 256}};
+    const stated types[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "U8", "[8,1]", 8}, {"x.weight_shape", "I64", "[2]", 16}};
+    const stated three[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "F16", "[8,1]", 16}, {"x.weight_shape", "I64", "[3]", 24}};
+    const stated small[] = {{"x.weight_packed", "I32", "[8,8]", 256}, {"x.weight_scale", "F16", "[8,1]", 16}, {"x.weight_shape", "I32", "[2]", 8}};
+    (void)state;
+    for (int fill = 0; fill < 2; fill++) {
+        pv_allocator allocator = pv_allocator_default();
+        pv_source *source = NULL;
+        pv_error error = {0};
+        write_folder(PACKED, filled, LENGTH(filled), (uint8_t)fill);
+        assert_int_equal(pv_source_open(&allocator, tf_path("."), PV_LOAD_MAP, &source, &error), PV_BAD_FILE);
+        assert_non_null(strstr(error.message, "its shape does not fit that of its scales, or weight_shape"));
+    }
+    REFUSED(PACKED, lone, PV_BAD_FILE, "its weight_scale or weight_shape is missing");
+    REFUSED(PACKED, shapeless, PV_BAD_FILE, "its weight_scale or weight_shape is missing");
+    REFUSED(PACKED, both, PV_BAD_FILE, "the module has a weight too");
+    REFUSED(PACKED, order, PV_UNSUPPORTED, "columns in the order of their activations are not supported");
+    REFUSED(PACKED, types, PV_BAD_FILE, "I32 and scales of F16, BF16 or F32 are wanted");
+    REFUSED(PACKED, three, PV_BAD_FILE, "two I64 are wanted");
+    REFUSED(PACKED, small, PV_BAD_FILE, "two I64 are wanted");
+}
+
+/* The golden folder's weights of 3, 4 and 8 bits, read all at once and row by row. */
+static void packed_rows_are_the_same_one_by_one(void **state)
+{
+    size_t compared = 0;
+    (void)state;
+    for (size_t l = 0; l < LENGTH(loads); l++) {
+        pv_source *source = open_good(PV_TEST_DATA "/golden/quantized/packed", loads[l]);
+        for (size_t i = 0; i < pv_source_tensor_count(source); i++) {
+            const pv_source_tensor *tensor = pv_source_tensor_at(source, i);
+            if (tensor->parts == NULL) continue;
+            uint8_t *all = malloc((size_t)tensor->bytes), *one = malloc((size_t)tensor->row_bytes);
+            assert_int_equal(pv_source_read_rows(source, tensor, 0, tensor->rows, all, NULL), PV_OK);
+            for (uint64_t row = 0; row < tensor->rows; row++) {
+                assert_int_equal(pv_source_read_rows(source, tensor, row, 1, one, NULL), PV_OK);
+                assert_memory_equal(one, all + row * tensor->row_bytes, (size_t)tensor->row_bytes);
+            }
+            free(one);
+            free(all);
+            compared++;
+        }
+        pv_source_close(source);
+    }
+    assert_int_equal(compared, 2 * 14);
+}
+
 /* What compressed-tensors says of itself may stand in any order. */
 static void keys_may_stand_in_any_order(void **state)
 {
@@ -530,6 +588,8 @@ int main(void)
         cmocka_unit_test(gptq_and_awq_that_do_not_fit_are_refused),
         cmocka_unit_test(fp8_that_does_not_fit_is_refused),
         cmocka_unit_test(mxfp4_blocks_that_do_not_fit_are_refused),
+        cmocka_unit_test(packed_integers_that_do_not_fit_are_refused),
+        cmocka_unit_test(packed_rows_are_the_same_one_by_one),
         cmocka_unit_test(keys_may_stand_in_any_order),
         cmocka_unit_test(nvfp4_that_does_not_fit_is_refused),
         cmocka_unit_test(modelopts_keys_may_stand_in_any_order),
