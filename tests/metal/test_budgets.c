@@ -316,8 +316,8 @@ static uint64_t buffers_of_ops(small_chip *c, pv_op *ops, size_t count)
     return buffers;
 }
 
-/* On the smallest chip, a single op of 2048 rows of a large model: so many pieces, of equal numbers of tiles, that the largest is
- * short enough by what its rows cost. */
+/* On the smallest chip, a single op of 2048 rows of a large model: so many pieces, of equal numbers of tiles, that the largest
+ * is short enough by what its rows cost. */
 static void an_op_that_is_too_long_is_cut_itself(void **state)
 {
     (void)state;
@@ -353,9 +353,11 @@ static void a_plan_of_long_ops_is_cut_between_them_and_in_them(void **state)
                    long_attention(&c), long_linear(&c, 4096, 4096, false)};
     const pv_metal_device *device = pv_metal_of(c.base);
     double whole = 0;
-    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) whole += seconds_of(&device->traits, &ops[i], LONG_ROWS, LONG_CONTEXT);
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
+        whole += seconds_of(&device->traits, &ops[i], LONG_ROWS, LONG_CONTEXT);
     const uint64_t buffers = buffers_of_ops(&c, ops, sizeof ops / sizeof ops[0]);
-    print_message("%.2f s: %llu command buffers of at most %.3f s\n", whole, (unsigned long long)buffers, device->longest_seconds);
+    print_message("%.2f s: %llu command buffers of at most %.3f s\n", whole, (unsigned long long)buffers,
+                  device->longest_seconds);
     assert_true((double)buffers * SECONDS_PER_COMMAND_BUFFER >= whole);
     assert_true((double)buffers * PV_METAL_CUT_SECONDS / 2 <= whole); /* nor are they cut to crumbs */
     assert_true(device->longest_seconds <= SECONDS_PER_COMMAND_BUFFER && device->longest_seconds > 0.1);

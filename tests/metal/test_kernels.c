@@ -149,7 +149,8 @@ static void a_decode_step_takes_seven_dispatches_a_layer_at_most(void **state)
     expect_dispatches(tiny_path("F16"), "one layout, KV cache of 4 bits", PV_KV_4BIT, 4, 8);
 }
 
-/* Each further layout among q, k and v is a dispatch more, beside the others, without a barrier; that of other matrices is none. */
+/* Each further layout among q, k and v is a dispatch more, beside the others, without a barrier; that of other matrices is
+ * none. */
 static void layouts_that_differ_take_a_dispatch_more_where_they_share_an_op(void **state)
 {
     (void)state;
@@ -487,7 +488,8 @@ static void attention_runs(const void *shape) { run_attention(shape); }
 static void an_op_in_pieces_gives_the_same_bits(void **state)
 {
     (void)state;
-    static const linear_shape many = {PV_LAYOUT_Q4_0, 90, 96, 70, true, true, false}, few = {PV_LAYOUT_Q4_0, 7, 96, 70, false, true, true};
+    static const linear_shape many = {PV_LAYOUT_Q4_0, 90, 96, 70, true, true, false};
+    static const linear_shape few = {PV_LAYOUT_Q4_0, 7, 96, 70, false, true, true};
     static const moe_shape experts = {PV_LAYOUT_Q4_0, 70, 6, 1, 96, 48, true, true, 2};
     static const attention_shape attention = {1, 2, 64, 0, {{1, 300, 1, NULL}, {2, 10, 40, NULL}}, 0, false, PV_KV_F16};
     open_rig(&plain_world, false);

@@ -19,7 +19,8 @@ const char *pv_metal_check_attention(const pv_metal_device *device, const pv_op 
     const uint64_t out_cols = (uint64_t)attention->heads * pv_kv_value_dim(&attention->cache);
     if (pv_kv_value_dim(&attention->cache) > 512) return "a head has more than 512 elements";
     if (!pv_metal_absent_or_f32(&attention->q_latent)) return "q_latent is not f32";
-    if (pv_tensor_present(&attention->q_latent) && attention->q_latent.cols != out_cols) return "q_latent does not have the heads";
+    if (pv_tensor_present(&attention->q_latent) && attention->q_latent.cols != out_cols)
+        return "q_latent does not have the heads";
     if (!pv_metal_absent_or_f32(&attention->sinks)) return "the sinks are not f32";
     if (pv_tensor_present(&attention->sinks) && attention->sinks.cols != attention->heads) return "not one sink a head";
     return attention->q.cols == (uint64_t)attention->heads * attention->cache.head_dim && attention->out.cols == out_cols
@@ -31,7 +32,8 @@ const char *pv_metal_check_attention(const pv_metal_device *device, const pv_op 
 static uint32_t splits_for(const pv_op_attention *attention, uint32_t rows, uint32_t context)
 {
     uint32_t spans = (context + PV_SPLIT_TOKENS - 1) / PV_SPLIT_TOKENS;
-    if (attention->window > 0 && attention->window / PV_SPLIT_TOKENS + 2 < spans) spans = attention->window / PV_SPLIT_TOKENS + 2;
+    const uint32_t in_window = attention->window / PV_SPLIT_TOKENS + 2;
+    if (attention->window > 0 && in_window < spans) spans = in_window;
     const uint32_t most = rows <= 8 ? MAX_SPLITS : rows <= 64 ? MAX_SPLITS / 4 : 1;
     return spans < most ? spans : most;
 }
@@ -77,8 +79,10 @@ static pv_args_attention args_of(const pv_metal_recorder *recorder, const pv_op_
 static void record_tiles(pv_metal_recorder *recorder, const pv_op_attention *attention, const char *function)
 {
     const pv_args_attention args = args_of(recorder, attention);
-    const pv_metal_kernel kernel = {
-        .source = "attention_tiles", .function = function, .constants = {attention->cache.type, attention->soft_cap > 0}, .constant_count = 2};
+    const pv_metal_kernel kernel = {.source = "attention_tiles",
+                                    .function = function,
+                                    .constants = {attention->cache.type, attention->soft_cap > 0},
+                                    .constant_count = 2};
     pv_metal_record *record = pv_metal_add(recorder, &kernel, &args, sizeof args);
     pv_metal_bind(record, &attention->q);
     pv_metal_bind(record, &attention->cache.pages);
@@ -119,7 +123,8 @@ static void record_split(pv_metal_recorder *recorder, const pv_op_attention *att
     const uint32_t kv_heads = args.cache.kv_heads, value_dim = args.cache.value_dim;
     uint32_t dims = (value_dim + 31) / 32;
     if (attention->cache.type == PV_KV_4BIT) dims += dims % 2; /* a lane has both elements of a byte */
-    const uint32_t shared_by = args.heads / kv_heads, queries = shared_by > 4 && dims <= 8 ? 8 : 4, chunks = (shared_by + queries - 1) / queries;
+    const uint32_t shared_by = args.heads / kv_heads, queries = shared_by > 4 && dims <= 8 ? 8 : 4;
+    const uint32_t chunks = (shared_by + queries - 1) / queries;
     const uint32_t direct = args.spans == 1;
     const pv_metal_kernel kernel = {.source = "attention",
                                     .function = functions[queries == 8][dims <= 4 ? dims - 1 : dims <= 8 ? 4 : 5],

@@ -85,7 +85,8 @@ static linear_kernel kernel_of(const pv_metal_device *device, const pv_op_linear
     return kernels[k];
 }
 
-static void record_parts(pv_metal_recorder *recorder, const pv_op_linear *linear, const pv_linear_part *const parts[3], uint32_t count)
+static void record_parts(pv_metal_recorder *recorder, const pv_op_linear *linear, const pv_linear_part *const parts[3],
+                         uint32_t count)
 {
     const linear_kernel shape = kernel_of(recorder->device, linear);
     const bool glu = linear->glu != PV_ACTIVATION_NONE;

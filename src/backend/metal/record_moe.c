@@ -15,7 +15,8 @@ const char *pv_metal_check_moe_route(const pv_metal_device *device, const pv_op 
     if (route->used == 0 || route->used > PV_MAX_EXPERTS_USED || route->scores.cols < route->used)
         return "too many experts or none are used";
     if (route->offsets.cols <= route->scores.cols) return "there is no offset for each expert";
-    return route->weights.cols == route->used && route->experts.cols == route->used && route->order.cols == route->used ? NULL : "columns differ";
+    const uint32_t used = route->used;
+    return route->weights.cols == used && route->experts.cols == used && route->order.cols == used ? NULL : "columns differ";
 }
 
 void pv_metal_record_moe_route(pv_metal_recorder *recorder, const pv_op *op)
@@ -52,17 +53,20 @@ const char *pv_metal_check_moe_linear(const pv_metal_device *device, const pv_op
     if (moe->part_count != (glu ? 2u : 1u)) return "a glu needs two parts, others have one";
     const bool routed = pv_tensor_present(&moe->order);
     if (moe->experts == 0 || moe->used == 0) return "there are no experts";
-    if (routed ? moe->order.cols != moe->used || moe->offsets.cols <= moe->experts : moe->used != moe->experts) return "the route does not suit";
+    if (routed ? moe->order.cols != moe->used || moe->offsets.cols <= moe->experts : moe->used != moe->experts)
+        return "the route does not suit";
     for (uint32_t p = 0; p < moe->part_count; p++) {
         const pv_linear_part *part = &moe->parts[p];
         if (!pv_metal_canonical(&part->weight)) return "a weight is not held as in its file";
         if (part->weight.rows % moe->experts != 0) return "a weight has not as many rows for each expert";
-        if ((uint64_t)part->weight.cols * (moe->each ? moe->used : 1) != moe->x.cols) return "a weight does not have the columns of x";
+        if ((uint64_t)part->weight.cols * (moe->each ? moe->used : 1) != moe->x.cols)
+            return "a weight does not have the columns of x";
         if (!pv_metal_absent_or_f32(&part->bias)) return "a bias is not f32";
         if (part->weight.rows != moe->parts[0].weight.rows) return "the parts of a glu differ in shape";
         if (part->weight.layout != moe->parts[0].weight.layout) return "the parts of a glu differ in layout";
     }
-    return moe->parts[0].out.cols == (uint64_t)moe->parts[0].weight.rows / moe->experts * moe->used ? NULL : "out does not have the weight's rows";
+    const uint64_t out_cols = (uint64_t)moe->parts[0].weight.rows / moe->experts * moe->used;
+    return moe->parts[0].out.cols == out_cols ? NULL : "out does not have the weight's rows";
 }
 
 /* A kernel by the assignments of an expert that it takes at a time, and the columns of out that a threadgroup makes of them. */
@@ -125,7 +129,8 @@ const char *pv_metal_check_moe_sum(const pv_metal_device *device, const pv_op *o
 {
     const pv_op_moe_sum *sum = &op->moe_sum;
     (void)device;
-    return sum->out.cols == sum->residual.cols && sum->x.cols == (uint64_t)sum->out.cols * sum->weights.cols ? NULL : "columns differ";
+    const uint64_t x_cols = (uint64_t)sum->out.cols * sum->weights.cols;
+    return sum->out.cols == sum->residual.cols && sum->x.cols == x_cols ? NULL : "columns differ";
 }
 
 void pv_metal_record_moe_sum(pv_metal_recorder *recorder, const pv_op *op)

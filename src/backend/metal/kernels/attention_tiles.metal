@@ -1,7 +1,8 @@
-// attention of prompt rows: a tile of query rows of one sequence meets the cache page by page, or by halves of pages where these are
-// large: an online softmax between two products of simdgroup matrices. A threadgroup is one tile and one head; each of its four simdgroups has eight of the rows. Keys, then values of a
-// page pass through the same threadgroup memory. What a row does with a page depends on the row alone: keys that it does not see have weight
-// 0, so it gets the same bits in whatever chunk of its prompt it stands.
+// attention of prompt rows: a tile of query rows of one sequence meets the cache page by page, or by halves of pages where
+// these are large: an online softmax between two products of simdgroup matrices. A threadgroup is one tile and one head; each
+// of its four simdgroups has eight of the rows. Keys, then values of a page pass through the same threadgroup memory. What a
+// row does with a page depends on the row alone: keys that it does not see have weight 0, so it gets the same bits in whatever
+// chunk of its prompt it stands.
 //
 // Matrices are handled by their elements: a lane has two neighbours of one row, as lane_row and lane_column say. This is how every Apple
 // GPU so far lays them out; the conformance suite would fail on one that does not.
@@ -228,7 +229,8 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
         const bool busy = first_own < tile.rows && start <= tile.position + first_own + MATRIX - 1 &&
                           start + int(TOKENS) > first_key(args, tile.position + first_own);
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        load_page<HEAD, TOKENS, CELL>(args, find_cells_from(args.cache, pages, number, kv_head, first), count, thread_index, page, odd);
+        load_page<HEAD, TOKENS, CELL>(args, find_cells_from(args.cache, pages, number, kv_head, first), count, thread_index,
+                                      page, odd);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (busy) {
             weigh_page<HEAD, TOKENS, CELL>(args, page, start, lane, t);
@@ -237,8 +239,8 @@ static inline void attend_tile(device const uchar *step, constant pv_args_attent
             atomic_store_explicit(&odd, 0u, memory_order_relaxed);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        load_page<HEAD, TOKENS, CELL>(args, find_cells_from(args.cache, pages, number, args.cache.kv_heads + kv_head, first), count,
-                                      thread_index, page, odd);
+        load_page<HEAD, TOKENS, CELL>(args, find_cells_from(args.cache, pages, number, args.cache.kv_heads + kv_head, first),
+                                      count, thread_index, page, odd);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (busy) {
             const bool is_odd = atomic_load_explicit(&odd, memory_order_relaxed) != 0;

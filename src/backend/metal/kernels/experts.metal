@@ -33,8 +33,8 @@ static inline expert_tile tile_of_all(uint rows, uint experts, uint number, uint
     return tile;
 }
 
-static inline expert_tile find_tile(constant pv_args_moe_linear &args, uint rows, device const int *offsets, uint number, uint size,
-                                    uint lane)
+static inline expert_tile find_tile(constant pv_args_moe_linear &args, uint rows, device const int *offsets, uint number,
+                                    uint size, uint lane)
 {
     expert_tile tile = {0, 0, 0};
     if (number < rows * args.used) { // in a step without rows offsets may be anything

@@ -1,5 +1,5 @@
-// Experts for many rows: a threadgroup takes up to 32 assignments of an expert, wherever their rows are, and 64 of its weight rows; with
-// glu 32 of the gate and 32 of up. An expert's weights are loaded once for each 32 of its assignments.
+// Experts for many rows: a threadgroup takes up to 32 assignments of an expert, wherever their rows are, and 64 of its weight
+// rows; with glu 32 of the gate and 32 of up. An expert's weights are loaded once for each 32 of its assignments.
 
 kernel void moe_tiles(device const uchar *step [[buffer(0)]], constant pv_args_moe_linear &args [[buffer(1)]],
                       device const float *x [[buffer(2)]], device const int *order [[buffer(3)]],

@@ -1,8 +1,8 @@
-// Tiles of a product of many rows: 32 rows of x and 64 weight rows, decoded, go through threadgroup memory into simdgroup matrices, 32
-// columns a step. Of the 128 threads four bring a row of x and two weight rows, eight columns of each a step. The four hold a unit of
-// either weight row: they load it once, and decode it in as many steps as it takes; so the columns of a step are not neighbours but what
-// the four units have at the same place. Each simdgroup multiplies all rows with 16 of the weight rows; blocks of eight rows that
-// are beyond the tile's count are not multiplied.
+// Tiles of a product of many rows: 32 rows of x and 64 weight rows, decoded, go through threadgroup memory into simdgroup
+// matrices, 32 columns a step. Of the 128 threads four bring a row of x and two weight rows, eight columns of each a step. The
+// four hold a unit of either weight row: they load it once, and decode it in as many steps as it takes; so the columns of a
+// step are not neighbours but what the four units have at the same place. Each simdgroup multiplies all rows with 16 of the
+// weight rows; blocks of eight rows that are beyond the tile's count are not multiplied.
 
 #define SIMDGROUPS 4
 #define TILE_ROWS 32   // of x

@@ -1,7 +1,8 @@
-// Units: what a lane takes of a weight row at a time, so that bytes which its parts of 16 weights share are loaded once. A unit is a
-// block of 32 weights (64 of NVFP4_F32), or a quarter of one of 256: then four neighbouring lanes have the block among them, and what
-// all of them need each loads a share of; or a group of AFFINE, or half of one of 128: then two neighbouring lanes have it, and load a
-// factor each. A layout that is not named here, one without blocks, has units of one part, as decode16 gives it.
+// Units: what a lane takes of a weight row at a time, so that bytes which its parts of 16 weights share are loaded once. A unit
+// is a block of 32 weights (64 of NVFP4_F32), or a quarter of one of 256: then four neighbouring lanes have the block among
+// them, and what all of them need each loads a share of; or a group of AFFINE, or half of one of 128: then two neighbouring
+// lanes have it, and load a factor each. A layout that is not named here, one without blocks, has units of one part, as
+// decode16 gives it.
 
 struct weight_unit {
     uint quants[16];
