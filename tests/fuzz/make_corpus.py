@@ -158,6 +158,12 @@ def make_tokenizer() -> None:
     strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
     tokenizer("large-id", "a", {"type": "BPE", "vocab": {"a": 4194304}, "merges": []}, **BYTES)
     tokenizer("same-id", "a", {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}, **BYTES)
+    spelled = {"\u0120": 0, "a": 1, "\u00c3": 2, "\u00a9": 3, "\u00c3\u00a9": 4, "1": 5, "11": 6, "1</w>": 7, "a</w>": 8, "aa</w>": 9, "\u00a9</w>": 10}
+    digits = {"type": "Digits", "individual_digits": False}
+    threes = {"type": "Split", "pattern": {"Regex": "[0-9][0-9]"}, "behavior": "Isolated", "invert": False}
+    tokenizer("spelled", "a\u00e9 1111 aa", {"type": "BPE", "vocab": spelled, "merges": ["\u00c3 \u00a9", "1 1"]},
+        pre_tokenizer=sequence("pretokenizers", BYTE_LEVEL, digits, threes), decoder=BYTE_LEVEL)  # fmt: skip
+    tokenizer("suffix", "aa \u00e9 11 a", {"type": "BPE", "vocab": spelled, "merges": ["a a</w>"], "end_of_word_suffix": "</w>"}, **BYTES)
     tokenizer("characters", "a b <s>é\U0001f680ab", {
         "type": "BPE", "vocab": {"<unk>": 0, mark: 1, "a": 2, "b": 3, mark + "a": 4, "ab": 5, "<s>": 6} | fallback,
         "merges": [[mark, "a"], "a b"], "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True},
