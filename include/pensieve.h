@@ -522,7 +522,7 @@ typedef struct pv_convert_options {
 
 /* Writes the model at `path` (SafeTensors: a file, or a folder in the Hugging Face layout) to the folder `out`, which is made if it
  * is not there and must be another: config.json, the tokenizer's files, and model.safetensors, which appears under its name only
- * when it is complete. With bits, matrices called weight are quantized as MLX reads it, scales and biases being of the weights'
+ * when it is complete; one that stands there already is removed first. With bits, matrices called weight are quantized as MLX reads it, scales and biases being of the weights'
  * type; the others, and those whose columns are no multiple of the group, stay as they are. Takes some MiB of memory whatever the
  * model's size. Errors: PV_INVALID_ARGUMENT (names what is known), PV_UNSUPPORTED (a GGUF file, a model that is quantized already),
  * PV_BAD_FILE (also NaN or infinity in what is to be quantized), PV_NOT_FOUND (also config.json, which has to tell of bits),

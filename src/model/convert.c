@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -407,22 +408,34 @@ static pv_status make_folder(const conversion *c, const char *path, pv_error *er
     return PV_OK;
 }
 
-static pv_status convert(conversion *c, const char *path, pv_error *error)
+/* Weights of an earlier model beside the new one's configuration would look like a whole model, should the rest fail or be killed. */
+static pv_status remove_earlier(const char *file, pv_error *error)
+{
+    if (unlink(file) == 0 || errno == ENOENT) return PV_OK;
+    return pv_fail_at(error, PV_IO, file, PV_NO_OFFSET, "%s: the earlier model cannot be removed: %s", file, strerror(errno));
+}
+
+static pv_status write_model(conversion *c, pv_error *error)
 {
     pv_bytes file;
+    pv_bytes_init(&file, c->allocator);
+    pv_bytes_format(&file, "%s/model.safetensors", c->folder);
+    pv_status status = file.failed ? pv_fail_memory(error, strlen(c->folder), "a path") : remove_earlier(file.data, error);
+    if (status == PV_OK) status = write_files(c, error);
+    if (status == PV_OK) status = write_tensors(c, file.data, error);
+    pv_bytes_free(&file);
+    return status;
+}
+
+static pv_status convert(conversion *c, const char *path, pv_error *error)
+{
     pv_status status = pv_source_open(c->allocator, path, PV_LOAD_COPY, &c->source, error);
     if (status != PV_OK) return status;
     if (pv_source_get_kind(c->source) != PV_SOURCE_SAFETENSORS)
         return pv_fail_at(error, PV_UNSUPPORTED, path, PV_NO_OFFSET, "%s is no SafeTensors; GGUF files are run as they are", path);
     status = list_outputs(c, error);
     if (status == PV_OK) status = make_folder(c, path, error);
-    if (status == PV_OK) status = write_files(c, error);
-    if (status != PV_OK) return status;
-    pv_bytes_init(&file, c->allocator);
-    pv_bytes_format(&file, "%s/model.safetensors", c->folder);
-    status = file.failed ? pv_fail_memory(error, strlen(c->folder), "a path") : write_tensors(c, file.data, error);
-    pv_bytes_free(&file);
-    return status;
+    return status == PV_OK ? write_model(c, error) : status;
 }
 
 pv_status pv_convert(pv_runtime *runtime, const char *path, const pv_convert_options *options, const char *out, pv_error *error)

@@ -92,6 +92,7 @@ static pv_status adjust_feed_forward(const pv_config *c, pv_decoder *d, pv_error
     if (!found) return PV_OK;
     if (!(factor >= 1e-3 && factor <= 16)) return pv_fail(error, PV_BAD_FILE, "config.json: block_ffn_dim_multiplier is %g", factor);
     d->feed_forward = ((uint32_t)(factor * d->feed_forward) + multiple - 1) / multiple * multiple;
+    if (d->feed_forward == 0) return pv_fail(error, PV_BAD_FILE, "config.json: block_ffn_dim_multiplier %g leaves a feed-forward width of 0", factor);
     return PV_OK;
 }
 
@@ -385,6 +386,27 @@ static const pv_flat_entry *list_entry(const pv_config *c, const char *list, uin
     return c->gguf ? NULL : pv_flat_find(&c->flat, path);
 }
 
+/* A list that tells something of every layer tells it of all of them, and of no others. */
+static pv_status check_list(const pv_config *c, const pv_decoder *d, const char *list, pv_error *error)
+{
+    if (list_entry(c, list, 0) == NULL) return PV_OK;
+    const bool few = list_entry(c, list, d->layers - 1) == NULL;
+    if (!few && list_entry(c, list, d->layers) == NULL) return PV_OK;
+    return pv_fail(error, PV_BAD_FILE, "config.json: %s has %s entries than the model has layers (%u)", list, few ? "fewer" : "more", d->layers);
+}
+
+/* True if the layer's number stands in a list of some layers. One pass: lists may be long, and are looked at for each layer. */
+static bool list_names(const pv_config *c, const char *list, uint32_t layer)
+{
+    const size_t length = strlen(list);
+    for (size_t i = 0; i < c->flat.count; i++) {
+        const pv_flat_entry *entry = &c->flat.entries[i];
+        const char *path = pv_flat_path(&c->flat, entry);
+        if (entry->type == PV_JSON_NUMBER && entry->number == layer && strncmp(path, list, length) == 0 && path[length] == '.') return true;
+    }
+    return false;
+}
+
 static bool is_last_of(uint32_t layer, uint32_t every) { return every > 0 && (layer + 1) % every == 0; }
 
 static pv_status layer_has_window(const pv_config *c, uint32_t layer, uint32_t first, uint32_t every, bool conv, bool *window, pv_error *error)
@@ -404,9 +426,7 @@ static bool layer_is_conv(const pv_config *c, const pv_decoder *d, uint32_t laye
     if (!d->architecture->conv) return false;
     const pv_flat_entry *type = list_entry(c, "layer_types", layer);
     if (type != NULL) return type->type == PV_JSON_STRING && strcmp(pv_flat_value(&c->flat, type), "conv") == 0;
-    for (uint32_t i = 0; (type = list_entry(c, "full_attn_idxs", i)) != NULL; i++)
-        if (type->type == PV_JSON_NUMBER && type->number == layer) return false;
-    if (!c->gguf) return list_entry(c, "full_attn_idxs", 0) != NULL;
+    if (!c->gguf) return list_entry(c, "full_attn_idxs", 0) != NULL && !list_names(c, "full_attn_idxs", layer);
     char key[96];
     snprintf(key, sizeof key, "%s.attention.head_count_kv", c->gguf ? c->prefix : "");
     const pv_meta *meta = c->gguf ? pv_source_meta(c->source, key) : NULL;
@@ -480,17 +500,16 @@ static pv_status read_expert_layers(const pv_config *c, const pv_decoder *d, exp
 
 static bool layer_has_experts(const pv_config *c, const expert_layers *layers, uint32_t layer)
 {
-    const pv_flat_entry *dense;
-    for (uint32_t i = 0; (dense = list_entry(c, "mlp_only_layers", i)) != NULL; i++)
-        if (dense->type == PV_JSON_NUMBER && dense->number == layer) return false;
-    return layer >= layers->first && (layer + 1) % layers->every == 0;
+    return layer >= layers->first && (layer + 1) % layers->every == 0 && !list_names(c, "mlp_only_layers", layer);
 }
 
 static pv_status read_layers(const pv_config *c, pv_decoder *d, pv_error *error)
 {
     uint32_t window, every = d->architecture->window_every, first = 0;
     expert_layers experts;
-    pv_status status = read_window(c, d, &window, &first, error);
+    pv_status status = check_list(c, d, "layer_types", error);
+    if (status == PV_OK) status = check_list(c, d, "no_rope_layers", error);
+    if (status == PV_OK) status = read_window(c, d, &window, &first, error);
     if (status == PV_OK) status = read_expert_layers(c, d, &experts, error);
     if (status == PV_OK && window > 0 && every > 0)
         status = pv_config_count(c, "attention.sliding_window_pattern", "sliding_window_pattern", 1, PV_MAX_LAYERS, every, &every, error);

@@ -164,17 +164,19 @@ static pv_status read_dim(const pv_config *c, const char *object, const pv_decod
     snprintf(path, sizeof path, "partial_rotary_factor|%s.partial_rotary_factor", object);
     pv_status status = pv_config_real(c, "", path, 1e-3, 1, 1, &part, error);
     if (status != PV_OK) return status;
-    const uint32_t missing = (uint32_t)(d->head_dim * part);
-    if ((status = pv_config_count(c, "rope.dimension_count", "", 2, d->head_dim, missing > 0 ? missing : 1, &rope->dim, error)) != PV_OK) return status;
-    if (rope->dim % 2 != 0) return pv_fail(error, PV_BAD_FILE, "rope.dimension_count is %u, an even number is wanted", rope->dim);
-    return PV_OK;
+    rope->dim = (uint32_t)(d->head_dim * part);
+    if (c->gguf && (status = pv_config_count(c, "rope.dimension_count", "", 2, d->head_dim, d->head_dim, &rope->dim, error)) != PV_OK) return status;
+    if (rope->dim >= 2 && rope->dim % 2 == 0) return PV_OK;
+    if (c->gguf) return pv_fail(error, PV_BAD_FILE, "rope.dimension_count is %u, an even number is wanted", rope->dim);
+    return pv_fail(error, PV_BAD_FILE, "config.json: partial_rotary_factor %g of a head of %u elements makes %u, an even number is wanted", part, d->head_dim,
+                   rope->dim);
 }
 
 /* Layers with a window may turn at a rate of their own, unscaled. */
 static pv_status read_window_rope(const pv_config *c, pv_decoder *d, pv_error *error)
 {
     const double missing = d->architecture->window_theta;
-    double theta;
+    double theta = missing;
     if (missing == 0) return PV_OK;
     pv_status status = pv_config_real(c, "rope.freq_base_swa", "rope_parameters.sliding_attention.rope_theta|rope_local_base_freq", 1, 1e12, missing,
                                       &theta, error);

@@ -197,12 +197,26 @@ static void what_cannot_be_converted_is_named(void **state)
     assert_int_equal(pv_convert(NULL, DENSE, NULL, tf_path("."), NULL), PV_INVALID_ARGUMENT);
 }
 
+/* A folder that holds a model and gets another one which is not finished holds none. */
+static void what_was_not_finished_does_not_look_whole(void **state)
+{
+    const pv_convert_options cancelled = {.bits = 4, .progress = no};
+    struct stat info;
+    (void)state;
+    convert(DENSE, 8, 64);
+    assert_int_equal(stat(tf_path("model.safetensors"), &info), 0);
+    refused(DENSE, &cancelled, tf_path("."), PV_CANCELLED, "the conversion was cancelled");
+    assert_int_equal(stat(tf_path("config.json"), &info), 0);
+    assert_int_equal(stat(tf_path("model.safetensors"), &info), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_what_mlx_reads),
         cmocka_unit_test(repacked_files_are_aligned_and_the_same),
         cmocka_unit_test(what_cannot_be_converted_is_named),
+        cmocka_unit_test(what_was_not_finished_does_not_look_whole),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
