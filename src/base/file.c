@@ -46,6 +46,14 @@ static pv_status fail_system(pv_error *error, int code, const char *path, const 
     return status;
 }
 
+pv_status pv_make_folder(const char *path, bool *there, pv_error *error)
+{
+    *there = false;
+    if (mkdir(path, 0777) == 0) return PV_OK;
+    *there = errno == EEXIST;
+    return *there ? PV_OK : fail_system(error, errno, path, "make the folder");
+}
+
 /* Wraps in the year 2554: it is only compared. */
 static uint64_t time_changed(const struct stat *info)
 {

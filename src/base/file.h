@@ -26,6 +26,8 @@ void pv_mapping_drop(const pv_mapping *mapping, uint64_t offset, uint64_t length
 pv_status pv_read_file(const pv_allocator *allocator, const char *path, size_t limit, char **text, size_t *length, pv_error *error);
 /* 1 if a regular file, 2 if a folder, 0 if neither or absent. */
 int pv_path_kind(const char *path);
+/* Makes a folder, or finds it *there; so it is for a file of that name. Errors: PV_NOT_FOUND (where it would stand), PV_IO. */
+pv_status pv_make_folder(const char *path, bool *there, pv_error *error);
 
 /* Writes a file without a name where the system has such, else under a temporary name beside `path`; commit gives it its name,
  * discard removes it. */

@@ -83,6 +83,8 @@ int cli_remove(const cli_settings *settings);
 void *cli_alloc(size_t count, size_t size);
 void *cli_grow(void *pointer, size_t *capacity, size_t wanted, size_t size);
 char *cli_format(const char *format, ...) CLI_PRINTF(1, 2);
+/* Letters of either case are the same. */
+bool cli_ends_with(const char *text, const char *end);
 
 typedef struct cli_text {
     char *data; /* NUL-terminated once anything was added */

@@ -29,6 +29,10 @@ int cli_convert(const cli_settings *settings)
     pv_status status = PV_OK;
     if ((settings->bits > 0) == settings->repack)
         status = cli_error(&error, PV_INVALID_ARGUMENT, "convert needs --bits N or --repack, one of them");
+    if (status == PV_OK && settings->repack && settings->group > 0)
+        status = cli_error(&error, PV_INVALID_ARGUMENT, "--group goes with --bits; --repack leaves groups as they are");
+    if (status == PV_OK && cli_ends_with(out, ".gguf"))
+        status = cli_error(&error, PV_INVALID_ARGUMENT, "%s: a folder with SafeTensors is written, no GGUF file", out);
     if (status == PV_OK) status = hub_resolve(settings, settings->model, &path, &error);
     if (status == PV_OK) status = cli_runtime(settings, settings->threads, NULL, &runtime, &error);
     if (status == PV_OK) status = pv_convert(runtime, path, &options, out, &error);

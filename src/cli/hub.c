@@ -26,18 +26,12 @@ static bool take_part(const char **at, const char *others, char out[HUB_MAX_NAME
     return strstr(out, "..") == NULL && strstr(out, "//") == NULL && out[length - 1] != '/';
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), wanted = strlen(end);
-    return length >= wanted && strcasecmp(text + length - wanted, end) == 0;
-}
-
 bool hub_parse(const char *text, hub_name *name)
 {
     *name = (hub_name){.revision = "main"};
     if (!take_part(&text, "._-", name->organisation) || *text++ != '/' || !take_part(&text, "._-", name->name)) return false;
     if (strstr(name->organisation, "--") != NULL || strstr(name->name, "--") != NULL) return false;
-    if (ends_with(name->name, ".gguf") || ends_with(name->name, ".safetensors")) return false; /* a file that is not there */
+    if (cli_ends_with(name->name, ".gguf") || cli_ends_with(name->name, ".safetensors")) return false; /* a file that is not there */
     if (*text == ':' && (text++, !take_part(&text, "._-", name->quant))) return false;
     if (*text == '@' && (text++, !take_part(&text, "._-/", name->revision))) return false;
     return *text == '\0';
@@ -57,7 +51,7 @@ char *hub_folder(const char *hub, const hub_name *name)
 
 static bool is_weights(const char *file, const char *extension)
 {
-    return ends_with(file, extension) && strchr(file, '/') == NULL && file[0] != '.';
+    return cli_ends_with(file, extension) && strchr(file, '/') == NULL && file[0] != '.';
 }
 
 /* Is there "-00001-of-00003" in the name? Sets how many parts there are. */
@@ -111,9 +105,9 @@ static pv_status refuse_choice(const hub_name *name, char *const *files, size_t 
 static bool is_of_folder(const char *file, bool has_model)
 {
     if (strchr(file, '/') != NULL || file[0] == '.') return false;
-    if (ends_with(file, ".json") || ends_with(file, ".jinja")) return true;
+    if (cli_ends_with(file, ".json") || cli_ends_with(file, ".jinja")) return true;
     /* some repositories hold the same weights again in their maker's own form */
-    return ends_with(file, ".safetensors") && !(has_model && strncmp(file, "model", 5) != 0);
+    return cli_ends_with(file, ".safetensors") && !(has_model && strncmp(file, "model", 5) != 0);
 }
 
 static bool choose_folder(char *const *files, size_t count, bool *keep)

@@ -93,6 +93,15 @@ static void print_budget(const pv_budget *b)
             cli_bytes_text(b->available), b->context, way_out);
 }
 
+/* What only Metal does is not left out silently. */
+static void warn_without_metal(const cli_settings *settings, const char *device)
+{
+    if (strncmp(device, "metal", strlen("metal")) == 0) return;
+    if (settings->validate) cli_say("warning: --validate looks at nothing on %s, only on a Metal device", device);
+    if (cli_profile_is_capture(settings->profile))
+        cli_say("warning: the capture %s is not made: %s makes none, only a Metal device", settings->profile, device);
+}
+
 static pv_status load_with_budget(const cli_settings *settings, const pv_model_options *options, cli_model *model,
                                   pv_error *error)
 {
@@ -108,7 +117,9 @@ static pv_status load_with_budget(const cli_settings *settings, const pv_model_o
     status = pv_model_load(model->runtime, model->path, &with_progress, &model->model, error);
     cli_interrupt_exits();
     cli_progress_end();
-    return status == PV_OK ? pv_model_get_info(model->model, &model->info, error) : status;
+    if (status == PV_OK) status = pv_model_get_info(model->model, &model->info, error);
+    if (status == PV_OK) warn_without_metal(settings, model->info.device);
+    return status;
 }
 
 pv_status cli_load(const cli_settings *settings, const pv_model_options *options, uint32_t threads, cli_model *model,

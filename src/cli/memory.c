@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli.h"
 
@@ -63,4 +64,10 @@ void cli_add_format(cli_text *text, const char *format, ...)
     va_start(arguments, format);
     add_arguments(text, format, arguments);
     va_end(arguments);
+}
+
+bool cli_ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && strcasecmp(text + length - wanted, end) == 0;
 }

@@ -20,9 +20,7 @@ struct cli_profile {
 
 bool cli_profile_is_capture(const char *path)
 {
-    static const char ending[] = ".gputrace";
-    size_t length = path != NULL ? strlen(path) : 0;
-    return length >= sizeof ending - 1 && strcmp(path + length - (sizeof ending - 1), ending) == 0;
+    return path != NULL && cli_ends_with(path, ".gputrace");
 }
 
 pv_status cli_profile_open(const char *path, cli_profile **profile, pv_error *error)

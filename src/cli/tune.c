@@ -43,5 +43,7 @@ int cli_tune(const cli_settings *settings)
         cli_json_print(&r.json);
     else
         free(r.json.text.data);
-    return status == PV_OK ? CLI_DONE : cli_fail(settings, "tune", &error);
+    if (status == PV_OK) return CLI_DONE;
+    int code = cli_fail(settings, "tune", &error);
+    return status == PV_UNSUPPORTED ? CLI_ENVIRONMENT : code; /* no model is refused: a device is missing */
 }

@@ -1,7 +1,6 @@
 /* Conversion: a folder of SafeTensors becomes one that is quantized as MLX does it, or the same in a file whose tensors are aligned. What is
  * quantized stands there in rows of blocks (format/layout.h), as devices take them that read weights from the file's own pages; the
  * metadata say of which layout. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -400,10 +399,10 @@ static bool would_overwrite(const conversion *c, const char *path)
 
 static pv_status make_folder(const conversion *c, const char *path, pv_error *error)
 {
-    if (mkdir(c->folder, 0777) == 0) return PV_OK;
-    if (errno != EEXIST)
-        return pv_fail_at(error, PV_IO, c->folder, PV_NO_OFFSET, "%s: the folder cannot be made: %s", c->folder, strerror(errno));
-    if (would_overwrite(c, path))
+    bool there;
+    pv_status status = pv_make_folder(c->folder, &there, error);
+    if (status != PV_OK) return status;
+    if (there && would_overwrite(c, path))
         return pv_fail_at(error, PV_INVALID_ARGUMENT, c->folder, PV_NO_OFFSET, "%s is where the model stands; another folder is wanted", c->folder);
     return PV_OK;
 }

@@ -1,9 +1,7 @@
 /* Synthetic models: random weights in real shapes, so that every speed claim can be repeated without a download. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -35,6 +33,8 @@ typedef struct synth {
     pv_layout layout;
     uint64_t seed;
     bool gguf;
+    size_t matrices, others; /* others: kept in another layout than the one asked for */
+    pv_layout other;
     pv_model_writer *writer;
     pv_bytes text; /* of tokens, or of a JSON file */
 } synth;
@@ -108,7 +108,10 @@ static pv_status declare(synth *s, const pv_role *role, uint32_t layer, pv_error
     pv_role_name(s->gguf ? role->gguf : role->huggingface, layer, 0, name);
     uint64_t dim[2] = {pv_decoder_size(&s->decoder, role->rows), pv_decoder_size(&s->decoder, role->cols)};
     bool vector = role->rows == PV_SIZE_ONE;
-    return pv_model_writer_declare(s->writer, name, layout_of(s, role), vector ? 1 : 2, vector ? dim + 1 : dim, error);
+    pv_layout layout = layout_of(s, role);
+    if (!vector) s->matrices++;
+    if (!vector && layout != s->layout) s->others++, s->other = layout;
+    return pv_model_writer_declare(s->writer, name, layout, vector ? 1 : 2, vector ? dim + 1 : dim, error);
 }
 
 static pv_status write_weight(synth *s, const pv_role *role, uint32_t layer, pv_error *error)
@@ -298,12 +301,13 @@ static pv_status write_weights(synth *s, const char *path, pv_error *error)
 
 static pv_status write_folder(synth *s, const char *folder, pv_error *error)
 {
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return pv_fail_at(error, PV_IO, folder, PV_NO_OFFSET, "%s: the folder cannot be made: %s", folder, strerror(errno));
     pv_bytes path;
+    bool there;
+    pv_status status = pv_make_folder(folder, &there, error);
+    if (status != PV_OK) return status;
     pv_bytes_init(&path, s->allocator);
     pv_bytes_format(&path, "%s/model.safetensors", folder);
-    pv_status status = path.failed ? pv_fail_memory(error, strlen(folder), "a path") : write_folder_texts(s, folder, error);
+    status = path.failed ? pv_fail_memory(error, strlen(folder), "a path") : write_folder_texts(s, folder, error);
     if (status == PV_OK) status = write_weights(s, path.data, error);
     pv_bytes_free(&path);
     return status;
@@ -317,5 +321,8 @@ pv_status pv_synth(pv_runtime *runtime, const pv_synth_options *options, const c
     pv_status status = choose(&s, options, path, error);
     if (status == PV_OK) status = s.gguf ? write_weights(&s, path, error) : write_folder(&s, path, error);
     pv_bytes_free(&s.text);
+    if (status == PV_OK && s.others > 0)
+        pv_runtime_log(runtime, PV_LOG_WARNING, "%zu of %zu matrices are in %s: %s has blocks of %u weights, which do not divide their rows",
+                       s.others, s.matrices, pv_layout_get(s.other)->name, pv_layout_get(s.layout)->name, (unsigned)pv_layout_get(s.layout)->block);
     return status;
 }

@@ -243,8 +243,16 @@ def test_a_profile_tells_of_every_step():
     exits(run("run", tiny(), "hi", "--profile", os.path.join(cli.fresh("none"), "trace.json")), 3, "trace.json")
 
 
+def test_what_only_metal_does_is_not_left_out_silently():
+    path = os.path.join(cli.fresh("capture"), "frames.gputrace")
+    for more, told in (("--validate", "--validate looks at nothing on cpu"), (("--profile", path), "frames.gputrace is not made")):
+        more = [more] if isinstance(more, str) else more
+        exits(run("run", tiny(), "hi", "-n", "2", "--device", "cpu", "-q", *more), 0, told)
+    check(not os.path.exists(path), "a capture")
+
+
 def test_there_is_nothing_to_tune_on_a_processor():
-    exits(run("tune", "--device", "cpu"), 4, "cpu")
+    exits(run("tune", "--device", "cpu"), 3, "cpu")
     exits(run("tune", "--size", "100"), 2, "--size")
 
 
@@ -275,6 +283,14 @@ def test_synth_writes_what_inspect_finds():
     equal((found["format"], [l["layout"] for l in found["layouts"]]), ("safetensors", ["BF16"]))
 
 
+def test_synth_tells_of_matrices_in_another_layout():
+    path = os.path.join(cli.folder, "narrow.gguf")
+    exits(run("synth", "--shape", "tiny", "--layout", "Q4_K", path), 0, "15 of 15 matrices are in Q8_0: Q4_K has blocks of 256")
+    layouts = {layout["layout"]: layout["tensors"] for layout in exits(run("inspect", path, "--json"), 0).json["layouts"]}
+    equal(layouts, {"F32": 5, "Q8_0": 15})
+    check("matrices" not in exits(run("synth", "--shape", "tiny", "--layout", "Q4_0", path), 0).err, "nothing to tell")
+
+
 def test_synth_names_what_it_does_not_know():
     exits(run("synth", "--shape", "huge", "x.gguf", cwd=cli.folder), 2, "huge", "tiny")
     exits(run("synth", "--shape", "tiny", "--arch", "abacus", "x.gguf", cwd=cli.folder), 2, "abacus")
@@ -286,6 +302,7 @@ def test_synth_names_what_it_does_not_know():
 
 def test_synth_where_nothing_can_be_written():
     exits(run("synth", "--shape", "tiny", "/nothing/here/x.gguf"), 3)
+    exits(run("synth", "--shape", "tiny", "/nothing/here/x"), 3, "/nothing/here/x")
     if not os.path.isdir("/dev/shm") or os.geteuid() != 0:
         return
     small = os.path.join(cli.folder, "small")

@@ -185,7 +185,7 @@ static void what_cannot_be_converted_is_named(void **state)
     refused(DENSE, &groups, tf_path("."), PV_INVALID_ARGUMENT, "4 bits in groups of 48");
     refused(DENSE, &four, DENSE, PV_INVALID_ARGUMENT, "is where the model stands");
     refused(DENSE "/model.safetensors", &none, DENSE, PV_INVALID_ARGUMENT, "is where the model stands");
-    refused(DENSE, &four, "/dev/null/x", PV_IO, "the folder cannot be made");
+    refused(DENSE, &four, "/dev/null/x", PV_NOT_FOUND, "cannot make the folder /dev/null/x: not a directory");
     refused(DENSE, &cancelled, tf_path("."), PV_CANCELLED, "the conversion was cancelled");
     refused("/nowhere", &none, tf_path("."), PV_NOT_FOUND, "/nowhere");
     snprintf(path, sizeof path, "%smlx", data);
