@@ -1,6 +1,7 @@
 /* Conversion: a folder of SafeTensors becomes one that is quantized as MLX does it, or the same in a file whose tensors are aligned. What is
  * quantized stands there in rows of blocks (format/layout.h), as devices take them that read weights from the file's own pages; the
  * metadata say of which layout. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
