@@ -48,10 +48,22 @@ pv_status pv_config_number(const pv_config *c, const char *gguf, const char *hug
     return PV_OK;
 }
 
-/* The name that a message tells. */
-static const char *first_name(const pv_config *c, const char *gguf, const char *huggingface, char out[96])
+static bool is_told(const pv_config *c, const char *name)
 {
-    if (!name_at(c->gguf ? gguf : huggingface, 0, out)) snprintf(out, 96, "a setting");
+    char key[192];
+    snprintf(key, sizeof key, "%s.%s", c->prefix != NULL ? c->prefix : "", name);
+    if (c->gguf) return pv_source_meta(c->source, key) != NULL;
+    const pv_flat_entry *entry = pv_flat_find(&c->flat, name);
+    return entry != NULL && entry->type != PV_JSON_NULL;
+}
+
+/* The name that a message tells: the one that the file has, else the first. */
+static const char *name_told(const pv_config *c, const char *gguf, const char *huggingface, char out[96])
+{
+    const char *names = c->gguf ? gguf : huggingface;
+    for (uint32_t i = 0; name_at(names, i, out); i++)
+        if (is_told(c, out)) return out;
+    if (!name_at(names, 0, out)) snprintf(out, 96, "a setting");
     return out;
 }
 
@@ -65,11 +77,11 @@ pv_status pv_config_count(const pv_config *c, const char *gguf, const char *hugg
     if (status != PV_OK) return status;
     if (!found && missing == 0)
         return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "%s is missing from the model's configuration",
-                          first_name(c, gguf, huggingface, name));
+                          c->gguf ? gguf : huggingface);
     if (!found) value = missing;
     if (!(value >= low && value <= high) || value != floor(value))
         return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "%s is %g, a whole number from %u to %u is wanted",
-                          first_name(c, gguf, huggingface, name), value, low, high);
+                          name_told(c, gguf, huggingface, name), value, low, high);
     *out = (uint32_t)value;
     return PV_OK;
 }
@@ -84,7 +96,7 @@ pv_status pv_config_real(const pv_config *c, const char *gguf, const char *huggi
     if (status != PV_OK) return status;
     if (!(value >= low && value <= high))
         return pv_fail_at(error, PV_BAD_FILE, pv_source_path(c->source), PV_NO_OFFSET, "%s is %g, a number from %g to %g is wanted",
-                          first_name(c, gguf, huggingface, name), value, low, high);
+                          name_told(c, gguf, huggingface, name), value, low, high);
     *out = value;
     return PV_OK;
 }

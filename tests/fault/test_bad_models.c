@@ -252,6 +252,27 @@ static void loading_can_be_cancelled(void **state)
     assert_true(done > 0);
 }
 
+/* Each of the most layers there may be looks for itself in a list of this length: looking for each entry anew would take hours. */
+static void a_list_of_layers_that_is_very_long(void **state)
+{
+    enum { ENTRIES = 20000 };
+    static const char before[] = "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"num_hidden_layers\": 1024, \"hidden_size\": 64, \"num_attention_heads\": 4,"
+                                 "\"intermediate_size\": 64, \"vocab_size\": 128, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"mlp_only_layers\": [";
+    static const char header[] = "\x02\0\0\0\0\0\0\0{}";
+    char config_path[128], weights_path[128], *config = malloc(sizeof before + 5 * ENTRIES + 8);
+    size_t length = sizeof before - 1;
+    (void)state;
+    memcpy(config, before, length);
+    for (int i = 0; i < ENTRIES; i++, length += 5) memcpy(config + length, "5000,", 5);
+    memcpy(config + length, "5000]}", 6);
+    snprintf(config_path, sizeof config_path, "%s/config.json", folder);
+    snprintf(weights_path, sizeof weights_path, "%s/model.safetensors", folder);
+    write_all(config_path, config, length + 6);
+    write_all(weights_path, header, sizeof header - 1);
+    expect(folder, PV_NOT_FOUND, "has no tensor model.embed_tokens.weight");
+    free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +283,7 @@ int main(void)
         cmocka_unit_test(files_that_cannot_be_had),
         cmocka_unit_test(what_does_not_fit_is_refused_with_numbers),
         cmocka_unit_test(loading_can_be_cancelled),
+        cmocka_unit_test(a_list_of_layers_that_is_very_long),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
