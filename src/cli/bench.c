@@ -189,6 +189,7 @@ static void describe_device(bench *b, const cli_model *model, uint32_t *threads)
 {
     b->model.device = model->info.device;
     b->model.kernels = "";
+    b->model.kv = b->settings->kv != NULL ? b->settings->kv : "f16";
     for (size_t i = 0; i < pv_device_count(model->runtime); i++) {
         pv_device_info info;
         if (pv_device_get_info(model->runtime, i, &info, NULL) != PV_OK || strcmp(info.id, model->info.device) != 0) continue;

@@ -16,7 +16,7 @@ typedef struct bench_row {
 
 /* What all rows of a run share. */
 typedef struct bench_model {
-    const char *path, *architecture, *device, *kernels;
+    const char *path, *architecture, *device, *kernels, *kv;
     char layout[32]; /* that most of its bytes are in */
     uint64_t bytes, parameters;
 } bench_model;

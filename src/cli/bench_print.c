@@ -61,13 +61,18 @@ static void model_type(const bench_model *m, char out[96])
              billions ? "B" : "M", m->layout);
 }
 
+/* A column of its own, as llama-bench has for what is not the default. */
+static bool shows_kv(const bench_model *m)
+{
+    return strcmp(m->kv, "f16") != 0;
+}
+
 static void begin_md(const bench_model *m)
 {
-    (void)m;
-    cli_printf("| %-30s | %10s | %10s | %-10s | %7s | %15s | %20s |\n", "model", "size", "params", "backend", "threads", "test",
-               "t/s");
-    cli_printf("| ------------------------------ | ---------: | ---------: | ---------- | ------: | --------------: | "
-               "-------------------: |\n");
+    cli_printf("| %-30s | %10s | %10s | %-10s | %7s |%s %15s | %20s |\n", "model", "size", "params", "backend", "threads",
+               shows_kv(m) ? "   kv |" : "", "test", "t/s");
+    cli_printf("| ------------------------------ | ---------: | ---------: | ---------- | ------: |%s --------------: | "
+               "-------------------: |\n", shows_kv(m) ? " ---: |" : "");
 }
 
 /* Two decimals, as llama-bench has it, unless the column has no room for them: ± has two bytes and one column. */
@@ -80,15 +85,16 @@ static void rate_text(const bench_row *row, char out[64])
 
 static void row_md(const bench_model *m, const bench_row *row, bool first)
 {
-    char type[96], name[64], parameters[32], rate[64];
+    char type[96], name[64], parameters[32], rate[64], kv[32] = "";
     double n = (double)m->parameters;
     (void)first;
     model_type(m, type);
     bench_name(&row->test, name);
     snprintf(parameters, sizeof parameters, n >= 1e9 ? "%.2f B" : "%.2f M", n >= 1e9 ? n / 1e9 : n / 1e6);
     rate_text(row, rate);
-    cli_printf("| %-30s | %10s | %10s | %-10s | %7u | %15s | %*s |\n", type, cli_bytes_text(m->bytes), parameters, m->device,
-               row->test.threads, name, RATE_BYTES, rate);
+    if (shows_kv(m)) snprintf(kv, sizeof kv, " %4s |", m->kv);
+    cli_printf("| %-30s | %10s | %10s | %-10s | %7u |%s %15s | %*s |\n", type, cli_bytes_text(m->bytes), parameters, m->device,
+               row->test.threads, kv, name, RATE_BYTES, rate);
 }
 
 /* ---- json, jsonl, csv: the same fields ---- */
@@ -113,6 +119,7 @@ static void add_fields(cli_json *json, const bench_model *m, const bench_row *ro
     cli_json_uint_member(json, "model_n_params", m->parameters);
     cli_json_text_member(json, "device", m->device);
     cli_json_text_member(json, "kernels", m->kernels);
+    cli_json_text_member(json, "kv", m->kv);
     cli_json_uint_member(json, "n_threads", row->test.threads);
     cli_json_uint_member(json, "n_prompt", row->test.prompt);
     cli_json_uint_member(json, "n_gen", row->test.generated);
@@ -169,7 +176,7 @@ static void csv_text(const char *text)
 static void begin_csv(const bench_model *m)
 {
     (void)m;
-    cli_printf("test,model_filename,model_type,model_size,model_n_params,device,kernels,n_threads,n_prompt,n_gen,n_depth,avg_s,"
+    cli_printf("test,model_filename,model_type,model_size,model_n_params,device,kernels,kv,n_threads,n_prompt,n_gen,n_depth,avg_s,"
                "stddev_s,"
                "avg_ts,stddev_ts,median_ts\n");
 }
@@ -186,6 +193,7 @@ static void row_csv(const bench_model *m, const bench_row *row, bool first)
     cli_printf("%llu,%llu,", (unsigned long long)m->bytes, (unsigned long long)m->parameters);
     csv_text(m->device);
     csv_text(m->kernels);
+    csv_text(m->kv);
     cli_printf("%u,%u,%u,%u,%.9g,%.9g,%.9g,%.9g,%.9g\n", row->test.threads, row->test.prompt, row->test.generated,
                row->test.depth, mean(row->seconds, row->count), deviation(row->seconds, row->count),
                mean(row->rates, row->count), deviation(row->rates, row->count), median(row->rates, row->count));

@@ -43,6 +43,7 @@ int cli_tune(const cli_settings *settings)
         cli_json_print(&r.json);
     else
         free(r.json.text.data);
+    if (status == PV_OK && !settings->json) cli_say("the choice is kept in %s/programs", cli_environment_cache());
     if (status == PV_OK) return CLI_DONE;
     int code = cli_fail(settings, "tune", &error);
     return status == PV_UNSUPPORTED ? CLI_ENVIRONMENT : code; /* no model is refused: a device is missing */

@@ -534,7 +534,7 @@ pv_status pv_source_read_folder(pv_source *source, pv_error *error)
     status = pv_source_text(source, INDEX_NAME, &index, &length, error);
     if (status != PV_OK) return status;
     if (!index)
-        return pv_fail_at(error, PV_NOT_FOUND, source->path, PV_NO_OFFSET, "%s holds neither %s nor %s", source->path,
+        return pv_fail_at(error, PV_NOT_FOUND, source->path, PV_NO_OFFSET, "%s holds neither %s nor %s (a GGUF file is given by its own name)", source->path,
                           SINGLE_NAME, INDEX_NAME);
     return read_shards(source, index, length, error);
 }

@@ -75,6 +75,16 @@ def test_md_has_llama_benchs_columns():
     check(all("±" in l for l in lines[2:]), "±")
 
 
+def test_rows_tell_what_the_kv_cache_held():
+    small = ["-p", "8", "-n", "0", "-r", "1", "-q"]
+    for more, held in (([], "f16"), (["--kv", "8bit"], "8bit"), (["--kv", "4bit"], "4bit")):
+        equal(bench(*small, *more, "-o", "jsonl").lines[0]["kv"], held)
+        equal(next(csv.DictReader(io.StringIO(bench(*small, *more, "-o", "csv").out)))["kv"], held)
+    lines = bench(*small, "--kv", "4bit").out.splitlines()
+    equal([l.split("|")[6].strip() for l in lines], ["kv", "---:", "4bit"])
+    check(all(len(l) == len(lines[0]) for l in lines), "the columns do not align")
+
+
 def test_thread_counts_are_measured_each():
     rows = bench("-p", "8", "-n", "2", "-t", "1,2", "-r", "1", "-o", "jsonl", "-q").lines
     equal([(r["n_threads"], r["test"]) for r in rows], [(1, "pp8"), (1, "tg2"), (2, "pp8"), (2, "tg2")])
