@@ -1,6 +1,7 @@
 /* A pull reader for JSON over text in memory. It builds no tree, allocates only for strings with escapes, and bounds its depth:
- * a 33 MB tokenizer.json costs its own bytes and nothing more. Numbers are kept as text until asked for, so integers that do not
- * fit 64 bits are no error unless somebody wants them as integers. */
+ * a 33 MB tokenizer.json costs its own bytes and nothing more, where the common library's tree takes 183 MB. Numbers are kept as text
+ * until asked for, so integers that do not fit 64 bits, which real tokenizer_config.json files hold and that library refuses, are no error
+ * unless somebody wants them as integers. Nothing here is process-global: the library lives in other people's processes. */
 #ifndef PV_BASE_JSON_H
 #define PV_BASE_JSON_H
 
