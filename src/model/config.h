@@ -5,7 +5,6 @@
 #include "format/source.h"
 #include "model/flat.h"
 
-/* Names stand in pairs: that in GGUF without its prefix, and that in config.json. "a|b" is a, or b where a is absent; "" is never there. */
 /* What a configuration's class fills in where config.json leaves it out. */
 typedef struct pv_config_default {
     const char *name;
@@ -20,6 +19,7 @@ typedef struct pv_config {
     const pv_config_default *defaults; /* SafeTensors: up to one without a name; NULL: none */
 } pv_config;
 
+/* Names stand in pairs: that in GGUF without its prefix, and that in config.json. "a|b" is a, or b where a is absent; "" is never there. */
 pv_status pv_config_number(const pv_config *config, const char *gguf, const char *huggingface, double *value, bool *found, pv_error *error);
 /* A whole number in [low, high]; `missing` where it is absent, and 0 there means that it must not be. */
 pv_status pv_config_count(const pv_config *config, const char *gguf, const char *huggingface, uint32_t low, uint32_t high, uint32_t missing,
