@@ -6,33 +6,43 @@
 #include "backend/backend.h"
 #include "model/config.h"
 
+/* What follows `uses` in these tables are members of pv_role that are not zero. */
+#define ROLE(weights, member_, gguf_, huggingface_, optional_, rows_, cols_, uses_, ...)                                        \
+    {.gguf = gguf_, .huggingface = huggingface_, .optional = optional_, .member = offsetof(weights, member_),                   \
+     .rows = PV_SIZE_##rows_, .cols = PV_SIZE_##cols_, .uses = uses_, __VA_ARGS__}
+#define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses)                                                           \
+    ROLE(pv_weights, member, gguf, huggingface, optional, rows, cols, uses, .per_layer = false)
+/* In every layer, or in those that `layers` names; Hugging Face's names as they are, "%u" being the layer. */
+#define LAYER_NAMED(member, gguf, huggingface, optional, rows, cols, uses, ...)                                                 \
+    ROLE(pv_layer_weights, member, "blk.%u." gguf, huggingface, optional, rows, cols, uses, .per_layer = true, __VA_ARGS__)
+#define LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, ...)                                                    \
+    LAYER_NAMED(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, __VA_ARGS__)
+#define LAYER(member, gguf, huggingface, optional, rows, cols, uses)                                                            \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, .layers = PV_LAYERS_ALL)
+#define ATTENTION(member, gguf, huggingface, optional, rows, cols, uses)                                                        \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, .layers = PV_LAYERS_ATTENTION)
+#define CONV(member, gguf, huggingface, optional, rows, cols, uses)                                                             \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, .layers = PV_LAYERS_CONV)
+#define DENSE(member, gguf, huggingface, optional, rows, cols, uses)                                                            \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, .layers = PV_LAYERS_DENSE)
+#define WITH_EXPERTS(member, gguf, huggingface, optional, rows, cols, uses)                                                     \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, .layers = PV_LAYERS_EXPERTS)
+#define EXPERT(member, gguf, huggingface, optional, rows, cols, uses)                                                           \
+    EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, 0)
+#define EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, interleaved_)                                       \
+    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, .layers = PV_LAYERS_EXPERTS, .experts = true,               \
+             .interleaved = interleaved_)
 /* A part of a tensor has the name and the whole of what it is a part of. */
-#define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole, first) \
-    LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, whole, first, ALL)
-#define LAYER_OF(member, gguf, huggingface, optional, rows, cols, uses, whole, first, layers)                                                   \
-    {"blk.%u." gguf, huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_##whole, PV_SIZE_##first, \
-     PV_LAYERS_##layers, 0, false, false, false, false, NULL}
-#define LAYER(member, gguf, huggingface, optional, rows, cols, uses) \
-    LAYER_PART(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO)
-#define GLOBAL(member, gguf, huggingface, optional, rows, cols, uses) \
-    {gguf, huggingface, false, optional, offsetof(pv_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, PV_SIZE_ZERO, PV_SIZE_ZERO, \
-     PV_LAYERS_ALL, 0, false, false, false, false, NULL}
-#define DENSE(member, gguf, huggingface, optional, rows, cols, uses) \
-    LAYER_OF(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO, DENSE)
-#define WITH_EXPERTS(member, gguf, huggingface, optional, rows, cols, uses) \
-    LAYER_OF(member, gguf, "model.layers.%u." huggingface, optional, rows, cols, uses, ZERO, ZERO, EXPERTS)
-#define EXPERT(member, gguf, huggingface, optional, rows, cols, uses) EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, 0)
-#define EXPERT_EVERY(member, gguf, huggingface, optional, rows, cols, uses, interleaved)                                                                                  \
-    {"blk.%u." gguf, "model.layers.%u." huggingface, true, optional, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, uses, \
-     PV_SIZE_ZERO, PV_SIZE_ZERO, PV_LAYERS_EXPERTS, interleaved, true, false, false, false, NULL}
+#define LAYER_PART(member, gguf, huggingface, optional, rows, cols, uses, whole_, first_, ...)                                  \
+    LAYER_NAMED(member, gguf, huggingface, optional, rows, cols, uses, .whole = PV_SIZE_##whole_, .first = PV_SIZE_##first_,    \
+                __VA_ARGS__)
 /* Each head's part of its stretch of `whole` rows. */
-#define HEAD_PART(member, gguf, huggingface, rows, cols, whole, first, turned, unless)                                                            \
-    {"blk.%u." gguf, "model.layers.%u." huggingface, true, false, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, PV_USE_MATRIX, \
-     PV_SIZE_##whole, PV_SIZE_##first, PV_LAYERS_ALL, 0, false, true, turned, false, unless}
+#define HEAD_PART(member, gguf, huggingface, rows, cols, whole_, first_, turned_, unless_)                                      \
+    LAYER_OF(member, gguf, huggingface, false, rows, cols, PV_USE_MATRIX, .whole = PV_SIZE_##whole_, .first = PV_SIZE_##first_, \
+             .heads = true, .turned = turned_, .unless = unless_)
 /* The same as GGUF files may have it: by itself, all heads one behind the other. */
-#define HEADS_APART(member, gguf, rows, cols)                                                                                                   \
-    {"blk.%u." gguf, NULL, true, true, offsetof(pv_layer_weights, member), PV_SIZE_##rows, PV_SIZE_##cols, PV_USE_MATRIX, PV_SIZE_ZERO, PV_SIZE_ZERO, \
-     PV_LAYERS_ALL, 0, false, false, false, true, NULL}
+#define HEADS_APART(member, gguf, rows, cols)                                                                                   \
+    LAYER_NAMED(member, gguf, NULL, true, rows, cols, PV_USE_MATRIX, .stacked = true)
 #define TABLE(name) static const pv_role_table name = {name##_roles, sizeof name##_roles / sizeof name##_roles[0]}
 
 /* ---- The Llama family's names, which most later families took over ---- */
@@ -112,10 +122,10 @@ static const pv_role phi_roles[] = {
     LAYER_PART(q, "attn_qkv.weight", PHI "self_attn.qkv_proj.weight", false, HEADS, WIDTH, PV_USE_MATRIX, QKV, ZERO),
     LAYER_PART(k, "attn_qkv.weight", PHI "self_attn.qkv_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS),
     LAYER_PART(v, "attn_qkv.weight", PHI "self_attn.qkv_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS_KV),
-    LAYER_PART(attention_out, "attn_output.weight", PHI "self_attn.o_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX, ZERO, ZERO),
+    LAYER(attention_out, "attn_output.weight", "self_attn.o_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX),
     LAYER_PART(gate, "ffn_up.weight", PHI "mlp.gate_up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX, GATE_UP, ZERO),
     LAYER_PART(up, "ffn_up.weight", PHI "mlp.gate_up_proj.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX, GATE_UP, FEED_FORWARD),
-    LAYER_PART(down, "ffn_down.weight", PHI "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX, ZERO, ZERO),
+    LAYER(down, "ffn_down.weight", "mlp.down_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
 };
 TABLE(phi);
 
@@ -126,22 +136,22 @@ static const pv_role gpt2_roles[] = {
     GLOBAL(output_norm, "output_norm.weight", "transformer.ln_f.weight", false, ONE, WIDTH, PV_USE_VECTOR),
     GLOBAL(output_norm_bias, "output_norm.bias", "transformer.ln_f.bias", false, ONE, WIDTH, PV_USE_VECTOR),
     GLOBAL(output, "output.weight", "lm_head.weight", true, VOCABULARY, WIDTH, PV_USE_MATRIX),
-    LAYER_PART(attention_norm, "attn_norm.weight", GPT2 "ln_1.weight", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
-    LAYER_PART(attention_norm_bias, "attn_norm.bias", GPT2 "ln_1.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_NAMED(attention_norm, "attn_norm.weight", GPT2 "ln_1.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER_NAMED(attention_norm_bias, "attn_norm.bias", GPT2 "ln_1.bias", false, ONE, WIDTH, PV_USE_VECTOR),
     LAYER_PART(q, "attn_qkv.weight", GPT2 "attn.c_attn.weight", false, HEADS, WIDTH, PV_USE_MATRIX, QKV, ZERO),
     LAYER_PART(k, "attn_qkv.weight", GPT2 "attn.c_attn.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS),
     LAYER_PART(v, "attn_qkv.weight", GPT2 "attn.c_attn.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, QKV, HEADS_KV),
     LAYER_PART(q_bias, "attn_qkv.bias", GPT2 "attn.c_attn.bias", false, ONE, HEADS, PV_USE_VECTOR, QKV, ZERO),
     LAYER_PART(k_bias, "attn_qkv.bias", GPT2 "attn.c_attn.bias", false, ONE, KV_HEADS, PV_USE_VECTOR, QKV, HEADS),
     LAYER_PART(v_bias, "attn_qkv.bias", GPT2 "attn.c_attn.bias", false, ONE, KV_HEADS, PV_USE_VECTOR, QKV, HEADS_KV),
-    LAYER_PART(attention_out, "attn_output.weight", GPT2 "attn.c_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX, ZERO, ZERO),
-    LAYER_PART(attention_out_bias, "attn_output.bias", GPT2 "attn.c_proj.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
-    LAYER_PART(feed_forward_norm, "ffn_norm.weight", GPT2 "ln_2.weight", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
-    LAYER_PART(feed_forward_norm_bias, "ffn_norm.bias", GPT2 "ln_2.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
-    LAYER_PART(up, "ffn_up.weight", GPT2 "mlp.c_fc.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX, ZERO, ZERO),
-    LAYER_PART(up_bias, "ffn_up.bias", GPT2 "mlp.c_fc.bias", false, ONE, FEED_FORWARD, PV_USE_VECTOR, ZERO, ZERO),
-    LAYER_PART(down, "ffn_down.weight", GPT2 "mlp.c_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX, ZERO, ZERO),
-    LAYER_PART(down_bias, "ffn_down.bias", GPT2 "mlp.c_proj.bias", false, ONE, WIDTH, PV_USE_VECTOR, ZERO, ZERO),
+    LAYER_NAMED(attention_out, "attn_output.weight", GPT2 "attn.c_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX),
+    LAYER_NAMED(attention_out_bias, "attn_output.bias", GPT2 "attn.c_proj.bias", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER_NAMED(feed_forward_norm, "ffn_norm.weight", GPT2 "ln_2.weight", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER_NAMED(feed_forward_norm_bias, "ffn_norm.bias", GPT2 "ln_2.bias", false, ONE, WIDTH, PV_USE_VECTOR),
+    LAYER_NAMED(up, "ffn_up.weight", GPT2 "mlp.c_fc.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
+    LAYER_NAMED(up_bias, "ffn_up.bias", GPT2 "mlp.c_fc.bias", false, ONE, FEED_FORWARD, PV_USE_VECTOR),
+    LAYER_NAMED(down, "ffn_down.weight", GPT2 "mlp.c_proj.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
+    LAYER_NAMED(down_bias, "ffn_down.bias", GPT2 "mlp.c_proj.bias", false, ONE, WIDTH, PV_USE_VECTOR),
 };
 TABLE(gpt2);
 
@@ -155,17 +165,20 @@ static const pv_role lfm2_roles[] = {
     LAYER(gate, "ffn_gate.weight", "feed_forward.w1.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     LAYER(up, "ffn_up.weight", "feed_forward.w3.weight", false, FEED_FORWARD, WIDTH, PV_USE_MATRIX),
     LAYER(down, "ffn_down.weight", "feed_forward.w2.weight", false, WIDTH, FEED_FORWARD, PV_USE_MATRIX),
-    LAYER_OF(q, "attn_q.weight", LFM "self_attn.q_proj.weight", false, HEADS, WIDTH, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
-    LAYER_OF(k, "attn_k.weight", LFM "self_attn.k_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
-    LAYER_OF(v, "attn_v.weight", LFM "self_attn.v_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
-    LAYER_OF(attention_out, "attn_output.weight", LFM "self_attn.out_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX, ZERO, ZERO, ATTENTION),
-    LAYER_OF(q_norm, "attn_q_norm.weight", LFM "self_attn.q_layernorm.weight", false, ONE, HEAD, PV_USE_VECTOR, ZERO, ZERO, ATTENTION),
-    LAYER_OF(k_norm, "attn_k_norm.weight", LFM "self_attn.k_layernorm.weight", false, ONE, HEAD, PV_USE_VECTOR, ZERO, ZERO, ATTENTION),
-    LAYER_OF(conv, "shortconv.conv.weight", LFM "conv.conv.weight", false, WIDTH, TAPS, PV_USE_VECTOR, ZERO, ZERO, CONV),
-    LAYER_OF(conv_before, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, ZERO, CONV),
-    LAYER_OF(conv_after, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, WIDTH, CONV),
-    LAYER_OF(conv_x, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, WIDTH_2, CONV),
-    LAYER_OF(conv_out, "shortconv.out_proj.weight", LFM "conv.out_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, ZERO, ZERO, CONV),
+    ATTENTION(q, "attn_q.weight", "self_attn.q_proj.weight", false, HEADS, WIDTH, PV_USE_MATRIX),
+    ATTENTION(k, "attn_k.weight", "self_attn.k_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX),
+    ATTENTION(v, "attn_v.weight", "self_attn.v_proj.weight", false, KV_HEADS, WIDTH, PV_USE_MATRIX),
+    ATTENTION(attention_out, "attn_output.weight", "self_attn.out_proj.weight", false, WIDTH, HEADS, PV_USE_MATRIX),
+    ATTENTION(q_norm, "attn_q_norm.weight", "self_attn.q_layernorm.weight", false, ONE, HEAD, PV_USE_VECTOR),
+    ATTENTION(k_norm, "attn_k_norm.weight", "self_attn.k_layernorm.weight", false, ONE, HEAD, PV_USE_VECTOR),
+    CONV(conv, "shortconv.conv.weight", "conv.conv.weight", false, WIDTH, TAPS, PV_USE_VECTOR),
+    LAYER_PART(conv_before, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, ZERO,
+               .layers = PV_LAYERS_CONV),
+    LAYER_PART(conv_after, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, WIDTH,
+               .layers = PV_LAYERS_CONV),
+    LAYER_PART(conv_x, "shortconv.in_proj.weight", LFM "conv.in_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX, WIDTH_3, WIDTH_2,
+               .layers = PV_LAYERS_CONV),
+    CONV(conv_out, "shortconv.out_proj.weight", "conv.out_proj.weight", false, WIDTH, WIDTH, PV_USE_MATRIX),
 };
 TABLE(lfm2);
 
