@@ -206,7 +206,7 @@ typedef struct pv_model pv_model;
 
 typedef enum pv_load { PV_LOAD_MAP, PV_LOAD_COPY } pv_load;
 
-/* What the KV cache holds keys and values as. 8 bits take 52 % of the memory of f16 and 4 bits 28 %, at heads of 64; both change what the
+/* What the KV cache holds keys and values as. 8 bits take 53 % of the memory of f16 and 4 bits 28 %, at heads of 64; both change what the
  * model says a little, 4 bits more than a little. */
 typedef enum pv_kv_type { PV_KV_F16, PV_KV_8BIT, PV_KV_4BIT } pv_kv_type;
 

@@ -1,9 +1,9 @@
 /* What the cache holds of a key or a value: f16, or whole numbers times a scale.
  *
  * Scales are f16 and stand behind the elements of their page: [K, V][kv_head][PV_PAGE_TOKENS][groups of a key's or a value's head].
- * With s the scale of its group an element is s × q:
- *   8 bits: one group a head, q from -127 to 127, s = largest |x| / 127
- *   4 bits: groups of 32 elements (the last one may be shorter), q from -8 to 7, kept as q + 8, element 2i in the low half of byte i;
+ * A group has 32 elements, the last one of a head may be shorter. With s the scale of its group an element is s × q:
+ *   8 bits: q from -127 to 127, s = largest |x| / 127
+ *   4 bits: q from -8 to 7, kept as q + 8, element 2i in the low half of byte i;
  *           s = -x / 8 of the x that is largest in magnitude (of two equal ones the positive), so that it is met exactly
  * q is x / s rounded to nearest even, by the scale as f16 has it. A scale of 0 has all q = 0; one that is not finite marks a group that held
  * something that is not: it gives NaN. */
@@ -13,12 +13,12 @@
 #include "backend/kernel_args.h"
 #include "pensieve.h"
 
-#define PV_KV_GROUP 32 /* elements of a group of 4-bit cells */
+#define PV_KV_GROUP 32 /* elements that share a scale */
 
 /* Scales of a head of a token. */
 static inline uint32_t pv_kv_groups(pv_kv_type type, uint32_t head_dim)
 {
-    return type == PV_KV_F16 ? 0 : type == PV_KV_8BIT ? 1 : (head_dim + PV_KV_GROUP - 1) / PV_KV_GROUP;
+    return type == PV_KV_F16 ? 0 : (head_dim + PV_KV_GROUP - 1) / PV_KV_GROUP;
 }
 /* Bytes of a head of a token, without scales. head_dim is even. */
 static inline uint32_t pv_kv_row_bytes(pv_kv_type type, uint32_t head_dim)

@@ -382,7 +382,7 @@ pv_kv_view rig_cache(rig *r, uint32_t pages, uint32_t kv_heads, uint32_t head_di
 
 static uint64_t head_bytes(pv_kv_type type, uint32_t dim)
 {
-    return type == PV_KV_F16 ? 2 * dim : type == PV_KV_8BIT ? dim + 2 : dim / 2 + 2 * ((dim + 31) / 32);
+    return type == PV_KV_F16 ? 2 * dim : dim / (type == PV_KV_8BIT ? 1 : 2) + 2 * ((dim + 31) / 32);
 }
 
 pv_kv_view rig_cache_of(rig *r, pv_kv_type type, uint32_t pages, uint32_t kv_heads, uint32_t head_dim, uint32_t value_dim)

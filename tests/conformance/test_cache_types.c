@@ -33,12 +33,7 @@ static uint32_t cell_bytes(pv_kv_type type, uint32_t head_dim)
 
 static uint32_t group_count(pv_kv_type type, uint32_t head_dim)
 {
-    return type == PV_KV_F16 ? 0 : type == PV_KV_8BIT ? 1 : (head_dim + 31) / 32;
-}
-
-static uint32_t group_of(pv_kv_type type, uint32_t d)
-{
-    return type == PV_KV_8BIT ? 0 : d / 32;
+    return type == PV_KV_F16 ? 0 : (head_dim + 31) / 32;
 }
 
 static int quant_at(pv_kv_type type, const head_cells *cells, uint32_t d)
@@ -97,17 +92,17 @@ static double step_of(pv_kv_type type, const float *x, uint32_t count)
 /* How many elements of a head are not what the definition makes of x; the division may fall on the other side of a middle. */
 static uint32_t wrong_cells(pv_kv_type type, const float *x, uint32_t head_dim, const head_cells *found)
 {
-    uint32_t wrong = 0, width = type == PV_KV_8BIT ? head_dim : 32;
+    uint32_t wrong = 0;
     for (uint32_t d = 0; type == PV_KV_F16 && d < head_dim; d++) {
         const uint16_t half = ref_to_f16(x[d]);
         wrong += memcmp(&half, found->bytes + 2 * d, 2) != 0;
     }
     if (type == PV_KV_F16) return wrong;
-    for (uint32_t first = 0; first < head_dim; first += width) {
-        uint32_t count = head_dim - first < width ? head_dim - first : width;
+    for (uint32_t first = 0; first < head_dim; first += 32) {
+        uint32_t count = head_dim - first < 32 ? head_dim - first : 32;
         double step = step_of(type, x + first, count);
         uint16_t kept = ref_to_f16(step);
-        uint16_t scale = found->scales[group_of(type, first)];
+        uint16_t scale = found->scales[first / 32];
         double s = ref_f16(scale);
         if (isnan(step) || !isfinite(ref_f16(kept)))
             wrong += isfinite(s);
@@ -281,7 +276,7 @@ static void random_cells(pv_kv_type type, uint32_t head_dim, uint64_t *seed, hea
     if (type == PV_KV_F16) return;
     for (uint32_t g = 0; g < group_count(type, head_dim); g++)
         cells->scales[g] = ref_to_f16((0.2 + fabs(ref_uniform(seed))) * (type == PV_KV_8BIT ? 0.02 : 0.3));
-    for (uint32_t d = 0; d < head_dim; d++) numbers[d] = ref_f16(cells->scales[group_of(type, d)]) * quant_at(type, cells, d);
+    for (uint32_t d = 0; d < head_dim; d++) numbers[d] = ref_f16(cells->scales[d / 32]) * quant_at(type, cells, d);
 }
 
 static void fill(rig *r, const pv_kv_view *view, const attention_case *s, uint32_t sequence, int32_t first_page, uint64_t *seed, content *c)

@@ -78,7 +78,7 @@ static double distance(const logits *found, const logits *exact)
     return sqrt(off / all);
 }
 
-/* Rounding to one of 255 steps of the largest element errs by 1 / 254 / sqrt(3) of it, to one of 15 by 1 / 16 / sqrt(3), and elements are a third of
+/* Rounding to one of 255 steps of the largest element of 32 errs by 1 / 254 / sqrt(3) of it, to one of 15 by 1 / 16 / sqrt(3), and elements are a third of
  * the largest or so: 0.7 and 11 % of a cell; what attention makes of it is part of the logits only, and errors average. */
 static void fewer_bits_change_the_logits_a_little(void **state)
 {
@@ -116,7 +116,7 @@ static uint64_t kv_bytes(pv_kv_type type)
     pv_model_info info;
     assert_int_equal(pv_model_get_info(model, &info, NULL), PV_OK);
     const uint64_t tokens = info.budget.kv / (2ull * info.layers * info.kv_heads), head = info.head_dim;
-    const uint64_t bytes = type == PV_KV_F16 ? 2 * head : type == PV_KV_8BIT ? head + 2 : head / 2 + 2 * ((head + 31) / 32);
+    const uint64_t bytes = type == PV_KV_F16 ? 2 * head : head / (type == PV_KV_8BIT ? 1 : 2) + 2 * ((head + 31) / 32);
     assert_int_equal(tokens % bytes, 0); /* whole cells and nothing else */
     const uint64_t kv = info.budget.kv;
     pv_model_destroy(model);

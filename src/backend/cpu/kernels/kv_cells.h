@@ -62,13 +62,16 @@ PV_INLINE float pv_kv_scale(const float *x, uint32_t count, float steps, bool ke
 }
 
 /* One head of a token. */
-PV_INLINE void pv_kv_store_8bit(const float *x, uint32_t head_dim, uint8_t *cells, uint16_t *scale)
+PV_INLINE void pv_kv_store_8bit(const float *x, uint32_t head_dim, uint8_t *cells, uint16_t *scales)
 {
-    float kept[PV_LANES];
-    *scale = pv_to_half(pv_kv_scale(x, head_dim, 127, false));
-    pv_from_halves(scale, 1, kept);
-    const bool whole = kept[0] > 0 && kept[0] - kept[0] == 0;
-    for (uint32_t i = 0; i < head_dim; i++) cells[i] = (uint8_t)(whole ? pv_kv_quant(x[i], kept[0], -127, 127) : 0);
+    for (uint32_t first = 0; first < head_dim; first += PV_KV_GROUP, scales++) {
+        const uint32_t count = head_dim - first < PV_KV_GROUP ? head_dim - first : PV_KV_GROUP;
+        float kept[PV_LANES];
+        *scales = pv_to_half(pv_kv_scale(x + first, count, 127, false));
+        pv_from_halves(scales, 1, kept);
+        const bool whole = kept[0] > 0 && kept[0] - kept[0] == 0;
+        for (uint32_t i = 0; i < count; i++) cells[first + i] = (uint8_t)(whole ? pv_kv_quant(x[first + i], kept[0], -127, 127) : 0);
+    }
 }
 
 PV_INLINE void pv_kv_store_4bit(const float *x, uint32_t head_dim, uint8_t *cells, uint16_t *scales)
@@ -87,11 +90,14 @@ PV_INLINE void pv_kv_store_4bit(const float *x, uint32_t head_dim, uint8_t *cell
     }
 }
 
-PV_INLINE void pv_kv_load_8bit(const uint8_t *cells, const uint16_t *scale, uint32_t head_dim, float *to)
+PV_INLINE void pv_kv_load_8bit(const uint8_t *cells, const uint16_t *scales, uint32_t head_dim, float *to)
 {
-    float kept[PV_LANES];
-    pv_from_halves(scale, 1, kept);
-    for (uint32_t i = 0; i < head_dim; i++) to[i] = kept[0] * (float)(int8_t)cells[i];
+    for (uint32_t first = 0; first < head_dim; first += PV_KV_GROUP, scales++) {
+        const uint32_t count = head_dim - first < PV_KV_GROUP ? head_dim - first : PV_KV_GROUP;
+        float kept[PV_LANES];
+        pv_from_halves(scales, 1, kept);
+        for (uint32_t i = 0; i < count; i++) to[first + i] = kept[0] * (float)(int8_t)cells[first + i];
+    }
 }
 
 PV_INLINE void pv_kv_load_4bit(const uint8_t *cells, const uint16_t *scales, uint32_t head_dim, float *to)

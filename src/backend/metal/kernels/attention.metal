@@ -47,9 +47,9 @@ static inline void meet_cell(kv_cells keys, uint token, device const float *q, u
 {
     const uint head_dim = keys.dim, fours = head_dim % 4 == 0 ? head_dim / 4 : 0; // keys of odd heads are not aligned
     device const uchar *key = keys.rows + token * keys.row_bytes;
-    float scale = kv_type == KV_8BIT ? float(keys.scales[token]) : 1.0f;
+    float scale = 1.0f;
     for (uint d = 0; d < fours; d++) {
-        if (kv_type == KV_4BIT && d % (KV_GROUP / 4) == 0) {
+        if (kv_type != KV_F16 && d % (KV_GROUP / 4) == 0) {
             scale = float(keys.scales[token * keys.groups + d / (KV_GROUP / 4)]);
         }
         const float4 k = load_four(key, d) * scale;
@@ -59,7 +59,7 @@ static inline void meet_cell(kv_cells keys, uint token, device const float *q, u
         }
     }
     for (uint d = 4 * fours; d < head_dim; d++) {
-        const float k = load_one(key, d) * (kv_type == KV_4BIT ? float(keys.scales[token * keys.groups + d / KV_GROUP]) : scale);
+        const float k = load_one(key, d) * (kv_type != KV_F16 ? float(keys.scales[token * keys.groups + d / KV_GROUP]) : 1.0f);
         for (uint h = 0; h < queries; h++) {
             scores[h] = fma(q[h * head_dim + d], k, scores[h]);
         }
@@ -105,7 +105,7 @@ static inline void load_values(kv_cells values, uint token, uint lane, threadgro
             byte = i % 2 == 0 ? uint(row[d / 2]) : byte >> 4;
             out[i] = (float(byte & 15) - 8.0f) * scales[d / KV_GROUP][token];
         } else {
-            out[i] = kv_type == KV_8BIT ? load_one(row, d) * scales[0][token] : load_one(row, d);
+            out[i] = kv_type == KV_8BIT ? load_one(row, d) * scales[d / KV_GROUP][token] : load_one(row, d);
         }
     }
 }

@@ -101,7 +101,7 @@ static inline void load_page(constant pv_args_attention &args, kv_cells from, ui
         if (token < count) {
             cells = load_four(from.rows + token * args.cache.row_bytes, four);
             if (kv_type != KV_F16) {
-                cells *= float(from.scales[token * args.cache.groups + (kv_type == KV_4BIT ? four / (KV_GROUP / 4) : 0)]);
+                cells *= float(from.scales[token * args.cache.groups + four / (KV_GROUP / 4)]);
             }
         }
         put_four(page + token * (HEAD + PAGE_PADDING) + 4 * four, cells);

@@ -3,7 +3,7 @@
 constant uint kv_type [[function_constant(0)]]; // pv_kv_type
 
 constant constexpr uint KV_F16 = 0, KV_8BIT = 1, KV_4BIT = 2;
-#define KV_GROUP 32 // elements of a group of 4-bit cells
+#define KV_GROUP 32 // elements that share a scale, as many as a simdgroup has lanes
 
 // One head's keys or values in a page.
 struct kv_cells {

@@ -12,21 +12,21 @@ static inline bool divides(half scale)
     return scale != half(0) && isfinite(scale);
 }
 
-static inline void store_8bit(device const float *x, uint head_dim, device uchar *cells, device half *scale, uint lane)
+// A group is of all lanes.
+static inline void store_8bit(device const float *x, uint head_dim, device uchar *cells, device half *scales, uint lane)
 {
-    float largest = 0.0f;
-    bool finite = true;
-    for (uint d = lane; d < head_dim; d += PV_METAL_SIMD) {
-        largest = max(largest, fabs(x[d]));
-        finite = finite && isfinite(x[d]);
-    }
-    largest = simd_max(largest);
-    const half kept = simd_all(finite) ? half(largest / 127.0f) : half(NAN);
-    for (uint d = lane; d < head_dim; d += PV_METAL_SIMD) {
-        cells[d] = as_type<uchar>(char(divides(kept) ? quant(x[d], float(kept), -127.0f, 127.0f) : 0));
-    }
-    if (lane == 0) {
-        *scale = kept;
+    for (uint first = 0; first < head_dim; first += KV_GROUP) {
+        const uint d = first + lane;
+        const bool there = d < head_dim;
+        const float element = there ? x[d] : 0.0f;
+        const float largest = simd_max(fabs(element));
+        const half kept = simd_all(isfinite(element)) ? half(largest / 127.0f) : half(NAN);
+        if (there) {
+            cells[d] = as_type<uchar>(char(divides(kept) ? quant(element, float(kept), -127.0f, 127.0f) : 0));
+        }
+        if (lane == 0) {
+            scales[first / KV_GROUP] = kept;
+        }
     }
 }
 
