@@ -18,8 +18,8 @@ ci="$core metal clang fuzz sanitize cross"
 jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
 fuzz_seconds=${FUZZ_SECONDS:-20}
 # Tests that run several threads of the library's, or call it from several.
-# Of the kernels' conformance what is shared out among threads in ways of its own; test_plan has every op on a team.
-threaded='engine|session|cpu_(attention|bits|device|rows|sample)|batch|schedule|fault\.test_(faults|allocations)|conformance\.test_(attention|plan)'
+# The golden models have every op on a team.
+threaded='engine|session|cpu_(attention|bits|device|rows|sample)|batch|schedule|fault\.test_(faults|allocations)|conformance\.test_(attention|plan)|golden\.test_models'
 export CMOCKA_MESSAGE_OUTPUT=TAP
 mac=$([ "$(uname -s)" = Darwin ] && echo yes)
 export ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1
