@@ -90,13 +90,20 @@ PV_INLINE void pv_kv_store_4bit(const float *x, uint32_t head_dim, uint8_t *cell
     }
 }
 
-PV_INLINE void pv_kv_load_8bit(const uint8_t *cells, const uint16_t *scales, uint32_t head_dim, float *to)
+PV_INLINE void pv_kv_load_8bit(const uint8_t *restrict cells, const uint16_t *scales, uint32_t head_dim, float *restrict to)
 {
-    for (uint32_t first = 0; first < head_dim; first += PV_KV_GROUP, scales++) {
-        const uint32_t count = head_dim - first < PV_KV_GROUP ? head_dim - first : PV_KV_GROUP;
-        float kept[PV_LANES];
-        pv_from_halves(scales, 1, kept);
-        for (uint32_t i = 0; i < count; i++) to[first + i] = kept[0] * (float)(int8_t)cells[first + i];
+    float kept[PV_LANES];
+    const uint32_t whole = head_dim / PV_KV_GROUP, groups = (head_dim + PV_KV_GROUP - 1) / PV_KV_GROUP;
+    for (uint32_t g = 0; g < groups; g++) {
+        if (g % PV_LANES == 0) pv_from_halves(scales + g, groups - g < PV_LANES ? groups - g : PV_LANES, kept);
+        const float scale = kept[g % PV_LANES];
+        const uint8_t *from = cells + g * PV_KV_GROUP;
+        float *out = to + g * PV_KV_GROUP;
+        if (g < whole) { /* a count that is known, for the compiler's vectors */
+            for (uint32_t i = 0; i < PV_KV_GROUP; i++) out[i] = scale * (float)(int8_t)from[i];
+        } else {
+            for (uint32_t i = 0; i < head_dim % PV_KV_GROUP; i++) out[i] = scale * (float)(int8_t)from[i];
+        }
     }
 }
 
